@@ -1,0 +1,161 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// ReleaseKind is what a release delivers.
+type ReleaseKind string
+
+// The kinds of releases.
+const (
+	KindChange   ReleaseKind = "change"
+	KindRollback ReleaseKind = "rollback"
+	KindTrust    ReleaseKind = "trust"
+)
+
+// A Release is the data of a release.published event: one change, one rollback or one trust update for one environment.
+type Release struct {
+	Kind        ReleaseKind     `json:"kind"`
+	Environment string          `json:"environment"`
+	Revision    uint64          `json:"revision"`
+	Previous    Digest          `json:"previous"` // chain digest of the revision before
+	Ledger      string          `json:"ledger"`
+	Entry       uint64          `json:"entry"` // the ledger entry that released it
+	Derivation  int             `json:"derivation"`
+	Change      *ReleasedChange `json:"change,omitempty"`     // KindChange
+	Rollback    *Rollback       `json:"rollback,omitempty"`   // KindRollback
+	Trust       *Trust          `json:"trust,omitempty"`      // KindTrust
+	Operations  []Operation     `json:"operations,omitempty"` // KindChange
+	Inverse     []Inverse       `json:"inverse,omitempty"`    // KindRollback
+	State       Digest          `json:"state"`                // state digest after this release
+}
+
+// A ReleasedChange proves that the operations beside it are the ones approved for the environment: Leaf{ID, environment,
+// Inverse, digest of the operations} is at Index of the Size leaves under Digest.
+type ReleasedChange struct {
+	ID        string     `json:"id"`
+	Digest    Digest     `json:"digest"`
+	Author    string     `json:"author"`
+	Reason    string     `json:"reason"`
+	Ticket    string     `json:"ticket,omitempty"`
+	Inverse   Digest     `json:"inverse"`
+	Index     uint64     `json:"index"`
+	Size      uint64     `json:"size"`
+	Path      []Digest   `json:"path"`
+	Approvals []Approval `json:"approvals"`
+}
+
+// A Rollback names the change that the inverse beside it undoes, and who ordered it.
+type Rollback struct {
+	ID     string `json:"id"`
+	Digest Digest `json:"digest"`
+	By     string `json:"by"`
+	Reason string `json:"reason"`
+}
+
+// ReleaseID is the CloudEvents id of a release: the same in every rebuilt stream.
+func ReleaseID(environment string, revision uint64) string {
+	return environment + "." + strconv.FormatUint(revision, 10)
+}
+
+// EncodeRelease writes the payload of a release. Time is the entry's; traceparent may be empty.
+func EncodeRelease(r Release, at time.Time, traceparent string) ([]byte, error) {
+	e, err := newEvent(TypeReleasePublished, ReleaseID(r.Environment, r.Revision), LedgerSource(r.Ledger), r.Environment, at, r)
+	if err != nil {
+		return nil, err
+	}
+	e.Sequence = sequence(r.Revision)
+	e.PartitionKey = r.Environment
+	switch {
+	case r.Change != nil:
+		e.CorrelationID = r.Change.ID
+	case r.Rollback != nil:
+		e.CorrelationID = r.Rollback.ID
+	}
+	e.CausationID = EntryID(r.Entry)
+	e.TraceParent = traceparent
+	e.RecordedTime = &at
+	return Encode(e)
+}
+
+// DecodeRelease reads the payload of a release strictly: an unknown field or type is ReasonUpgradeNeeded, anything else that
+// EncodeRelease would not have written is ReasonMalformed.
+func DecodeRelease(payload []byte) (Release, Event, error) {
+	var e Event
+	if err := DecodeStrict(payload, &e); err != nil {
+		return Release{}, e, err
+	}
+	if e.Type != TypeReleasePublished {
+		return Release{}, e, Errorf(ReasonUpgradeNeeded, "the type %s is not known in a release; upgrade this program", clip(string(e.Type)))
+	}
+	var r Release
+	dec := DecodeStrict(e.Data, &r)
+	if dec != nil {
+		return Release{}, e, dec
+	}
+	if err := r.check(e); err != nil {
+		return Release{}, e, Errorf(ReasonMalformed, "release: %w", err)
+	}
+	return r, e, nil
+}
+
+func (r *Release) check(e Event) error {
+	if err := CheckName(r.Environment); err != nil {
+		return err
+	}
+	if r.Revision == 0 || e.Sequence != sequence(r.Revision) || e.ID != ReleaseID(r.Environment, r.Revision) || e.PartitionKey != r.Environment {
+		return fmt.Errorf("the attributes of %q do not belong to revision %d of %s", clip(e.ID), r.Revision, r.Environment)
+	}
+	parts := [3]bool{r.Change != nil, r.Rollback != nil, r.Trust != nil}
+	want, known := map[ReleaseKind][3]bool{KindChange: {true, false, false}, KindRollback: {false, true, false}, KindTrust: {false, false, true}}[r.Kind]
+	if !known {
+		return &Error{ReasonUpgradeNeeded, fmt.Errorf("the kind %q is not known; upgrade this program", clip(string(r.Kind)))}
+	}
+	if parts != want || (len(r.Operations) > 0) != (r.Kind == KindChange) || (len(r.Inverse) > 0) != (r.Kind == KindRollback) {
+		return fmt.Errorf("a %s release has other parts than its kind demands", r.Kind)
+	}
+	for _, op := range r.Operations {
+		if err := checkOperation(op.Op, op.Key, op.Value); err != nil {
+			return err
+		}
+	}
+	for _, op := range r.Inverse {
+		if err := checkOperation(op.Op, op.Key, op.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkOperation(op, key string, value json.RawMessage) error {
+	if err := CheckKey(key); err != nil {
+		return err
+	}
+	if (op != OpSet && op != OpDelete) || (op == OpSet) != (value != nil) {
+		return fmt.Errorf("%s: the operation %q with %d bytes of value", key, clip(op), len(value))
+	}
+	return nil
+}
+
+// PeekRelease reads where a payload claims to belong, without checking it: for dropping what is already known.
+func PeekRelease(payload []byte) (environment string, revision uint64, previous Digest, err error) {
+	var e struct {
+		Type Type `json:"type"`
+		Data struct {
+			Environment string `json:"environment"`
+			Revision    uint64 `json:"revision"`
+			Previous    Digest `json:"previous"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(payload, &e); err != nil {
+		return "", 0, Digest{}, Errorf(ReasonMalformed, "release: %w", err)
+	}
+	if e.Type != TypeReleasePublished {
+		return "", 0, Digest{}, Errorf(ReasonMalformed, "release: the type is %q", clip(string(e.Type)))
+	}
+	return e.Data.Environment, e.Data.Revision, e.Data.Previous, nil
+}
