@@ -1,0 +1,122 @@
+package fold
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// A Resource is what the fold knows of one key. A nil Value is a tombstone: the key is absent, and Setter is the change that
+// deleted it.
+type Resource struct {
+	Value  json.RawMessage // canonical JSON
+	Setter events.Digest   // the change that last set or deleted the key
+}
+
+// A State is all resources of an environment with their setters and tombstones. The zero State is empty and ready to use.
+type State struct {
+	resources map[string]Resource
+	buckets   [256]bucket
+}
+
+// A bucket holds the keys whose SHA-256 begins with its number (state digest v1).
+type bucket struct {
+	items []item // sorted by key
+	hash  events.Digest
+	fresh bool // hash is of items
+}
+
+type item struct{ key, value events.Digest }
+
+// Get is the resource of a key; ok is false for a key that nothing ever set. A tombstone is ok with a nil Value.
+func (s *State) Get(key string) (r Resource, ok bool) {
+	r, ok = s.resources[key]
+	return r, ok
+}
+
+// Set replaces the resource of a key. A resource without value and setter removes every trace of the key.
+func (s *State) Set(key string, r Resource) {
+	if s.resources == nil {
+		s.resources = map[string]Resource{}
+	}
+	if r.Value == nil && r.Setter.IsZero() {
+		delete(s.resources, key)
+	} else {
+		s.resources[key] = r
+	}
+	hash := events.Sum([]byte(key))
+	b := &s.buckets[hash[0]]
+	b.fresh = false
+	i, found := slices.BinarySearchFunc(b.items, hash, func(it item, h events.Digest) int { return bytes.Compare(it.key[:], h[:]) })
+	switch {
+	case r.Value == nil && found:
+		b.items = slices.Delete(b.items, i, i+1)
+	case r.Value == nil:
+	case found:
+		b.items[i].value = events.Sum(r.Value)
+	default:
+		b.items = slices.Insert(b.items, i, item{hash, events.Sum(r.Value)})
+	}
+}
+
+// All yields every resource, tombstones too, ordered by key.
+func (s *State) All() iter.Seq2[string, Resource] {
+	return func(yield func(string, Resource) bool) {
+		for _, key := range slices.Sorted(maps.Keys(s.resources)) {
+			if !yield(key, s.resources[key]) {
+				return
+			}
+		}
+	}
+}
+
+// Values are the present values by key.
+func (s *State) Values() map[string]json.RawMessage {
+	out := make(map[string]json.RawMessage, len(s.resources))
+	for key, r := range s.resources {
+		if r.Value != nil {
+			out[key] = r.Value
+		}
+	}
+	return out
+}
+
+// Digest is the state digest v1: a hash over the hashes of 256 buckets, each over its sorted (SHA-256(key) ‖ SHA-256(canonical
+// value)); tombstones are outside it. Only the buckets that changed since the last call are hashed again.
+func (s *State) Digest() events.Digest {
+	all := sha256.New()
+	for i := range s.buckets {
+		b := &s.buckets[i]
+		if !b.fresh {
+			h := sha256.New()
+			for _, it := range b.items {
+				h.Write(it.key[:])
+				h.Write(it.value[:])
+			}
+			h.Sum(b.hash[:0])
+			b.fresh = true
+		}
+		all.Write(b.hash[:])
+	}
+	return events.Digest(all.Sum(nil))
+}
+
+// Observed is the state digest of the instance as it was read back: the state with every key of differing replaced by what is
+// there; a nil value means that the key is absent.
+func (s *State) Observed(differing map[string]json.RawMessage) events.Digest {
+	before := make(map[string]Resource, len(differing))
+	for key, there := range differing {
+		before[key] = s.resources[key]
+		s.Set(key, Resource{Value: there, Setter: before[key].Setter})
+	}
+	digest := s.Digest()
+	for key, r := range before {
+		s.Set(key, r)
+	}
+	return digest
+}
