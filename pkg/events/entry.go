@@ -254,8 +254,10 @@ type DeliveryRecorded struct {
 // A Delivery is one signed statement of an agent as it came from the bus. Exactly one of Ack and Beat is there; they are the
 // signed bytes.
 type Delivery struct {
-	Stamp     time.Time       `json:"stamp"` // the bus's
-	Ack       json.RawMessage `json:"ack,omitempty"`
-	Beat      json.RawMessage `json:"beat,omitempty"`
-	Signature string          `json:"signature"`
+	Environment string          `json:"environment"`
+	Agent       string          `json:"agent"`
+	Stamp       time.Time       `json:"stamp"` // the bus's
+	Ack         json.RawMessage `json:"ack,omitempty"`
+	Beat        json.RawMessage `json:"beat,omitempty"`
+	Signature   string          `json:"signature"`
 }
