@@ -106,11 +106,11 @@ func (s *State) Digest() events.Digest {
 	return events.Digest(all.Sum(nil))
 }
 
-// Observed is the state digest of the instance as it was read back: the state with every key of differing replaced by what is
-// there; a nil value means that the key is absent.
-func (s *State) Observed(differing map[string]json.RawMessage) events.Digest {
-	before := make(map[string]Resource, len(differing))
-	for key, there := range differing {
+// With is the state digest that the state would have with some values replaced: what it will be after a release, or what was
+// read back from an instance. A nil value means that the key is absent.
+func (s *State) With(values map[string]json.RawMessage) events.Digest {
+	before := make(map[string]Resource, len(values))
+	for key, there := range values {
 		before[key] = s.resources[key]
 		s.Set(key, Resource{Value: there, Setter: before[key].Setter})
 	}
