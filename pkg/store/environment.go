@@ -1,0 +1,147 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
+	"github.com/lockstep-dev/lockstep/pkg/fold"
+)
+
+type resource struct {
+	Value  json.RawMessage `json:"value,omitempty"`
+	Setter events.Digest   `json:"setter"`
+}
+
+// Environment loads the fold at the checkpoint, or at revision 0 before the first. It hashes the state again and compares it,
+// the history and the trust document with the checkpoint: what does not agree is ErrCorrupt.
+func (tx *Tx) Environment() (env *fold.Environment, err error) {
+	err = guard(tx.tx.DB().Path(), func() error { env, err = tx.environment(); return err })
+	return env, err
+}
+
+func (tx *Tx) environment() (*fold.Environment, error) {
+	id, err := get[Identity](tx, keyIdentity)
+	if err != nil {
+		return nil, err
+	}
+	env := fold.New(id.Ledger, id.Environment)
+	if err := tx.soundMeta(); err != nil {
+		return nil, err
+	}
+	checkpoint, err := tx.Checkpoint()
+	if err != nil {
+		return nil, err
+	}
+	if checkpoint == nil {
+		if last, _ := tx.tx.Bucket(bucketHistory).Cursor().Last(); last != nil {
+			return nil, tx.corrupt("there is a history but no checkpoint")
+		}
+		return env, nil
+	}
+	env.Revision, env.Chain = checkpoint.Revision, checkpoint.Chain
+	if env.Trust, err = get[events.Trust](tx, keyTrust); err != nil {
+		return nil, err
+	}
+	err = tx.tx.Bucket(bucketResources).ForEach(func(key, b []byte) error {
+		var r resource
+		if err := read(key, b, &r); err != nil {
+			return tx.corrupt("%s: %w", key, err)
+		}
+		env.State.Set(string(key), fold.Resource(r))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = tx.tx.Bucket(bucketAccepted).ForEach(func(digest, b []byte) error {
+		var a fold.Accepted
+		if err := read(digest, b, &a); err != nil {
+			return tx.corrupt("accepted %x: %w", digest, err)
+		}
+		if len(digest) != len(events.Digest{}) {
+			return tx.corrupt("accepted %x: no digest", digest)
+		}
+		env.Accepted[events.Digest(digest)] = a
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return env, tx.agree(env, checkpoint)
+}
+
+// soundMeta checks the records that nothing else depends on: a hold must not get lost by a flipped bit.
+func (tx *Tx) soundMeta() error {
+	return tx.tx.Bucket(bucketMeta).ForEach(func(key, record []byte) error {
+		if bytes.Equal(key, keySchema) {
+			return nil
+		}
+		if _, err := unseal(key, record); err != nil {
+			return tx.corrupt("%q: %w", key, err)
+		}
+		return nil
+	})
+}
+
+func (tx *Tx) agree(env *fold.Environment, checkpoint *Checkpoint) error {
+	if digest := env.State.Digest(); digest != checkpoint.State {
+		return tx.corrupt("the state is %s, the checkpoint at revision %d says %s", digest.Short(), checkpoint.Revision, checkpoint.State.Short())
+	}
+	if env.Trust == nil {
+		return tx.corrupt("there is no trust document at revision %d", checkpoint.Revision)
+	}
+	last, b := tx.tx.Bucket(bucketHistory).Cursor().Last()
+	var r Record
+	if b != nil {
+		if err := read(last, b, &r); err != nil {
+			return tx.corrupt("history: %w", err)
+		}
+	}
+	if !bytes.Equal(last, number(checkpoint.Revision)) || r.Chain != checkpoint.Chain {
+		return tx.corrupt("the history ends at revision %d (%s), the checkpoint is at %d (%s)",
+			r.Revision, r.Chain.Short(), checkpoint.Revision, checkpoint.Chain.Short())
+	}
+	return nil
+}
+
+// Advance moves the checkpoint to env, which is the fold after steps. Only what the steps touched is written.
+func (tx *Tx) Advance(env *fold.Environment, steps []*fold.Step, observed events.Digest, readBack bool, at time.Time) error {
+	for _, s := range steps {
+		if err := tx.writeStep(env, s, at); err != nil {
+			return err
+		}
+	}
+	if err := put(tx, keyTrust, env.Trust); err != nil {
+		return err
+	}
+	return put(tx, keyCheckpoint, &Checkpoint{Revision: env.Revision, Chain: env.Chain, State: env.State.Digest(), Observed: observed, ReadBack: readBack, At: at})
+}
+
+func (tx *Tx) writeStep(env *fold.Environment, s *fold.Step, at time.Time) error {
+	for _, key := range s.Keys {
+		var err error
+		if r, known := env.State.Get(key); known {
+			err = write(tx.tx.Bucket(bucketResources), []byte(key), resource(r))
+		} else {
+			err = tx.tx.Bucket(bucketResources).Delete([]byte(key))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	record := Record{Revision: s.Release.Revision, Kind: s.Release.Kind, Entry: s.Release.Entry, Chain: s.Chain, State: s.Release.State, At: at}
+	switch {
+	case s.Release.Change != nil:
+		record.Change, record.Digest = s.Release.Change.ID, s.Release.Change.Digest
+	case s.Release.Rollback != nil:
+		record.Change, record.Digest = s.Release.Rollback.ID, s.Release.Rollback.Digest
+	}
+	if !record.Digest.IsZero() {
+		if err := write(tx.tx.Bucket(bucketAccepted), record.Digest[:], env.Accepted[record.Digest]); err != nil {
+			return err
+		}
+	}
+	return write(tx.tx.Bucket(bucketHistory), number(record.Revision), record)
+}

@@ -1,0 +1,64 @@
+package store
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// A Checkpoint is the newest revision that was applied and read back. Times are the agent's clock.
+type Checkpoint struct {
+	Revision uint64        `json:"revision"`
+	Chain    events.Digest `json:"chain"`
+	State    events.Digest `json:"state"`    // state digest
+	Observed events.Digest `json:"observed"` // as read back; zero where nothing was
+	ReadBack bool          `json:"readBack"` // false: at least one connector cannot observe
+	At       time.Time     `json:"at"`
+}
+
+// A Record is one applied release in the history.
+type Record struct {
+	Revision uint64             `json:"revision"`
+	Kind     events.ReleaseKind `json:"kind"`
+	Change   string             `json:"change,omitempty"` // applied or undone
+	Digest   events.Digest      `json:"digest"`           // of that change
+	Entry    uint64             `json:"entry"`
+	Chain    events.Digest      `json:"chain"`
+	State    events.Digest      `json:"state"`
+	At       time.Time          `json:"at"` // of its checkpoint
+}
+
+// An Intent is an apply under way that is not atomic as a whole. Units are the connectors': which atomic units it touches, where
+// their pre-images lie, the digest of each one's after-image; never a resolved secret.
+type Intent struct {
+	First    uint64          `json:"first"`
+	Revision uint64          `json:"revision"`
+	Chain    events.Digest   `json:"chain"`
+	Keys     []string        `json:"keys"`
+	Units    json.RawMessage `json:"units"`
+	At       time.Time       `json:"at"`
+}
+
+// A Hold is the steward's word that nothing is applied for now.
+type Hold struct {
+	Since  time.Time `json:"since"`
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason"`
+}
+
+// A Failure is a release that could not be applied or was refused, and keeps the agent at its checkpoint.
+type Failure struct {
+	Revision uint64        `json:"revision"` // the first that failed
+	Last     uint64        `json:"last"`     // the newest that was tried and acked with it
+	Word     events.Word   `json:"word"`     // failed, refused or torn
+	Reason   events.Reason `json:"reason"`
+	Message  string        `json:"message"`
+	Since    time.Time     `json:"since"`
+}
+
+// A Tip is the newest pulse that was heard.
+type Tip struct {
+	Counter uint64           `json:"counter"`
+	Tip     events.LedgerTip `json:"tip"`
+}
