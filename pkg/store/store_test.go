@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,17 +16,18 @@ import (
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/fold"
+	"github.com/lockstep-dev/lockstep/pkg/fold/foldtest"
 	"github.com/lockstep-dev/lockstep/pkg/store"
 	"github.com/lockstep-dev/lockstep/pkg/store/storetest"
 )
 
 var (
-	identity = store.Identity{Ledger: storetest.Ledger, Environment: "dev", Agent: "one"}
+	identity = store.Identity{Ledger: foldtest.Ledger, Environment: "dev", Agent: "one"}
 	now      = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 )
 
 // advance folds releases into env and commits them in one transaction.
-func advance(t testing.TB, s *store.Store, env *fold.Environment, releases ...storetest.Release) {
+func advance(t testing.TB, s *store.Store, env *fold.Environment, releases ...foldtest.Release) {
 	t.Helper()
 	var steps []*fold.Step
 	for _, r := range releases {
@@ -88,20 +90,20 @@ func TestWhatAnyCommitsWroteIsThereAfterReopening(t *testing.T) {
 		path := filepath.Join(dir, fmt.Sprint(run))
 		s, err := store.Open(path, identity)
 		must(t, err)
-		p := storetest.NewPublisher(t, "dev")
+		p := newPublished(t)
 		env := load(t, s)
 		committed := 0
 		for range rapid.IntRange(1, 8).Draw(r, "commits") {
 			for range rapid.IntRange(1, 4).Draw(r, "releases") {
-				publishAny(t, r, p)
+				p.publishAny(r)
 			}
-			advance(t, s, env, p.Releases[committed:]...)
-			committed = len(p.Releases)
+			advance(t, s, env, p.releases[committed:]...)
+			committed = len(p.releases)
 			if rapid.Bool().Draw(r, "reopen") {
 				must(t, s.Close())
 				s, err = store.Open(path, identity)
 				must(t, err)
-				same(t, load(t, s), p.Env)
+				same(t, load(t, s), p.Environment("dev"))
 			}
 		}
 		must(t, s.Close())
@@ -109,38 +111,46 @@ func TestWhatAnyCommitsWroteIsThereAfterReopening(t *testing.T) {
 	})
 }
 
-func publishAny(t testing.TB, r *rapid.T, p *storetest.Publisher) {
-	var undoable []uint64
-	for i, release := range p.Releases {
-		d, _, err := events.DecodeRelease(release.Payload)
-		must(t, err)
-		if d.Change == nil || p.Env.Accepted[d.Change.Digest].Undone {
-			continue
-		}
-		newest := true
-		for _, op := range d.Operations {
-			now, _ := p.Env.State.Get(op.Key)
-			newest = newest && now.Setter == d.Change.Digest
-		}
-		if newest {
-			undoable = append(undoable, uint64(i+1))
-		}
-	}
-	if len(undoable) > 0 && rapid.IntRange(0, 2).Draw(r, "rollback") == 0 {
-		p.Rollback(t, rapid.SampledFrom(undoable).Draw(r, "undone"))
+// published is a publisher of one environment that remembers what it released.
+type published struct {
+	*foldtest.Publisher
+	releases []foldtest.Release
+	undoable []foldtest.Change // newest last
+}
+
+func newPublished(t testing.TB) *published {
+	p := foldtest.New(t)
+	return &published{Publisher: p, releases: p.Trust("dev")}
+}
+
+func (p *published) publishAny(r *rapid.T) {
+	if n := len(p.undoable); n > 0 && rapid.IntRange(0, 2).Draw(r, "rollback") == 0 {
+		p.releases = append(p.releases, p.Rollback(p.undoable[n-1])...)
+		p.undoable = p.undoable[:n-1]
 		return
 	}
 	keys := rapid.SampledFrom([]string{"variable/a", "variable/b", "document/c", "flag/d"})
 	texts := rapid.SampledFrom([]string{"", "null", "1", `"<&>\u2028"`, `{"b":[1,{}],"a":"x"}`})
-	p.Change(t, rapid.MapOfN(keys, texts, 1, 4).Draw(r, "edits"))
+	var edits []foldtest.Edit
+	for key, text := range rapid.MapOfN(keys, texts, 1, 4).Draw(r, "edits") {
+		edits = append(edits, foldtest.Edit{Environment: "dev", Key: key, Value: value(text)})
+	}
+	change := p.Change(edits...)
+	p.releases, p.undoable = append(p.releases, change.Releases...), append(p.undoable, change)
+}
+
+func value(text string) json.RawMessage {
+	if text == "" {
+		return nil
+	}
+	return json.RawMessage(text)
 }
 
 func TestAnUpdateThatFailsLeavesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store")
 	s := storetest.Open(t, path, identity)
-	p := storetest.NewPublisher(t, "dev")
 	env := load(t, s)
-	step, err := env.Accept(p.Releases[0].Payload)
+	step, err := env.Accept(foldtest.New(t).Trust("dev")[0].Payload)
 	must(t, err)
 	full := errors.New("no space left on device")
 	err = s.Update(func(tx *store.Tx) error {
@@ -206,7 +216,7 @@ func TestWhatIsRecordedBesideTheFoldIsThereAfterReopening(t *testing.T) {
 	hold := &store.Hold{Since: now, Until: now.Add(time.Hour), Reason: "audit"}
 	failure := &store.Failure{Revision: 2, Last: 3, Word: events.WordFailed, Reason: events.ReasonFirstContact, Message: "m", Since: now}
 	tip := &store.Tip{Counter: 7, Tip: events.LedgerTip{Number: 9, Hash: events.Sum(nil)}}
-	trust := &events.Trust{Version: 2, Ledger: storetest.Ledger, Publishers: []string{"U"}, Approvals: "names"}
+	trust := &events.Trust{Version: 2, Ledger: foldtest.Ledger, Publishers: []string{"U"}, Approvals: "names"}
 	must(t, s.Update(func(tx *store.Tx) error {
 		return errors.Join(tx.SetIntent(intent), tx.SetHold(hold), tx.SetFailure(failure), tx.SetTip(tip), tx.SetNewestTrust(trust))
 	}))
@@ -353,7 +363,7 @@ func TestAFlippedBitNeverGivesAnotherFold(t *testing.T) {
 		case err != nil:
 			t.Fatalf("bit at %d: %v", at, err)
 		case at < 2*4096 && got.Revision == 0:
-			same(t, got, fold.New(storetest.Ledger, "dev"))
+			same(t, got, fold.New(foldtest.Ledger, "dev"))
 		default:
 			same(t, got, want)
 		}
@@ -370,9 +380,10 @@ func filled(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "store")
 	s, err := store.Open(path, identity)
 	must(t, err)
-	p := storetest.NewPublisher(t, "dev")
-	p.Change(t, map[string]string{"variable/a": "1", "document/b": `{"x":[1,2,3]}`})
-	advance(t, s, load(t, s), p.Releases...)
+	p := foldtest.New(t)
+	releases := p.Trust("dev")
+	releases = append(releases, p.Change(foldtest.Set("dev", "variable/a", "1"), foldtest.Set("dev", "document/b", `{"x":[1,2,3]}`)).Releases...)
+	advance(t, s, load(t, s), releases...)
 	must(t, s.Close())
 	return path
 }

@@ -1,4 +1,4 @@
-// Package storetest opens stores that are checked when the test ends, and makes releases without a publisher.
+// Package storetest opens stores that are checked when the test ends.
 //
 // Every store that a test opens through it is opened again after the test and must keep its invariants, whatever the test did.
 package storetest
