@@ -26,6 +26,7 @@ const (
 	ReasonInverse          Reason = "inverse-mismatch"
 	ReasonStateMismatch    Reason = "state-mismatch"
 	ReasonTrust            Reason = "trust-invalid"
+	ReasonRetired          Reason = "environment-retired"
 )
 
 // Reasons of an agent's own (see also the connectors' in internal/connector).

@@ -1,0 +1,156 @@
+package ledger
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// An Approve is one person's yes to a change with a digest. When it is the last one demanded, the same entry releases the change:
+// that append is the only fsync on the way out.
+type Approve struct {
+	Change  string        `json:"change"`
+	Digest  events.Digest `json:"digest"` // that the person saw; a change revised since is not approved
+	Comment string        `json:"comment,omitempty"`
+}
+
+func (Approve) name() string { return "approve" }
+
+func (a Approve) decide(d *decision) error {
+	c, err := d.openChange(a.Change, "approved", StatusOpen)
+	if err != nil {
+		return err
+	}
+	switch {
+	case a.Digest != c.Digest:
+		return refuse(KindConflict, "look at it again with 'publisher show "+c.ID+"'", "change %s was revised: its digest is %s now, not %s", c.ID, c.Digest.Short(), a.Digest.Short())
+	case c.Author == d.by:
+		return refuse(KindDenied, "ask somebody else to approve it", "%s is the author of %s, and authors do not approve their own changes", d.by, c.ID)
+	case slices.ContainsFunc(c.Approvals, func(given events.Approval) bool { return given.By == d.by }):
+		return refuse(KindConflict, "", "%s has approved %s already", d.by, c.ID)
+	}
+	if err := checkText("the comment", a.Comment, maxText); err != nil {
+		return err
+	}
+	d.change = c.ID
+	d.record(events.TypeApprovalGiven, c.ID, events.ApprovalGiven{Change: c.ID, Digest: c.Digest, By: d.by, Comment: a.Comment})
+	before := c.Approvals
+	c.Approvals = append(slices.Clone(before), events.Approval{By: d.by, At: d.now})
+	defer func() { c.Approvals = before }()
+	if len(c.Approvals) < d.Demanded(c) {
+		return nil
+	}
+	return d.release(c)
+}
+
+// release puts an approved change into one wave of all its environments. One whose base moved is left out; when that is so
+// everywhere the approval is refused.
+func (d *decision) release(c *Change) error {
+	for _, part := range c.Parts {
+		if err := d.releaseTo(c, part); err != nil {
+			return err
+		}
+	}
+	if len(d.wave.refs) == 0 {
+		var why []string
+		for _, left := range d.left {
+			why = append(why, left.Detail)
+		}
+		return refuse(KindConflict, "its author looks at what changed and revises it with 'publisher revise "+c.ID+"'",
+			"change %s cannot be released anywhere any more: %s", c.ID, strings.Join(why, "; "))
+	}
+	d.record(events.TypeChangeApproved, c.ID, events.ChangeApproved{Change: c.ID, Digest: c.Digest})
+	d.record(events.TypeRolloutStarted, c.ID, events.RolloutStarted{Change: c.ID})
+	d.record(events.TypeWaveReleased, c.ID, events.WaveReleased{Change: c.ID, Number: 1, Wave: d.wave.record(), LeftOut: d.left})
+	return nil
+}
+
+func (d *decision) releaseTo(c *Change, part Part) error {
+	e := d.Environments[part.Environment]
+	if e.Retired {
+		d.left = append(d.left, events.LeftOut{Environment: e.Name, Reason: events.ReasonRetired, Detail: "environment " + e.Name + " is retired"})
+		return nil
+	}
+	operations, err := d.Operations(part)
+	if err != nil {
+		return err
+	}
+	inverse, err := e.Fold.Invert(operations)
+	if events.ReasonOf(err) == events.ReasonBaseMoved {
+		d.left = append(d.left, events.LeftOut{Environment: e.Name, Reason: events.ReasonBaseMoved, Detail: d.whatMoved(e, operations)})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for i, op := range operations {
+		d.affect(e.Name, op.Key, inverse[i].Value, op.Value)
+	}
+	return d.wave.add(e.Name, Release{Kind: events.KindChange, Change: c.ID, By: c.Author, Reason: c.Reason, Entry: d.number, Time: d.now, TraceParent: d.trace})
+}
+
+// whatMoved tells the second of two authors who changed what since their base.
+func (d *decision) whatMoved(e *Environment, operations []events.Operation) string {
+	var moved []string
+	for _, op := range operations {
+		now, _ := e.Fold.State.Get(op.Key)
+		if now.Setter == op.Base {
+			continue
+		}
+		who := "a rollback"
+		if setter, found := d.Changes[e.Fold.Accepted[now.Setter].ID]; found {
+			who = "change " + setter.ID + " by " + setter.Author + " (" + setter.Reason + ")"
+		}
+		moved = append(moved, op.Key+" in "+e.Name+" is now what "+who+" set")
+	}
+	return strings.Join(moved, "; ")
+}
+
+// A Reject ends an open change; a person other than its author says why.
+type Reject struct {
+	Change string `json:"change"`
+	Reason string `json:"reason"`
+}
+
+func (Reject) name() string { return "reject" }
+
+func (r Reject) decide(d *decision) error {
+	c, err := d.openChange(r.Change, "rejected", StatusOpen, StatusExpired)
+	if err != nil {
+		return err
+	}
+	if err := demand("the reason", r.Reason); err != nil {
+		return err
+	}
+	if c.Author == d.by {
+		return refuse(KindDenied, "withdraw it with 'publisher withdraw "+c.ID+"'", "%s is the author of %s", d.by, c.ID)
+	}
+	d.change = c.ID
+	d.record(events.TypeChangeRejected, c.ID, events.ChangeEnded{Change: c.ID, By: d.by, Reason: r.Reason})
+	return nil
+}
+
+// A Withdraw ends an open change of the person's own.
+type Withdraw struct {
+	Change string `json:"change"`
+	Reason string `json:"reason,omitempty"`
+}
+
+func (Withdraw) name() string { return "withdraw" }
+
+func (w Withdraw) decide(d *decision) error {
+	c, err := d.openChange(w.Change, "withdrawn", StatusOpen, StatusExpired)
+	if err != nil {
+		return err
+	}
+	if err := checkText("the reason", w.Reason, maxText); err != nil {
+		return err
+	}
+	if c.Author != d.by {
+		return refuse(KindDenied, "reject it with 'publisher reject "+c.ID+" -m …'", "change %s is %s's, and only its author withdraws it", c.ID, c.Author)
+	}
+	d.change = c.ID
+	d.record(events.TypeChangeWithdrawn, c.ID, events.ChangeEnded{Change: c.ID, By: d.by, Reason: w.Reason})
+	return nil
+}

@@ -1,0 +1,221 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// A Command is what somebody wants done. Its ID is made by the client: the same command sent again, or its answer lost, is done
+// once and gets the same answer.
+type Command struct {
+	ID          string // empty for the publisher's own, which are idempotent by their content
+	By          string // who acts
+	TraceParent string
+	Body        Body
+}
+
+// A Body is what a command asks for; decide is a function of state and time.
+type Body interface {
+	name() string
+	decide(d *decision) error
+}
+
+// A decision is a command on its way to an entry.
+type decision struct {
+	*State
+	by     string // who acts
+	trace  string // traceparent of the command
+	number uint64 // that the entry will have
+	now    time.Time
+	facts  []events.Fact
+	stores []events.ContentStored // not yet in the ledger; they go before the entry
+	wave   wave
+	change string
+	left   []events.LeftOut
+	effect []Effect
+}
+
+// A Decision is what a command leads to: content to be stored first, or, when all of it is there, the entry to append.
+type Decision struct {
+	Entry  []byte
+	Stores [][]byte // entries to append before deciding again; Entry is nil then
+	Result Result   // as it will be; Entry is 0
+	Effect []Effect // what changes where, for people
+	Known  bool     // the command was decided before: Result is the first one's, there is nothing to append
+}
+
+// An Effect is a resource's value before and after, in one environment; nil is absent.
+type Effect struct {
+	Environment string          `json:"environment"`
+	Key         string          `json:"key"`
+	Before      json.RawMessage `json:"before,omitempty"`
+	After       json.RawMessage `json:"after,omitempty"`
+}
+
+// Decide says what a command leads to now. Errors are *Error where the command is refused. It changes nothing: releases are
+// tried on the state and taken back.
+func (s *State) Decide(c Command, now time.Time) (Decision, error) {
+	digest, err := commandDigest(c)
+	if err != nil {
+		return Decision{}, err
+	}
+	if before, known := s.commands[c.ID]; known && c.ID != "" {
+		if before.digest != digest {
+			return Decision{}, refuse(KindConflict, "use a new id for a new command", "the command id %q was used for another command", c.ID)
+		}
+		return Decision{Result: before.result, Known: true}, nil
+	}
+	if err := checkPerson(c.By); err != nil {
+		return Decision{}, err
+	}
+	d := &decision{State: s, by: c.By, trace: c.TraceParent, number: s.Number + 1, now: s.recordedTime(now), wave: wave{state: s}}
+	err = c.Body.decide(d)
+	d.wave.undo()
+	if err != nil {
+		return Decision{}, err
+	}
+	out := Decision{Result: Result{Change: d.change, Released: d.wave.refs, LeftOut: d.left}, Effect: d.effect}
+	if len(d.stores) > 0 {
+		out.Stores, err = d.storeEntries()
+		return out, err
+	}
+	_, out.Entry, err = events.NewEntry(d.number, s.Hash, s.ID, events.Command{ID: c.ID, By: c.By, Digest: digest}, d.now, c.TraceParent, d.facts)
+	return out, err
+}
+
+// recordedTime is the time of an entry decided now: it never runs backwards.
+func (s *State) recordedTime(now time.Time) time.Time {
+	if t := events.Stamp(now); t.After(s.Time) {
+		return t
+	}
+	return s.Time
+}
+
+func commandDigest(c Command) (events.Digest, error) {
+	b, err := events.Encode(struct {
+		Name string `json:"name"`
+		By   string `json:"by"`
+		Body Body   `json:"body"`
+	}{c.Body.name(), c.By, c.Body})
+	return events.Sum(b), err
+}
+
+func (d *decision) record(t events.Type, subject string, data any) {
+	d.facts = append(d.facts, events.Fact{Type: t, Subject: subject, Data: data})
+}
+
+// maxContent bounds one content and one entry of contents, in bytes.
+const maxContent = 512 << 10
+
+// store makes sure that content is in the ledger, and returns its digest.
+func (d *decision) store(content any) (events.Digest, error) {
+	b, err := events.Encode(content)
+	if err != nil {
+		return events.Digest{}, err
+	}
+	digest := events.Sum(b)
+	if _, stored := d.contents[digest]; !stored {
+		d.stores = append(d.stores, events.ContentStored{Digest: digest, JSON: b})
+	}
+	return digest, nil
+}
+
+// storeEntries packs the contents that are missing into entries of at most maxContent.
+func (d *decision) storeEntries() ([][]byte, error) {
+	var out [][]byte
+	number, previous := d.number, d.Hash
+	for len(d.stores) > 0 {
+		var facts []events.Fact
+		for size := 0; len(d.stores) > 0 && (len(facts) == 0 || size+len(d.stores[0].JSON) <= maxContent); d.stores = d.stores[1:] {
+			size += len(d.stores[0].JSON)
+			facts = append(facts, events.Fact{Type: events.TypeContentStored, Subject: d.stores[0].Digest.String(), Data: d.stores[0]})
+		}
+		_, b, err := events.NewEntry(number, previous, d.ID, events.Command{By: d.by}, d.now, "", facts)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+		number, previous = number+1, events.Sum(b)
+	}
+	return out, nil
+}
+
+const maxText = 4096
+
+// checkPerson says whether a name may stand for a person. Until identities exist, people are names.
+func checkPerson(name string) error {
+	if name == "" {
+		return refuse(KindInvalid, "say who you are with --as NAME", "nobody acts here")
+	}
+	return checkText("the name of a person", name, 128)
+}
+
+func checkText(what, text string, most int) error {
+	if len(text) > most {
+		return refuse(KindInvalid, "", "%s has %d bytes; at most %d are kept", what, len(text), most)
+	}
+	for _, r := range text {
+		if r == unicode.ReplacementChar || (unicode.IsControl(r) && r != '\n' && r != '\t') {
+			return refuse(KindInvalid, "", "%s holds the control character %U", what, r)
+		}
+	}
+	return nil
+}
+
+func demand(what, text string) error {
+	if strings.TrimSpace(text) == "" {
+		return refuse(KindInvalid, "", "%s is missing", what)
+	}
+	return checkText(what, text, maxText)
+}
+
+// openChange finds a change that is in one of the statuses, the first of which is the usual one.
+func (d *decision) openChange(id, verb string, statuses ...Status) (*Change, error) {
+	c, found := d.Changes[id]
+	if !found {
+		return nil, refuse(KindNotFound, "list them with 'publisher changes'", "there is no change %s", id)
+	}
+	status := c.Status(d.now)
+	if slices.Contains(statuses, status) {
+		return c, nil
+	}
+	next := ""
+	if status == StatusExpired {
+		next = "its author opens it again with 'publisher revise'"
+	}
+	return nil, refuse(KindConflict, next, "change %s is %s and cannot be %s", id, status, verb)
+}
+
+func (s *State) activeEnvironment(name string) (*Environment, error) {
+	e, found := s.Environments[name]
+	if !found {
+		return nil, refuse(KindNotFound, "list them with 'publisher env list'", "there is no environment %s", name)
+	}
+	if e.Retired {
+		return nil, refuse(KindConflict, "", "environment %s is retired", name)
+	}
+	return e, nil
+}
+
+// Genesis is the first command of a ledger: its first trust document.
+type Genesis struct {
+	Publisher string `json:"publisher"` // public nkey
+}
+
+func (Genesis) name() string { return "genesis" }
+
+func (g Genesis) decide(d *decision) error {
+	if d.Number != 0 {
+		return refuse(KindConflict, "", "the ledger has begun already")
+	}
+	document := events.Trust{Version: 1, Ledger: d.ID, Publishers: []string{g.Publisher}, Approvals: events.ApprovalsAreNames}
+	d.record(events.TypeTrustUpdated, fmt.Sprintf("trust.%d", document.Version),
+		events.TrustUpdated{Document: document, Wave: events.Wave{Derivation: currentDerivation, Releases: []events.ReleaseRef{}}})
+	return nil
+}

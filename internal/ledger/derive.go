@@ -1,0 +1,186 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
+	"github.com/lockstep-dev/lockstep/pkg/fold"
+)
+
+// currentDerivation is the version that new waves are derived by. Old versions stay, with golden vectors.
+const currentDerivation = 1
+
+// Released is a release with the bytes that go to the bus.
+type Released struct {
+	Environment string
+	Release
+	Payload []byte
+}
+
+// derive writes the payload of a recorded release: a pure function of the ledger.
+func (s *State) derive(environment string, r Release) ([]byte, error) {
+	if r.Derivation != 1 {
+		return nil, events.Errorf(events.ReasonUpgradeNeeded, "derivation %d is not known; upgrade this program", r.Derivation)
+	}
+	release, err := s.deriveV1(environment, r)
+	if err != nil {
+		return nil, fmt.Errorf("derive revision %d of %s: %w", r.Revision, environment, err)
+	}
+	return events.EncodeRelease(release, r.Time, r.TraceParent)
+}
+
+// deriveV1 is derivation version 1. It never changes.
+func (s *State) deriveV1(environment string, r Release) (events.Release, error) {
+	release := events.Release{
+		Kind: r.Kind, Environment: environment, Revision: r.Revision, Previous: r.Previous,
+		Ledger: s.ID, Entry: r.Entry, Derivation: 1, State: r.State,
+	}
+	if r.Kind == events.KindTrust {
+		if r.Trust < 1 || r.Trust > len(s.Trusts) {
+			return release, fmt.Errorf("%w: trust document %d is not in the ledger", ErrBroken, r.Trust)
+		}
+		release.Trust = &s.Trusts[r.Trust-1]
+		return release, nil
+	}
+	c, found := s.Changes[r.Change]
+	if !found {
+		return release, fmt.Errorf("%w: change %s is not in the ledger", ErrBroken, r.Change)
+	}
+	part, found := c.PartFor(environment)
+	if !found {
+		return release, fmt.Errorf("%w: change %s has no part for %s", ErrBroken, r.Change, environment)
+	}
+	var err error
+	if r.Kind == events.KindRollback {
+		release.Rollback = &events.Rollback{ID: c.ID, Digest: c.Digest, By: r.By, Reason: r.Reason}
+		release.Inverse, err = s.Inverse(*part)
+		return release, err
+	}
+	release.Change = &events.ReleasedChange{
+		ID: c.ID, Digest: c.Digest, Author: c.Author, Reason: c.Reason, Ticket: c.Ticket, Inverse: part.Inverse,
+		Index: c.index(environment), Size: uint64(len(c.Parts)), Path: part.Path, Approvals: c.Approvals,
+	}
+	release.Operations, err = s.Operations(*part)
+	return release, err
+}
+
+func (c *Change) index(environment string) uint64 {
+	for i, p := range c.Parts {
+		if p.Environment == environment {
+			return uint64(i)
+		}
+	}
+	return uint64(len(c.Parts))
+}
+
+// Payload is the payload of a recorded release, derived again.
+func (s *State) Payload(environment string, revision uint64) ([]byte, error) {
+	e, found := s.Environments[environment]
+	if !found || revision == 0 || revision > e.Head() {
+		return nil, refuse(KindNotFound, "", "%s has no revision %d", environment, revision)
+	}
+	return s.derive(environment, e.Releases[revision-1])
+}
+
+// Folded is an environment as it was at a revision, folded from its releases as the ledger derives them.
+func (s *State) Folded(environment string, revision uint64) (*fold.Environment, error) {
+	e, found := s.Environments[environment]
+	if !found || revision > e.Head() {
+		return nil, refuse(KindNotFound, "", "%s has no revision %d", environment, revision)
+	}
+	f := fold.New(s.ID, environment)
+	for r := uint64(1); r <= revision; r++ {
+		payload, err := s.Payload(environment, r)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := f.Accept(payload); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// RevisionAt is the newest revision of an environment that had been released at a time; 0 before the first.
+func (e *Environment) RevisionAt(t time.Time) uint64 {
+	var revision uint64
+	for _, r := range e.Releases {
+		if r.Time.After(t) {
+			break
+		}
+		revision = r.Revision
+	}
+	return revision
+}
+
+// stateAfter is the state digest that an environment would have after a release.
+func (s *State) stateAfter(f *fold.Environment, r Release) (events.Digest, error) {
+	if r.Kind == events.KindTrust {
+		return f.State.Digest(), nil
+	}
+	part, found := s.Changes[r.Change].PartFor(f.Name)
+	if !found {
+		return events.Digest{}, refuse(KindConflict, "", "change %s has no part for %s", r.Change, f.Name)
+	}
+	values := map[string]json.RawMessage{}
+	if r.Kind == events.KindChange {
+		operations, err := s.Operations(*part)
+		if err != nil {
+			return events.Digest{}, err
+		}
+		for _, op := range operations {
+			values[op.Key] = op.Value
+		}
+	} else {
+		inverse, err := s.Inverse(*part)
+		if err != nil {
+			return events.Digest{}, err
+		}
+		for _, op := range inverse {
+			values[op.Key] = op.Value
+		}
+	}
+	return f.State.With(values), nil
+}
+
+// A wave collects the releases of one entry: each is derived, accepted as an agent would, and recorded. Until the entry is
+// appended all of it is a trial: undo takes it back.
+type wave struct {
+	state *State
+	refs  []events.ReleaseRef
+	undos []func()
+}
+
+// add derives the next release of an environment and accepts it.
+func (w *wave) add(environment string, r Release) error {
+	e := w.state.Environments[environment]
+	r.Revision, r.Previous, r.Derivation = e.Fold.Revision+1, e.Fold.Chain, currentDerivation
+	var err error
+	if r.State, err = w.state.stateAfter(e.Fold, r); err != nil {
+		return err
+	}
+	payload, err := w.state.derive(environment, r)
+	if err != nil {
+		return err
+	}
+	step, err := e.Fold.Accept(payload)
+	if err != nil {
+		return err
+	}
+	w.undos = append(w.undos, func() { e.Fold.Revert(step) })
+	w.refs = append(w.refs, events.ReleaseRef{Environment: environment, Revision: r.Revision, Chain: step.Chain})
+	return nil
+}
+
+// undo takes the trial back, newest first.
+func (w *wave) undo() {
+	for i := len(w.undos) - 1; i >= 0; i-- {
+		w.undos[i]()
+	}
+}
+
+func (w *wave) record() events.Wave {
+	return events.Wave{Derivation: currentDerivation, Releases: w.refs}
+}

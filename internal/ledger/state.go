@@ -1,0 +1,260 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
+	"github.com/lockstep-dev/lockstep/pkg/fold"
+)
+
+// A State is the projection of a ledger's entries up to Number. It is not safe for concurrent use.
+type State struct {
+	ID           string // of the ledger
+	Number       uint64 // of the last entry
+	Hash         events.Digest
+	Time         time.Time // recordedtime of the last entry
+	Trusts       []events.Trust
+	Environments map[string]*Environment
+	Changes      map[string]*Change
+	order        []string // change ids as proposed
+	contents     map[events.Digest]events.ContentStored
+	commands     map[string]done
+}
+
+// done is what a command led to; the same command again gets the same answer.
+type done struct {
+	digest events.Digest
+	result Result
+}
+
+// An Environment is what the ledger says of one environment.
+type Environment struct {
+	Name      string
+	Labels    map[string]string
+	Steward   string
+	Approvals int // people who must approve, not counting the author
+	Added     time.Time
+	Retired   bool
+	Fold      *fold.Environment // at the head
+	Releases  []Release         // revision r is at r-1
+	Agents    map[string]*Agent
+}
+
+// Head is the newest released revision.
+func (e *Environment) Head() uint64 { return uint64(len(e.Releases)) }
+
+// A Release is one revision as the ledger recorded it.
+type Release struct {
+	Revision    uint64
+	Kind        events.ReleaseKind
+	Change      string // id; empty for a trust release
+	Trust       int    // version; of a trust release
+	By          string // who ordered it: the author of a change, the person of a rollback
+	Reason      string
+	Entry       uint64
+	Place       int // among the releases of its entry
+	Time        time.Time
+	Stamp       time.Time // of the entry on the bus; lag is measured from here
+	TraceParent string
+	Derivation  int
+	State       events.Digest // after it
+	Chain       events.Digest
+	Previous    events.Digest
+}
+
+// An Agent is what the ledger says of one agent.
+type Agent struct {
+	Name       string
+	Key        string
+	Enrolled   uint64 // entry
+	Revision   uint64 // the environment's head when it was enrolled
+	Revoked    bool
+	Position   uint64     // newest revision known to be applied and read back
+	Open       *Delivery  // the newest statement that says otherwise than applied and is not overtaken; nil when there is none
+	Differing  []string   // keys that differed at the newest read-back
+	Deliveries []Delivery // as recorded
+	recorded   map[string]bool
+}
+
+// A Delivery is a recorded statement of an agent.
+type Delivery struct {
+	Word      events.Word
+	First     uint64
+	Last      uint64
+	Stamp     time.Time
+	AtMost    bool // told by a beat or sent again: it arrived at Stamp or before
+	Expected  events.Digest
+	Observed  events.Digest
+	ReadBack  bool
+	Differing []string
+	By        uint64
+	Reason    events.Reason
+	Message   string
+	Phases    events.Phases
+	Entry     uint64
+}
+
+// Status is where a change stands.
+type Status string
+
+// The statuses of a change.
+const (
+	StatusOpen       Status = "open"
+	StatusExpired    Status = "expired"
+	StatusReleased   Status = "released"  // approved and released; not all agents have acknowledged
+	StatusDelivered  Status = "delivered" // every agent of every environment has acknowledged
+	StatusRejected   Status = "rejected"
+	StatusWithdrawn  Status = "withdrawn"
+	StatusRolledBack Status = "rolled-back" // undone wherever it was released
+)
+
+// A Change is a proposal and what became of it.
+type Change struct {
+	ID        string
+	Digest    events.Digest
+	Author    string
+	Reason    string
+	Ticket    string
+	Within    time.Duration
+	Source    *events.Provenance
+	Sources   events.Digest
+	Proposed  time.Time
+	Entry     uint64 // that proposed or last revised it
+	Expires   time.Time
+	Revised   int
+	Parts     []Part
+	Approvals []events.Approval
+	Approved  time.Time
+	Completed time.Time
+	Ended     string // who rejected or withdrew it
+	EndReason string
+	status    Status
+}
+
+// A Part is a change's part for one environment.
+type Part struct {
+	Environment string
+	Operations  events.Digest // content
+	Inverse     events.Digest // content
+	Path        []events.Digest
+	Revision    uint64 // that released it; 0 when it was not
+	Undone      uint64 // revision that undid it; 0 when none did
+	LeftOut     *events.LeftOut
+}
+
+// Status is where the change stands at a time: an open proposal expires.
+func (c *Change) Status(now time.Time) Status {
+	if c.status == StatusOpen && now.After(c.Expires) {
+		return StatusExpired
+	}
+	return c.status
+}
+
+// New is the state before the first entry of a ledger.
+func New(id string) *State {
+	return &State{
+		ID: id, Environments: map[string]*Environment{}, Changes: map[string]*Change{},
+		contents: map[events.Digest]events.ContentStored{}, commands: map[string]done{},
+	}
+}
+
+// Trust is the newest trust document; nil before the first entry.
+func (s *State) Trust() *events.Trust {
+	if len(s.Trusts) == 0 {
+		return nil
+	}
+	return &s.Trusts[len(s.Trusts)-1]
+}
+
+// ChangeList are the changes as they were proposed, oldest first.
+func (s *State) ChangeList() []*Change {
+	out := make([]*Change, len(s.order))
+	for i, id := range s.order {
+		out[i] = s.Changes[id]
+	}
+	return out
+}
+
+// EnvironmentList are the environments ordered by name, retired ones too.
+func (s *State) EnvironmentList() []*Environment {
+	out := make([]*Environment, 0, len(s.Environments))
+	for _, name := range slices.Sorted(maps.Keys(s.Environments)) {
+		out = append(out, s.Environments[name])
+	}
+	return out
+}
+
+// AgentList are an environment's agents ordered by name, without the revoked ones.
+func (e *Environment) AgentList() []*Agent {
+	var out []*Agent
+	for _, name := range slices.Sorted(maps.Keys(e.Agents)) {
+		if a := e.Agents[name]; !a.Revoked {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// Operations are the operations of a part.
+func (s *State) Operations(p Part) ([]events.Operation, error) {
+	return content[[]events.Operation](s, p.Operations)
+}
+
+// Inverse are the operations that undo a part.
+func (s *State) Inverse(p Part) ([]events.Inverse, error) {
+	return content[[]events.Inverse](s, p.Inverse)
+}
+
+// WrittenSources are the edits of a change as its author wrote them.
+func (s *State) WrittenSources(c *Change) (Sources, error) {
+	return content[Sources](s, c.Sources)
+}
+
+func content[T any](s *State, digest events.Digest) (out T, err error) {
+	stored, found := s.contents[digest]
+	if !found {
+		return out, fmt.Errorf("%w: content %s is not in the ledger", ErrBroken, digest)
+	}
+	if err := json.Unmarshal(stored.JSON, &out); err != nil {
+		return out, fmt.Errorf("content %s: %w", digest, err)
+	}
+	return out, nil
+}
+
+// PartFor is the change's part for an environment.
+func (c *Change) PartFor(environment string) (*Part, bool) {
+	for i := range c.Parts {
+		if c.Parts[i].Environment == environment {
+			return &c.Parts[i], true
+		}
+	}
+	return nil, false
+}
+
+// Demanded is how many people must approve a change: what the strictest of its environments demands.
+func (s *State) Demanded(c *Change) int {
+	demanded := 1
+	for _, p := range c.Parts {
+		if e := s.Environments[p.Environment]; e != nil {
+			demanded = max(demanded, e.Approvals)
+		}
+	}
+	return demanded
+}
+
+// Applied is the delivery in which an agent said that it holds revision r, or nil.
+func (a *Agent) Applied(r uint64) *Delivery {
+	for i := range a.Deliveries {
+		if d := &a.Deliveries[i]; d.Word == events.WordApplied && d.Last >= r {
+			return d
+		}
+	}
+	return nil
+}
+
+// Counts says whether the agent counts for a release: an agent enrolled later does not count for older revisions.
+func (a *Agent) Counts(r Release) bool { return !a.Revoked && a.Enrolled <= r.Entry }
