@@ -1,0 +1,75 @@
+package keys
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/google/renameio/v2"
+	"github.com/nats-io/nkeys"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// ErrExposed: others than its owner can read or write the file.
+var ErrExposed = errors.New("others can read or write the file")
+
+const private fs.FileMode = 0o600
+
+// NewSeed makes a new Ed25519 user nkey seed ("SU…").
+func NewSeed() ([]byte, error) {
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	return pair.Seed()
+}
+
+// WriteKey writes a seed to a new file that only its owner can read; an existing file is never overwritten.
+func WriteKey(path string, seed []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, private)
+	if err != nil {
+		return fmt.Errorf("write key: %w", err)
+	}
+	_, err = f.Write(append(bytes.TrimSpace(seed), '\n'))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("write key: %w", err)
+	}
+	return nil
+}
+
+// ReadKey reads a key file as a signer. A file that others can read or write is ErrExposed.
+func ReadKey(path string) (*events.Signer, error) {
+	b, err := readPrivate(path)
+	if err != nil {
+		return nil, fmt.Errorf("read key: %w", err)
+	}
+	signer, err := events.NewSigner(bytes.TrimSpace(b))
+	if err != nil {
+		return nil, fmt.Errorf("read key: %s: %w", path, err)
+	}
+	return signer, nil
+}
+
+func readPrivate(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("%s: %w (mode %04o): chmod 600 %s", path, ErrExposed, mode, path)
+	}
+	return io.ReadAll(f)
+}
+
+func writePrivate(path string, b []byte) error {
+	return renameio.WriteFile(path, b, private, renameio.IgnoreUmask())
+}
