@@ -219,3 +219,11 @@ func (g Genesis) decide(d *decision) error {
 		events.TrustUpdated{Document: document, Wave: events.Wave{Derivation: currentDerivation, Releases: []events.ReleaseRef{}}})
 	return nil
 }
+
+// An Outcome is the answer to a command that was carried out or, in a dry run, would be.
+type Outcome struct {
+	Result
+	DryRun bool     `json:"dryRun,omitempty"`
+	Again  bool     `json:"again,omitempty"`  // the command had been carried out before; this is that answer
+	Effect []Effect `json:"effect,omitempty"` // what changes where
+}

@@ -1,0 +1,193 @@
+// Package fleet is where every environment stands: a projection of the ledger's state, the acks that are not recorded yet and
+// the newest beats. CLI, HTTP API, metrics and dashboard read it.
+//
+// Guarantees: it is a function of its arguments, time included; lag is measured from the bus's stamp of a ledger entry to the
+// bus's stamp of the slowest agent's ack, never by an agent's clock; an environment whose agents have not been heard is silent,
+// and never in step. It decides nothing.
+package fleet
+
+import (
+	"time"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// A Condition is the state of an environment or an agent (ARCHITECTURE.md, Words).
+type Condition string
+
+// The conditions, worst first; the worst agent gives the environment's, and retired replaces all.
+const (
+	Torn      Condition = "torn"
+	Differing Condition = "differing"
+	Failing   Condition = "failing"
+	Silent    Condition = "silent"
+	Stale     Condition = "stale"
+	Held      Condition = "held"
+	Behind    Condition = "behind"
+	InStep    Condition = "in step"
+	Retired   Condition = "retired"
+)
+
+// A View is the fleet at a time.
+type View struct {
+	AsOf         time.Time         `json:"asOf"`
+	Ledger       LedgerView        `json:"ledger"`
+	Totals       map[Condition]int `json:"totals"`
+	Environments []Environment     `json:"environments"` // worst first, then by name
+}
+
+// A LedgerView says which ledger this is and whether it can be written.
+type LedgerView struct {
+	ID         string           `json:"id"`
+	Tip        events.LedgerTip `json:"tip"`
+	Writable   bool             `json:"writable"`
+	Reason     events.Reason    `json:"reason,omitempty"`  // why it is not writable
+	Message    string           `json:"message,omitempty"` // the same for people
+	Since      time.Time        `json:"since,omitzero"`
+	Durability string           `json:"durability"` // "proven", or "accepted without proof"
+}
+
+// An Environment is where one environment stands.
+type Environment struct {
+	Name         string            `json:"name"`
+	Labels       map[string]string `json:"labels,omitempty"`
+	Steward      string            `json:"steward,omitempty"`
+	Approvals    int               `json:"approvals"`
+	Condition    Condition         `json:"condition"`
+	Reason       events.Reason     `json:"reason,omitempty"`
+	Message      string            `json:"message,omitempty"` // what is wrong, for people
+	Since        time.Time         `json:"since,omitzero"`    // of the condition, where it is known
+	Head         uint64            `json:"head"`
+	Revision     uint64            `json:"revision"`     // the lowest agent's
+	LagRevisions uint64            `json:"lagRevisions"` // head − revision
+	// LagSeconds is how long the oldest release that is not applied by every agent has been waiting; 0 when there is none.
+	LagSeconds float64 `json:"lagSeconds"`
+	// Delivered is how long the newest fully applied release took, from its ledger entry to the slowest agent's ack.
+	Delivered  *Duration     `json:"delivered,omitempty"`
+	LastChange string        `json:"lastChange,omitempty"` // newest released change
+	State      events.Digest `json:"state"`                // state digest at the head
+	Agents     []Agent       `json:"agents"`
+}
+
+// A Duration is a measured lag.
+type Duration struct {
+	Seconds float64 `json:"seconds"`
+	AtMost  bool    `json:"atMost,omitempty"` // the first ack was lost: it took this long or less
+}
+
+// An Agent is where one agent stands.
+type Agent struct {
+	Name        string        `json:"name"`
+	Condition   Condition     `json:"condition"`
+	Reason      events.Reason `json:"reason,omitempty"`
+	Message     string        `json:"message,omitempty"`
+	Since       time.Time     `json:"since,omitzero"`
+	Until       time.Time     `json:"until,omitzero"` // held until
+	Revision    uint64        `json:"revision"`
+	State       events.Digest `json:"state"`                 // state digest at its checkpoint
+	ReadBack    bool          `json:"readBack"`              // false: its connectors cannot observe
+	Differing   []string      `json:"differing,omitempty"`   // keys that differ
+	LastSeen    time.Time     `json:"lastSeen,omitzero"`     // the bus's stamp of its newest beat or ack
+	ClockSkew   float64       `json:"clockSkewSeconds"`      // its clock minus the bus's at its newest beat
+	Version     string        `json:"version,omitempty"`     // of the program
+	Connectors  []string      `json:"connectors,omitempty"`  // names
+	Rejected    uint64        `json:"rejected,omitempty"`    // messages it dropped as not validly signed
+	FirstCounts uint64        `json:"firstCounts,omitempty"` // it does not count for revisions before this one
+}
+
+// A Change is a change with where it stands in every environment.
+type Change struct {
+	ID           string              `json:"id"`
+	Digest       events.Digest       `json:"digest"`
+	Status       string              `json:"status"`
+	Author       string              `json:"author"`
+	Reason       string              `json:"reason"`
+	Ticket       string              `json:"ticket,omitempty"`
+	Within       float64             `json:"withinSeconds,omitempty"` // propagation window
+	Window       Window              `json:"window,omitempty"`
+	Source       *events.Provenance  `json:"source,omitempty"`
+	Proposed     time.Time           `json:"proposed"`
+	Expires      time.Time           `json:"expires"`
+	Revised      int                 `json:"revised,omitempty"`
+	Approved     time.Time           `json:"approved,omitzero"`
+	Completed    time.Time           `json:"completed,omitzero"`
+	Approvals    []events.Approval   `json:"approvals"`
+	Demanded     int                 `json:"demanded"`
+	EndedBy      string              `json:"endedBy,omitempty"` // rejected or withdrawn by
+	EndReason    string              `json:"endReason,omitempty"`
+	Environments []ChangeEnvironment `json:"environments"`
+}
+
+// A Window says whether a change kept its propagation window.
+type Window string
+
+// The outcomes of a propagation window.
+const (
+	WindowOpen   Window = "open"
+	WindowKept   Window = "kept"
+	WindowMissed Window = "missed"
+)
+
+// A ChangeEnvironment is a change's part for one environment and what became of it.
+type ChangeEnvironment struct {
+	Environment string          `json:"environment"`
+	Operations  []OperationView `json:"operations"`
+	Revision    uint64          `json:"revision,omitempty"` // that released it
+	Undone      uint64          `json:"undone,omitempty"`   // revision that undid it
+	LeftOut     string          `json:"leftOut,omitempty"`  // why it was not released here
+	Released    time.Time       `json:"released,omitzero"`  // the bus's stamp of the ledger entry
+	Outcome     string          `json:"outcome"`            // proposed, left out, waiting, applied, failed, undone, …
+	Lag         *Duration       `json:"lag,omitempty"`      // to the slowest agent's ack, when all have applied it
+	Agents      []AgentDelivery `json:"agents,omitempty"`
+}
+
+// An OperationView is one operation with the value that it replaces.
+type OperationView struct {
+	Op     string `json:"op"`
+	Key    string `json:"key"`
+	Before any    `json:"before,omitempty"`
+	After  any    `json:"after,omitempty"`
+}
+
+// An AgentDelivery is what one agent said of a release: who applied it, when, with which digest.
+type AgentDelivery struct {
+	Agent    string        `json:"agent"`
+	Word     events.Word   `json:"word,omitempty"`    // empty: nothing yet
+	Stamp    time.Time     `json:"stamp,omitzero"`    // the bus's, of the ack
+	Lag      *Duration     `json:"lag,omitempty"`     // of an applied one
+	Digest   events.Digest `json:"digest,omitzero"`   // state digest as read back
+	ReadBack bool          `json:"readBack"`          // false: not read back
+	Reason   events.Reason `json:"reason,omitempty"`  // of anything but applied
+	Message  string        `json:"message,omitempty"` // the same for people
+	Recorded uint64        `json:"recorded,omitempty"`
+	Phases   events.Phases `json:"phases,omitzero"` // the agent's own clock
+}
+
+// A HistoryItem is one release in the history of an environment or a resource.
+type HistoryItem struct {
+	Environment string             `json:"environment"`
+	Revision    uint64             `json:"revision"`
+	Kind        events.ReleaseKind `json:"kind"`
+	Change      string             `json:"change,omitempty"`
+	By          string             `json:"by,omitempty"`
+	Reason      string             `json:"reason,omitempty"`
+	Time        time.Time          `json:"time"`
+	Entry       uint64             `json:"entry"`
+	State       events.Digest      `json:"state"`
+	Chain       events.Digest      `json:"chain"`
+	Applied     bool               `json:"applied"` // by every agent that counts
+	Operations  []OperationView    `json:"operations,omitempty"`
+}
+
+// A ResourceView is a resource of an environment at a revision.
+type ResourceView struct {
+	Environment string    `json:"environment"`
+	Revision    uint64    `json:"revision"`
+	Key         string    `json:"key"`
+	Value       any       `json:"value"`
+	Deleted     bool      `json:"deleted,omitempty"`
+	Change      string    `json:"change,omitempty"` // that set or deleted it
+	By          string    `json:"by,omitempty"`
+	Reason      string    `json:"reason,omitempty"`
+	Set         time.Time `json:"set,omitzero"`
+}
