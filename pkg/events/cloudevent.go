@@ -67,7 +67,7 @@ func newEvent(t Type, id, source, subject string, at time.Time, data any) (Event
 		return Event{}, err
 	}
 	return Event{
-		SpecVersion: "1.0", ID: id, Source: source, Type: t, Subject: subject, Time: at,
+		SpecVersion: "1.0", ID: id, Source: source, Type: t, Subject: subject, Time: Stamp(at),
 		DataContentType: "application/json", DataSchema: SchemaURI(t), Data: raw,
 	}, nil
 }

@@ -35,8 +35,26 @@ type Fact struct {
 	Data    any
 }
 
-// NewEntry writes the facts as the entry's events and returns the entry with its bytes.
+// NewEntry writes the facts as the entry's events and returns the entry with its bytes. It reads back what it wrote, so that
+// nothing is appended that could not be read; what could not be is ReasonMalformed.
 func NewEntry(number uint64, previous Digest, ledger string, command Command, at time.Time, traceparent string, facts []Fact) (Entry, []byte, error) {
+	entry, b, err := writeEntry(number, previous, ledger, command, at, traceparent, facts)
+	if err != nil {
+		return Entry{}, nil, err
+	}
+	if _, err := DecodeEntry(b); err != nil {
+		return Entry{}, nil, fmt.Errorf("new entry: %w", err)
+	}
+	for _, e := range entry.Events {
+		if _, err := DecodeFact(e); err != nil {
+			return Entry{}, nil, fmt.Errorf("new entry: %w", err)
+		}
+	}
+	return entry, b, nil
+}
+
+func writeEntry(number uint64, previous Digest, ledger string, command Command, at time.Time, traceparent string, facts []Fact) (Entry, []byte, error) {
+	at = Stamp(at)
 	entry := Entry{Number: number, Previous: previous, Ledger: ledger, Command: command, Time: at, TraceParent: traceparent}
 	for i, f := range facts {
 		e, err := newEvent(f.Type, EntryID(number)+"."+strconv.Itoa(i), LedgerSource(ledger), f.Subject, at, f.Data)
@@ -50,14 +68,25 @@ func NewEntry(number uint64, previous Digest, ledger string, command Command, at
 }
 
 // DecodeEntry reads an entry strictly, with the data of its events still encoded; DecodeFact reads those. An unknown field is
-// ReasonUpgradeNeeded.
+// ReasonUpgradeNeeded, anything else that NewEntry would not have written is ReasonMalformed.
 func DecodeEntry(payload []byte) (Entry, error) {
 	var e Entry
-	if err := DecodeStrict(payload, &e); err != nil {
+	if err := decodeKnown(payload, &e); err != nil {
 		return Entry{}, err
 	}
 	if e.Number == 0 || len(e.Events) == 0 || e.Ledger == "" {
 		return Entry{}, Errorf(ReasonMalformed, "an entry without number, ledger or events")
+	}
+	facts := make([]Fact, len(e.Events))
+	for i, event := range e.Events {
+		facts[i] = Fact{event.Type, event.Subject, event.Data}
+	}
+	_, again, err := writeEntry(e.Number, e.Previous, e.Ledger, e.Command, e.Time, e.TraceParent, facts)
+	if err != nil {
+		return Entry{}, Errorf(ReasonMalformed, "%w", err)
+	}
+	if err := sameBytes(payload, again); err != nil {
+		return Entry{}, err
 	}
 	return e, nil
 }
@@ -65,11 +94,11 @@ func DecodeEntry(payload []byte) (Entry, error) {
 // DecodeFact reads the data of a ledger event into the struct that belongs to its type. A type that is not known here is
 // ReasonUpgradeNeeded.
 func DecodeFact(e Event) (any, error) {
-	make, known := factTypes[e.Type]
+	newData, known := factTypes[e.Type]
 	if !known {
 		return nil, Errorf(ReasonUpgradeNeeded, "the type %s is not known in the ledger; upgrade this program", clip(string(e.Type)))
 	}
-	data := make()
+	data := newData()
 	if err := DecodeStrict(e.Data, data); err != nil {
 		return nil, fmt.Errorf("%s: %w", e.Type, err)
 	}

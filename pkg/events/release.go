@@ -64,6 +64,7 @@ func ReleaseID(environment string, revision uint64) string {
 
 // EncodeRelease writes the payload of a release. Time is the entry's; traceparent may be empty.
 func EncodeRelease(r Release, at time.Time, traceparent string) ([]byte, error) {
+	at = Stamp(at)
 	e, err := newEvent(TypeReleasePublished, ReleaseID(r.Environment, r.Revision), LedgerSource(r.Ledger), r.Environment, at, r)
 	if err != nil {
 		return nil, err
@@ -86,46 +87,55 @@ func EncodeRelease(r Release, at time.Time, traceparent string) ([]byte, error) 
 // EncodeRelease would not have written is ReasonMalformed.
 func DecodeRelease(payload []byte) (Release, Event, error) {
 	var e Event
-	if err := DecodeStrict(payload, &e); err != nil {
+	if err := decodeKnown(payload, &e); err != nil {
 		return Release{}, e, err
 	}
 	if e.Type != TypeReleasePublished {
 		return Release{}, e, Errorf(ReasonUpgradeNeeded, "the type %s is not known in a release; upgrade this program", clip(string(e.Type)))
 	}
 	var r Release
-	dec := DecodeStrict(e.Data, &r)
-	if dec != nil {
-		return Release{}, e, dec
+	if err := decodeKnown(e.Data, &r); err != nil {
+		return Release{}, e, err
 	}
-	if err := r.check(e); err != nil {
-		return Release{}, e, Errorf(ReasonMalformed, "release: %w", err)
+	if err := r.check(); err != nil {
+		return Release{}, e, err
+	}
+	again, err := EncodeRelease(r, e.Time, e.TraceParent)
+	if err != nil {
+		return Release{}, e, Errorf(ReasonMalformed, "%w", err)
+	}
+	if err := sameBytes(payload, again); err != nil {
+		return Release{}, e, err
 	}
 	return r, e, nil
 }
 
-func (r *Release) check(e Event) error {
-	if err := CheckName(r.Environment); err != nil {
-		return err
-	}
-	if r.Revision == 0 || e.Sequence != sequence(r.Revision) || e.ID != ReleaseID(r.Environment, r.Revision) || e.PartitionKey != r.Environment {
-		return fmt.Errorf("the attributes of %q do not belong to revision %d of %s", clip(e.ID), r.Revision, r.Environment)
-	}
-	parts := [3]bool{r.Change != nil, r.Rollback != nil, r.Trust != nil}
-	want, known := map[ReleaseKind][3]bool{KindChange: {true, false, false}, KindRollback: {false, true, false}, KindTrust: {false, false, true}}[r.Kind]
+// releaseParts says which parts a kind has: change and operations, rollback and inverse, trust.
+var releaseParts = map[ReleaseKind][3]bool{KindChange: {true, false, false}, KindRollback: {false, true, false}, KindTrust: {false, false, true}}
+
+func (r *Release) check() error {
+	want, known := releaseParts[r.Kind]
 	if !known {
-		return &Error{ReasonUpgradeNeeded, fmt.Errorf("the kind %q is not known; upgrade this program", clip(string(r.Kind)))}
+		return Errorf(ReasonUpgradeNeeded, "the kind %q of a release is not known; upgrade this program", clip(string(r.Kind)))
 	}
-	if parts != want || (len(r.Operations) > 0) != (r.Kind == KindChange) || (len(r.Inverse) > 0) != (r.Kind == KindRollback) {
-		return fmt.Errorf("a %s release has other parts than its kind demands", r.Kind)
+	if [3]bool{r.Change != nil, r.Rollback != nil, r.Trust != nil} != want ||
+		[3]bool{len(r.Operations) > 0, len(r.Inverse) > 0, r.Trust != nil} != want {
+		return Errorf(ReasonMalformed, "a %s release has other parts than its kind demands", r.Kind)
+	}
+	if err := CheckName(r.Environment); err != nil {
+		return Errorf(ReasonMalformed, "release: %w", err)
+	}
+	if r.Revision == 0 {
+		return Errorf(ReasonMalformed, "a release of %s without a revision", r.Environment)
 	}
 	for _, op := range r.Operations {
 		if err := checkOperation(op.Op, op.Key, op.Value); err != nil {
-			return err
+			return Errorf(ReasonMalformed, "release: %w", err)
 		}
 	}
 	for _, op := range r.Inverse {
 		if err := checkOperation(op.Op, op.Key, op.Value); err != nil {
-			return err
+			return Errorf(ReasonMalformed, "release: %w", err)
 		}
 	}
 	return nil

@@ -70,7 +70,7 @@ func (s *Signer) SignWave(ledger string, chains []Digest) ([]string, error) {
 		leaves[i] = LeafHash(c[:])
 	}
 	root, paths := MerklePaths(leaves)
-	sig, err := s.pair.Sign(waveMessage(ledger, root))
+	sig, err := s.pair.Sign(waveMessage(ledger, uint64(len(chains)), root))
 	if err != nil {
 		return nil, fmt.Errorf("sign wave: %w", err)
 	}
@@ -81,8 +81,11 @@ func (s *Signer) SignWave(ledger string, chains []Digest) ([]string, error) {
 	return headers, nil
 }
 
-func waveMessage(ledger string, root Digest) []byte {
+// waveMessage has the size beside the root, as a tree head of RFC 6962 has: with the size free, one path would stand for several
+// places and sizes.
+func waveMessage(ledger string, size uint64, root Digest) []byte {
 	m := append([]byte(DomainWave), ledger...)
+	m = strconv.AppendUint(append(m, '\n'), size, 10)
 	return append(append(m, '\n'), root[:]...)
 }
 
@@ -112,7 +115,7 @@ func VerifyWave(ledger string, chain Digest, header string, allowed func(key str
 	if !ok {
 		return Errorf(ReasonSignature, "the path of the wave does not fit index %d of %d", sig.Index, sig.Size)
 	}
-	return verify(sig.Key, waveMessage(ledger, root), sig.Bytes)
+	return verify(sig.Key, waveMessage(ledger, sig.Size, root), sig.Bytes)
 }
 
 func verify(key string, message, sig []byte) error {

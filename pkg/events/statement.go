@@ -3,7 +3,6 @@ package events
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strconv"
 	"time"
 )
@@ -178,8 +177,11 @@ func openStatement(payload []byte, header string, domain Domain, key string, t T
 	}
 	// A delivery embeds the signed bytes in an entry, which keeps them only when they are compact.
 	var compact bytes.Buffer
-	if err := json.Compact(&compact, payload); err != nil || !bytes.Equal(compact.Bytes(), payload) {
-		return Errorf(ReasonMalformed, "the payload is not compact JSON (%s)", fmt.Sprint(err))
+	if err := json.Compact(&compact, payload); err != nil {
+		return Errorf(ReasonMalformed, "%w", err)
+	}
+	if !bytes.Equal(compact.Bytes(), payload) {
+		return Errorf(ReasonMalformed, "the payload is not compact JSON")
 	}
 	return readTolerant(payload, t, into)
 }
