@@ -7,6 +7,7 @@
 package fleet
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -143,10 +144,10 @@ type ChangeEnvironment struct {
 
 // An OperationView is one operation with the value that it replaces.
 type OperationView struct {
-	Op     string `json:"op"`
-	Key    string `json:"key"`
-	Before any    `json:"before,omitempty"`
-	After  any    `json:"after,omitempty"`
+	Op     string          `json:"op"`
+	Key    string          `json:"key"`
+	Before json.RawMessage `json:"before,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
 }
 
 // An AgentDelivery is what one agent said of a release: who applied it, when, with which digest.
@@ -181,13 +182,13 @@ type HistoryItem struct {
 
 // A ResourceView is a resource of an environment at a revision.
 type ResourceView struct {
-	Environment string    `json:"environment"`
-	Revision    uint64    `json:"revision"`
-	Key         string    `json:"key"`
-	Value       any       `json:"value"`
-	Deleted     bool      `json:"deleted,omitempty"`
-	Change      string    `json:"change,omitempty"` // that set or deleted it
-	By          string    `json:"by,omitempty"`
-	Reason      string    `json:"reason,omitempty"`
-	Set         time.Time `json:"set,omitzero"`
+	Environment string          `json:"environment"`
+	Revision    uint64          `json:"revision"`
+	Key         string          `json:"key"`
+	Value       json.RawMessage `json:"value,omitempty"`
+	Deleted     bool            `json:"deleted,omitempty"`
+	Change      string          `json:"change,omitempty"` // that set or deleted it
+	By          string          `json:"by,omitempty"`
+	Reason      string          `json:"reason,omitempty"`
+	Set         time.Time       `json:"set,omitzero"`
 }

@@ -3,12 +3,14 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
-// maxDeliveries bounds the statements in one entry, so that it stays below the largest message of the bus.
-const maxDeliveries = 250
+// MaxDeliveries bounds the statements in one entry, so that it stays below the largest message of the bus.
+const MaxDeliveries = 250
 
 // A RecordDeliveries gathers agents' signed statements into the ledger. What is recorded already, or is not validly signed by an
 // enrolled agent, is dropped: the publisher's own command, idempotent by its content.
@@ -26,12 +28,12 @@ func (r RecordDeliveries) decide(d *decision) error {
 	fresh := map[string]bool{}
 	reached := positions{}
 	for _, delivery := range r.Deliveries {
-		statement, agent, err := d.readDelivery(delivery)
+		statement, agent, err := d.Read(delivery)
 		if err != nil {
 			continue // bus.Rejected counts it; it must not stop the others
 		}
 		id := delivery.Environment + " " + delivery.Agent + " " + statement.identity()
-		if len(kept) == maxDeliveries || fresh[id] || agent.knows(statement) {
+		if len(kept) == MaxDeliveries || fresh[id] || agent.Knows(statement) {
 			continue
 		}
 		fresh[id] = true
@@ -53,48 +55,49 @@ func (r RecordDeliveries) decide(d *decision) error {
 	return nil
 }
 
-// statement is a Delivery before it is recorded, with what tells it from others.
-type statement struct {
+// A Statement is what an agent said, verified, before it is recorded: a Delivery with what tells it from others.
+type Statement struct {
 	Delivery
-	number uint64
-	chain  events.Digest
+	Number uint64 // of the ack; 0 of a beat
+	Chain  events.Digest
 }
 
-func (s statement) identity() string {
-	return fmt.Sprintf("%d %s %d %d %s", s.number, s.Word, s.First, s.Last, s.chain)
+func (s Statement) identity() string {
+	return fmt.Sprintf("%d %s %d %d %s", s.Number, s.Word, s.First, s.Last, s.Chain)
 }
 
-// knows says whether the agent's statement is recorded, or tells nothing that is not. A beat tells only a position.
-func (a *Agent) knows(s statement) bool {
-	if s.number == 0 {
+// Knows says whether the agent's statement is recorded, or tells nothing that is not. A beat tells only a position.
+func (a *Agent) Knows(s Statement) bool {
+	if s.Number == 0 {
 		return s.Last <= a.Position
 	}
 	return a.recorded[s.identity()]
 }
 
-// readDelivery verifies an ack, or a beat whose checkpoint stands for a lost ack.
-func (s *State) readDelivery(d events.Delivery) (statement, *Agent, error) {
+// Read verifies an ack, or a beat whose checkpoint stands for a lost ack. An agent beyond the ledger, or on another chain, is
+// ReasonLedgerForked.
+func (s *State) Read(d events.Delivery) (Statement, *Agent, error) {
 	e, found := s.Environments[d.Environment]
 	if !found || e.Agents[d.Agent] == nil || e.Agents[d.Agent].Revoked {
-		return statement{}, nil, refuse(KindNotFound, "", "no agent %s is enrolled in %s", d.Agent, d.Environment)
+		return Statement{}, nil, refuse(KindNotFound, "", "no agent %s is enrolled in %s", d.Agent, d.Environment)
 	}
 	agent := e.Agents[d.Agent]
 	if d.Beat != nil {
 		beat, err := events.DecodeBeat(d.Beat, d.Signature, d.Environment, d.Agent, agent.Key)
 		if err != nil {
-			return statement{}, agent, err
+			return Statement{}, agent, err
 		}
-		out := statement{chain: beat.Chain, Delivery: Delivery{
+		out := Statement{Chain: beat.Chain, Delivery: Delivery{
 			Word: events.WordApplied, First: min(agent.Position+1, beat.Revision), Last: beat.Revision, Stamp: d.Stamp, AtMost: true,
 			Expected: beat.State, Observed: beat.Observed, ReadBack: !beat.Observed.IsZero(),
 		}}
-		return out, agent, e.onChain(beat.Revision, beat.Chain)
+		return out, agent, e.OnChain(beat.Revision, beat.Chain)
 	}
 	ack, err := events.DecodeAck(d.Ack, d.Signature, d.Environment, d.Agent, agent.Key)
 	if err != nil {
-		return statement{}, agent, err
+		return Statement{}, agent, err
 	}
-	out := statement{number: ack.Number, chain: ack.Chain, Delivery: Delivery{
+	out := Statement{Number: ack.Number, Chain: ack.Chain, Delivery: Delivery{
 		Word: ack.Word, First: ack.First, Last: ack.Last, Stamp: d.Stamp, AtMost: ack.Resent, Expected: ack.Expected, Observed: ack.Observed,
 		ReadBack: ack.ReadBack, Differing: ack.Differing, By: ack.By, Reason: ack.Reason, Message: ack.Message, Phases: ack.Phases,
 	}}
@@ -104,11 +107,11 @@ func (s *State) readDelivery(d events.Delivery) (statement, *Agent, error) {
 	if ack.Word != events.WordApplied {
 		return out, agent, nil // what was refused need not be on the chain
 	}
-	return out, agent, e.onChain(ack.Last, ack.Chain)
+	return out, agent, e.OnChain(ack.Last, ack.Chain)
 }
 
-// onChain says whether a revision with a chain digest is one that the ledger released.
-func (e *Environment) onChain(revision uint64, chain events.Digest) error {
+// OnChain says whether a revision with a chain digest is one that the ledger released.
+func (e *Environment) OnChain(revision uint64, chain events.Digest) error {
 	if revision == 0 || revision > e.Head() || e.Releases[revision-1].Chain != chain {
 		return events.Errorf(events.ReasonLedgerForked, "an agent of %s is at revision %d with chain %s, which this ledger has not released", e.Name, revision, chain.Short())
 	}
@@ -117,7 +120,7 @@ func (e *Environment) onChain(revision uint64, chain events.Digest) error {
 
 func (p *projection) deliveryRecorded(f *events.DeliveryRecorded) error {
 	for _, d := range f.Deliveries {
-		s, agent, err := p.readDelivery(d)
+		s, agent, err := p.Read(d)
 		if err != nil {
 			return fmt.Errorf("%w: a recorded delivery of %s in %s: %w", ErrBroken, d.Agent, d.Environment, err)
 		}
@@ -128,15 +131,15 @@ func (p *projection) deliveryRecorded(f *events.DeliveryRecorded) error {
 }
 
 // take adds a statement to what is known of the agent.
-func (a *Agent) take(s statement) {
+func (a *Agent) take(s Statement) {
 	a.Deliveries = append(a.Deliveries, s.Delivery)
-	if s.number > 0 {
+	if s.Number > 0 {
 		a.recorded[s.identity()] = true
 	}
 	switch s.Word {
 	case events.WordApplied:
 		a.Position = max(a.Position, s.Last)
-		if s.ReadBack || s.number > 0 {
+		if s.ReadBack || s.Number > 0 {
 			a.Differing = s.Differing
 		}
 		if a.Open != nil && a.Open.Last <= s.Last {
@@ -147,6 +150,22 @@ func (a *Agent) take(s statement) {
 		open := s.Delivery
 		a.Open = &open
 	}
+}
+
+// With is the agent as it would be with statements that are not recorded yet.
+func (a *Agent) With(statements []Statement) *Agent {
+	if len(statements) == 0 {
+		return a
+	}
+	out := *a
+	out.Deliveries = slices.Clone(a.Deliveries)
+	out.recorded = maps.Clone(a.recorded)
+	for _, s := range statements {
+		if !out.Knows(s) {
+			out.take(s)
+		}
+	}
+	return &out
 }
 
 // positions are revisions that agents reached by statements that are being recorded.

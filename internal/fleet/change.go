@@ -1,0 +1,175 @@
+package fleet
+
+import (
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// Changes are all changes, newest first.
+func Changes(s *ledger.State, r Reports, asOf time.Time) ([]Change, error) {
+	list := s.ChangeList()
+	out := make([]Change, 0, len(list))
+	for i := len(list) - 1; i >= 0; i-- {
+		c, err := ChangeOf(s, r, list[i].ID, asOf)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// ChangeOf is one change with where it stands in every environment. An unknown id is a *ledger.Error.
+func ChangeOf(s *ledger.State, r Reports, id string, asOf time.Time) (Change, error) {
+	c, found := s.Changes[id]
+	if !found {
+		return Change{}, &ledger.Error{Kind: ledger.KindNotFound, Message: "there is no change " + id, Next: "list them with 'publisher changes'"}
+	}
+	out := Change{
+		ID: c.ID, Digest: c.Digest, Status: string(c.Status(asOf)), Author: c.Author, Reason: c.Reason, Ticket: c.Ticket,
+		Within: c.Within.Seconds(), Source: c.Source, Proposed: c.Proposed, Expires: c.Expires, Revised: c.Revised,
+		Approved: c.Approved, Completed: c.Completed, Approvals: c.Approvals, Demanded: s.Demanded(c), EndedBy: c.Ended, EndReason: c.EndReason,
+	}
+	if out.Approvals == nil {
+		out.Approvals = []events.Approval{}
+	}
+	for _, part := range c.Parts {
+		e, err := changeEnvironment(s, r, part, asOf)
+		if err != nil {
+			return Change{}, err
+		}
+		out.Environments = append(out.Environments, e)
+	}
+	out.Window = windowOf(c, out.Environments, asOf)
+	return out, nil
+}
+
+func changeEnvironment(s *ledger.State, r Reports, part ledger.Part, asOf time.Time) (ChangeEnvironment, error) {
+	out := ChangeEnvironment{Environment: part.Environment, Revision: part.Revision, Undone: part.Undone, Outcome: "proposed"}
+	var err error
+	if out.Operations, err = operations(s, part); err != nil {
+		return out, err
+	}
+	if part.LeftOut != nil {
+		out.LeftOut, out.Outcome = part.LeftOut.Detail, "left out"
+	}
+	if part.Revision == 0 {
+		return out, nil
+	}
+	e := s.Environments[part.Environment]
+	release := e.Releases[part.Revision-1]
+	out.Released = release.Stamp
+	agents := r.agents(e)
+	for _, a := range agents {
+		if a.Counts(release) {
+			out.Agents = append(out.Agents, agentDelivery(a, release))
+		}
+	}
+	out.Lag = slowest(release, agents)
+	out.Outcome = outcome(out)
+	return out, nil
+}
+
+func outcome(e ChangeEnvironment) string {
+	if e.Undone > 0 {
+		return "undone"
+	}
+	if e.Lag != nil {
+		return "applied"
+	}
+	if len(e.Agents) == 0 {
+		return "no agent"
+	}
+	for _, a := range e.Agents {
+		if a.Word != "" && a.Word != events.WordApplied {
+			return string(a.Word)
+		}
+	}
+	return "waiting"
+}
+
+func agentDelivery(a *ledger.Agent, release ledger.Release) AgentDelivery {
+	out := AgentDelivery{Agent: a.Name}
+	d := a.Applied(release.Revision)
+	if d == nil {
+		d = lastAbout(a, release.Revision)
+	}
+	if d == nil {
+		return out
+	}
+	out.Word, out.Stamp, out.Digest, out.ReadBack = d.Word, d.Stamp, d.Observed, d.ReadBack
+	out.Reason, out.Message, out.Recorded, out.Phases = d.Reason, d.Message, d.Entry, d.Phases
+	if d.Word == events.WordApplied {
+		out.Lag = &Duration{Seconds: lag(release, d), AtMost: d.AtMost}
+	}
+	return out
+}
+
+// lastAbout is the agent's newest statement about a revision that it has not applied.
+func lastAbout(a *ledger.Agent, revision uint64) *ledger.Delivery {
+	for i := len(a.Deliveries) - 1; i >= 0; i-- {
+		if d := &a.Deliveries[i]; d.First <= revision && revision <= d.Last {
+			return d
+		}
+	}
+	return nil
+}
+
+// lag is the bus's stamp of the ack minus the bus's stamp of the ledger entry.
+func lag(release ledger.Release, d *ledger.Delivery) float64 {
+	return max(0, d.Stamp.Sub(release.Stamp).Seconds())
+}
+
+// slowest is the lag of the slowest agent that counts for a release; nil while one of them has not applied it.
+func slowest(release ledger.Release, agents []*ledger.Agent) *Duration {
+	var out *Duration
+	for _, a := range agents {
+		if !a.Counts(release) {
+			continue
+		}
+		d := a.Applied(release.Revision)
+		if d == nil {
+			return nil
+		}
+		if seconds := lag(release, d); out == nil || seconds > out.Seconds {
+			out = &Duration{Seconds: seconds, AtMost: d.AtMost}
+		}
+	}
+	return out
+}
+
+// windowOf says whether a released change reached every environment within its propagation window.
+func windowOf(c *ledger.Change, environments []ChangeEnvironment, asOf time.Time) Window {
+	if c.Within == 0 || c.Approved.IsZero() {
+		return ""
+	}
+	window := WindowKept
+	for _, e := range environments {
+		switch {
+		case e.Revision == 0 || e.Undone > 0:
+		case e.Lag != nil && e.Lag.Seconds > c.Within.Seconds(), e.Lag == nil && asOf.Sub(e.Released) > c.Within:
+			return WindowMissed
+		case e.Lag == nil:
+			window = WindowOpen
+		}
+	}
+	return window
+}
+
+func operations(s *ledger.State, part ledger.Part) ([]OperationView, error) {
+	list, err := s.Operations(part)
+	if err != nil {
+		return nil, err
+	}
+	inverse, err := s.Inverse(part)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]OperationView, len(list))
+	for i, op := range list {
+		out[i] = OperationView{Op: op.Op, Key: op.Key, Before: inverse[i].Value, After: op.Value}
+	}
+	return out, nil
+}
