@@ -1,0 +1,82 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// A Backend is what the API serves: a publisher, or a ledger in memory. Errors are *ledger.Error where something is refused or
+// not there, and *UnavailableError where the publisher cannot do it now and could later.
+type Backend interface {
+	// Do decides a command and appends its entry; with dryRun it only decides. A command that was carried out before gets its
+	// first answer again, with Again set.
+	Do(ctx context.Context, c ledger.Command, dryRun bool) (ledger.Outcome, error)
+	// Read calls fn with the state as it is now; fn must not keep or change it.
+	Read(fn func(s *ledger.State))
+	// Fleet is where every environment stands now.
+	Fleet() fleet.View
+	// Change is one change with where it stands in every environment.
+	Change(id string) (fleet.Change, error)
+	// Changes are all changes, newest first.
+	Changes() []fleet.Change
+	// Release is one revision of an environment, whatever its kind: who applied it, when, with which lag.
+	Release(environment string, revision uint64) (fleet.ChangeEnvironment, error)
+	// History are an environment's releases, or those that touched a resource in one environment or, where environment is empty,
+	// in all of them; newest first. One of the two is given.
+	History(environment, key string) ([]fleet.HistoryItem, error)
+	// Resources are an environment's resources at a revision, ordered by key, without deleted ones.
+	Resources(environment string, revision uint64) ([]fleet.ResourceView, error)
+	// Resource is one of them, which may be deleted; one that nothing ever set is not found.
+	Resource(environment, key string, revision uint64) (fleet.ResourceView, error)
+	// BusURL is where agents reach the bus: one or more NATS addresses, separated by commas.
+	BusURL() string
+	// Verify reads the whole ledger from the bus again and derives every release again.
+	Verify(ctx context.Context) (Verification, error)
+	// Doctor looks at everything that this publisher needs.
+	Doctor(ctx context.Context) []Check
+}
+
+// A Verification is what reading the whole ledger again found.
+type Verification struct {
+	Ledger   string           `json:"ledger"`
+	OK       bool             `json:"ok"`
+	Tip      events.LedgerTip `json:"tip"`      // newest entry that is as it should be
+	Releases int              `json:"releases"` // derived again, each with the digest that the ledger recorded
+	Message  string           `json:"message"`  // what is wrong, or that all is well
+	Next     string           `json:"next,omitempty"`
+	Seconds  float64          `json:"seconds"`
+}
+
+// A Check is one thing that doctor looked at.
+type Check struct {
+	Name    string `json:"name"`
+	OK      bool   `json:"ok"`
+	Message string `json:"message"`
+	Next    string `json:"next,omitempty"` // what to do when it is not ok
+}
+
+// A Trust is what an enrolment pins.
+type Trust struct {
+	Ledger   string        `json:"ledger"`
+	Document events.Trust  `json:"document"` // the newest
+	Digest   events.Digest `json:"digest"`   // of the document
+	BusURL   string        `json:"busURL"`
+	Head     *Head         `json:"head,omitempty"` // of the environment that was asked for
+}
+
+// A Head is an environment's newest revision and its chain digest.
+type Head struct {
+	Environment string        `json:"environment"`
+	Revision    uint64        `json:"revision"`
+	Chain       events.Digest `json:"chain"`
+}
+
+// A LedgerInfo says how long the ledger is and whether it can be written.
+type LedgerInfo struct {
+	fleet.LedgerView
+	Time time.Time `json:"time"` // of the newest entry
+}
