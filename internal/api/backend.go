@@ -15,23 +15,10 @@ type Backend interface {
 	// Do decides a command and appends its entry; with dryRun it only decides. A command that was carried out before gets its
 	// first answer again, with Again set.
 	Do(ctx context.Context, c ledger.Command, dryRun bool) (ledger.Outcome, error)
-	// Read calls fn with the state as it is now; fn must not keep or change it.
-	Read(fn func(s *ledger.State))
+	// Read calls fn with what is known now; fn must not keep or change it.
+	Read(fn func(s *ledger.State, r fleet.Reports, asOf time.Time))
 	// Fleet is where every environment stands now.
 	Fleet() fleet.View
-	// Change is one change with where it stands in every environment.
-	Change(id string) (fleet.Change, error)
-	// Changes are all changes, newest first.
-	Changes() []fleet.Change
-	// Release is one revision of an environment, whatever its kind: who applied it, when, with which lag.
-	Release(environment string, revision uint64) (fleet.ChangeEnvironment, error)
-	// History are an environment's releases, or those that touched a resource in one environment or, where environment is empty,
-	// in all of them; newest first. One of the two is given.
-	History(environment, key string) ([]fleet.HistoryItem, error)
-	// Resources are an environment's resources at a revision, ordered by key, without deleted ones.
-	Resources(environment string, revision uint64) ([]fleet.ResourceView, error)
-	// Resource is one of them, which may be deleted; one that nothing ever set is not found.
-	Resource(environment, key string, revision uint64) (fleet.ResourceView, error)
 	// BusURL is where agents reach the bus: one or more NATS addresses, separated by commas.
 	BusURL() string
 	// Verify reads the whole ledger from the bus again and derives every release again.
@@ -73,10 +60,4 @@ type Head struct {
 	Environment string        `json:"environment"`
 	Revision    uint64        `json:"revision"`
 	Chain       events.Digest `json:"chain"`
-}
-
-// A LedgerInfo says how long the ledger is and whether it can be written.
-type LedgerInfo struct {
-	fleet.LedgerView
-	Time time.Time `json:"time"` // of the newest entry
 }
