@@ -1,0 +1,127 @@
+package bustest
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// A Process is a nats-server of its own, with an fsynced store, that can be killed without warning and started again on the same
+// port with the same store.
+type Process struct {
+	t             testing.TB
+	program, dir  string
+	port, monitor int
+	cmd           *exec.Cmd
+}
+
+// StartProcess starts a nats-server, built from the module that go.mod names. It ends with the test.
+func StartProcess(t testing.TB) *Process {
+	t.Helper()
+	p := &Process{t: t, program: program(t), dir: t.TempDir(), port: freePort(t), monitor: freePort(t)}
+	t.Cleanup(func() { p.Kill() })
+	p.Restart()
+	return p
+}
+
+// URL is where clients connect.
+func (p *Process) URL() string { return fmt.Sprintf("nats://127.0.0.1:%d", p.port) }
+
+// MonitorURL is where the server describes itself.
+func (p *Process) MonitorURL() string { return fmt.Sprintf("http://127.0.0.1:%d", p.monitor) }
+
+// StoreDir is where the server keeps its streams.
+func (p *Process) StoreDir() string { return filepath.Join(p.dir, "store") }
+
+// Kill ends the server with SIGKILL and returns when it is gone.
+func (p *Process) Kill() {
+	p.t.Helper()
+	if p.cmd == nil {
+		return
+	}
+	if err := p.cmd.Process.Kill(); err != nil {
+		p.t.Fatal(err)
+	}
+	_ = p.cmd.Wait() // its error says that it was killed
+	p.cmd = nil
+}
+
+// Pause freezes the server with SIGSTOP: connections stay, nothing answers.
+func (p *Process) Pause() { p.signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (p *Process) Resume() { p.signal(syscall.SIGCONT) }
+
+func (p *Process) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Restart starts the server after Kill and returns when it accepts connections.
+func (p *Process) Restart() {
+	p.t.Helper()
+	config := fmt.Sprintf("listen: 127.0.0.1:%d\nhttp: 127.0.0.1:%d\njetstream { store_dir: %q, sync_interval: always }\n", p.port, p.monitor, p.StoreDir())
+	file := filepath.Join(p.dir, "nats.conf")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	p.cmd = exec.Command(p.program, "-c", file)
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	Eventually(p.t, "nats-server accepts connections on "+p.URL(), func() bool {
+		conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)))
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	})
+}
+
+var build sync.Mutex
+
+// program builds nats-server once per version and machine.
+func program(t testing.TB) string {
+	t.Helper()
+	build.Lock()
+	defer build.Unlock()
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("lockstep-bustest-%d", os.Getuid()))
+	file := filepath.Join(dir, "nats-server-"+server.VERSION+"-"+runtime.Version())
+	if _, err := os.Stat(file); err == nil {
+		return file
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// Another test process may be building too: each builds a file of its own, and the last rename wins.
+	fresh := fmt.Sprintf("%s.%d", file, os.Getpid())
+	if out, err := exec.Command("go", "build", "-o", fresh, "github.com/nats-io/nats-server/v2").CombinedOutput(); err != nil {
+		t.Fatalf("build nats-server: %v\n%s", err, out)
+	}
+	if err := os.Rename(fresh, file); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// freePort is a port that nobody has at the moment: it has to be known before the server starts, to be the same after Restart.
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}

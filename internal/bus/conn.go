@@ -1,0 +1,207 @@
+package bus
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	dialTimeout    = 5 * time.Second
+	requestTimeout = 5 * time.Second  // one question, one answer
+	settleTimeout  = 15 * time.Second // finding out what became of a write whose answer was lost
+	pingInterval   = 20 * time.Second
+	reconnectFirst = 100 * time.Millisecond
+	reconnectMost  = 5 * time.Second
+)
+
+// Options of a connection.
+type Options struct {
+	Name        string                                         // who connects, as the server shows it; its inbox is _INBOX_<name>.>; required
+	URL         string                                         // empty: nats://127.0.0.1:4222
+	InProcess   interface{ InProcessConn() (net.Conn, error) } // an embedded server, instead of URL
+	Credentials string                                         // NATS credentials file
+	CA          string                                         // PEM file: who may have signed the server's certificate
+	Cert, Key   string                                         // PEM files: client certificate
+	Offline     bool                                           // start even if the bus cannot be reached, and keep trying
+	OnChange    func(Change)                                   // told of every Change, one after the other; must not block
+}
+
+// A Change is something that happened to a connection.
+type Change struct {
+	Connected bool
+	Err       error // why the connection was lost, or what the server refused (a permission, a slow reader); may be nil
+}
+
+// A Conn is a connection to the bus that reconnects for ever. While it is not connected writes fail at once: there is no buffer
+// from which one could slip out later.
+type Conn struct {
+	nc    *nats.Conn
+	js    jetstream.JetStream
+	async jetstream.JetStream // for many releases at once
+	opts  Options
+
+	mu     sync.Mutex
+	link   *link
+	closed chan struct{}
+	close  sync.Once
+}
+
+// A link is one period of being connected.
+type link struct {
+	up   chan struct{} // closed when it came up
+	down context.Context
+	lose context.CancelFunc
+}
+
+func newLink() *link {
+	l := &link{up: make(chan struct{})}
+	l.down, l.lose = context.WithCancel(context.Background())
+	return l
+}
+
+var notInToken = regexp.MustCompile(`[^A-Za-z0-9_-]`)
+
+// Connect connects to the bus. It tries once, no longer than ctx, unless Options.Offline says to go on in the background.
+func Connect(ctx context.Context, o Options) (*Conn, error) {
+	if o.Name == "" {
+		return nil, errors.New("connect to the bus: no name given: every client has one of its own")
+	}
+	c := &Conn{opts: o, link: newLink(), closed: make(chan struct{})}
+	url := cmp.Or(o.URL, nats.DefaultURL)
+	nc, err := nats.Connect(url, append(o.nats(ctx), c.handlers()...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the bus at %s: %w: %w: check the address, that the server runs, and the credentials", url, ErrUnavailable, err)
+	}
+	c.nc = nc
+	if c.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(requestTimeout)); err == nil {
+		c.async, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(asyncWindow), jetstream.WithPublishAsyncTimeout(asyncTimeout))
+	}
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("connect to the bus: %w", err)
+	}
+	return c, nil
+}
+
+func (o Options) nats(ctx context.Context) []nats.Option {
+	timeout := dialTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline))
+	}
+	opts := []nats.Option{
+		nats.Name(o.Name),
+		nats.CustomInboxPrefix("_INBOX_" + notInToken.ReplaceAllString(o.Name, "_")),
+		nats.Timeout(timeout),
+		nats.PingInterval(pingInterval),
+		nats.MaxReconnects(-1),
+		nats.CustomReconnectDelay(reconnectDelay),
+		nats.ReconnectBufSize(-1), // an append must not slip out before the check of the ledger
+		nats.IgnoreAuthErrorAbort(),
+		nats.RetryOnFailedConnect(o.Offline),
+	}
+	if o.InProcess != nil {
+		opts = append(opts, nats.InProcessServer(o.InProcess))
+	}
+	return append(opts, o.identity()...)
+}
+
+func (o Options) identity() (opts []nats.Option) {
+	if o.Credentials != "" {
+		opts = append(opts, nats.UserCredentials(o.Credentials))
+	}
+	if o.CA != "" {
+		opts = append(opts, nats.RootCAs(o.CA))
+	}
+	if o.Cert != "" || o.Key != "" {
+		opts = append(opts, nats.ClientCert(o.Cert, o.Key))
+	}
+	return opts
+}
+
+// reconnectDelay is the wait before all servers are tried again: doubling, bounded, and different for each of ten thousand agents.
+func reconnectDelay(attempts int) time.Duration {
+	return jitter(min(reconnectMost, reconnectFirst<<min(attempts, 10)))
+}
+
+// jitter is between half of d and d.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+
+func (c *Conn) handlers() []nats.Option {
+	up := func(*nats.Conn) {
+		c.mu.Lock()
+		close(c.link.up)
+		c.mu.Unlock()
+		c.changed(Change{Connected: true})
+	}
+	return []nats.Option{
+		nats.ConnectHandler(up),
+		nats.ReconnectHandler(up),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.mu.Lock()
+			c.link.lose()
+			c.link = newLink()
+			c.mu.Unlock()
+			c.changed(Change{Err: err})
+		}),
+		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) {
+			c.changed(Change{Connected: nc.IsConnected(), Err: err})
+		}),
+	}
+}
+
+func (c *Conn) changed(change Change) {
+	if c.opts.OnChange != nil {
+		c.opts.OnChange(change)
+	}
+}
+
+// current is the link that is up, or will be next.
+func (c *Conn) current() *link {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.link
+}
+
+// connected waits until there is a link and returns it.
+func (c *Conn) connected(ctx context.Context) (*link, error) {
+	l := c.current()
+	select {
+	case <-l.up:
+		return l, nil
+	case <-c.closed:
+		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// bounded is ctx for one question: it also ends with the link, because an answer to it does not come over the next one.
+func (c *Conn) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	stop := context.AfterFunc(c.current().down, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// Connected says whether the bus is reachable now.
+func (c *Conn) Connected() bool { return c.nc.IsConnected() }
+
+// Close sends what was published and ends the connection and everything that reads from it.
+func (c *Conn) Close() {
+	c.close.Do(func() {
+		close(c.closed)
+		if c.nc.IsConnected() {
+			_ = c.nc.FlushTimeout(time.Second) // beats and pulses only; whoever waits for an answer has it
+		}
+		c.nc.Close()
+	})
+}

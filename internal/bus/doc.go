@@ -1,0 +1,10 @@
+// Package bus is Lockstep on NATS JetStream: the ledger's appends, the releases and their way to the agents, acks, beats and
+// pulses, and the lease that decides which publisher works. Nothing outside this directory knows NATS.
+//
+// Guarantees (ARCHITECTURE.md, Bus): an append or a release whose answer was lost is settled by reading, never by sending again
+// in hope; a ledger that is holed, cut or made anew under a reader is an error, not a gap; a Feed hands out an environment's
+// releases in order, without a gap, a double or a message that the publisher did not sign, whatever the bus delivers.
+//
+// It is not for decisions: what is released, whether an ack counts and who may sign is decided elsewhere, on the payloads that
+// pass through here unchanged.
+package bus
