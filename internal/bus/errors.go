@@ -23,6 +23,8 @@ var (
 	ErrForked = errors.New("ledger forked")
 	// ErrHistoryMissing: the bus does not hold the revision that comes next.
 	ErrHistoryMissing = errors.New("history missing")
+	// ErrForeign: the newest message of an environment is not signed by a publisher that the reader knows.
+	ErrForeign = errors.New("foreign message")
 	// ErrDurabilityUnproven: nothing shows that an append survives power loss.
 	ErrDurabilityUnproven = errors.New("durability unproven")
 	// ErrLeaseLost is the cause of the context of a holder whose lease has ended.

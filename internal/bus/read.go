@@ -153,7 +153,7 @@ func (c *Conn) consume(ctx context.Context, r reading, opened func() error, fn f
 	defer cancel()
 	defer context.AfterFunc(link.down, cancel)()
 	for delivered := uint64(1); ; delivered++ {
-		m, err := next(alive, messages, r.until > 0)
+		m, err := receive(alive, messages, r.until > 0)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errBroken, err)
 		}
@@ -181,7 +181,7 @@ func (c *Conn) consume(ctx context.Context, r reading, opened func() error, fn f
 	}
 }
 
-func next(ctx context.Context, messages jetstream.MessagesContext, bounded bool) (jetstream.Msg, error) {
+func receive(ctx context.Context, messages jetstream.MessagesContext, bounded bool) (jetstream.Msg, error) {
 	if bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, readStall)
