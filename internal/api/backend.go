@@ -46,8 +46,8 @@ type Check struct {
 	Next    string `json:"next,omitempty"` // what to do when it is not ok
 }
 
-// A Trust is what an enrolment pins.
-type Trust struct {
+// Pins are what an enrolment pins.
+type Pins struct {
 	Ledger   string        `json:"ledger"`
 	Document events.Trust  `json:"document"` // the newest
 	Digest   events.Digest `json:"digest"`   // of the document

@@ -20,6 +20,9 @@ type Command struct {
 	Body        Body
 }
 
+// Verb is what the command is called, in the API too.
+func (c Command) Verb() string { return c.Body.name() }
+
 // A Body is what a command asks for; decide is a function of state and time.
 type Body interface {
 	name() string

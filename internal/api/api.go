@@ -1,0 +1,90 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+)
+
+// Prefix is where the API lives.
+const Prefix = "/api/v1"
+
+// maxBody bounds a write in bytes: what a change file of the largest size becomes as JSON.
+const maxBody = 4 << 20
+
+// Options are what the API serves.
+type Options struct {
+	Backend Backend
+	Version string   // of the program
+	Hosts   []string // lower-case names by which it is reached, beside loopback's
+	// Health, Ready and Metrics are served at /healthz, /readyz and /metrics; one that is nil is not.
+	Health, Ready, Metrics http.Handler
+}
+
+// New is the API as a handler.
+func New(o Options) http.Handler {
+	mux := http.NewServeMux()
+	for path, handler := range map[string]http.Handler{"GET /healthz": o.Health, "GET /readyz": o.Ready, "GET /metrics": o.Metrics} {
+		if handler != nil {
+			mux.Handle(path, handler)
+		}
+	}
+	config := huma.DefaultConfig("Lockstep publisher", o.Version)
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = Prefix+"/openapi", "", ""
+	config.CreateHooks = nil // no links to schemas in every answer
+	api := humago.New(mux, config)
+	registerCommands(api, o.Backend)
+	registerReads(api, o.Backend)
+	return guard(o.Hosts, mux)
+}
+
+// An answer is a response with a body.
+type answer[T any] struct{ Body T }
+
+func answered[T any](body T, err error) (*answer[T], error) {
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &answer[T]{body}, nil
+}
+
+// A Request is a command as it comes over HTTP.
+type Request[C ledger.Body] struct {
+	ID          string `json:"id" minLength:"1" maxLength:"128" doc:"made by the client: the same command sent again is done once and gets the same answer"`
+	By          string `json:"by" doc:"who acts"`
+	DryRun      bool   `json:"dryRun,omitempty" doc:"only say what would happen"`
+	TraceParent string `json:"traceparent,omitempty" maxLength:"128" doc:"W3C trace context"`
+	Command     C      `json:"command"`
+}
+
+// CommandPath is where a command is posted to.
+func CommandPath(c ledger.Command) string { return Prefix + "/commands/" + c.Verb() }
+
+func registerCommands(api huma.API, b Backend) {
+	register[ledger.Propose](api, b, "Propose a change")
+	register[ledger.Revise](api, b, "Replace what an open change proposes")
+	register[ledger.Approve](api, b, "Approve a change; the last approval demanded releases it")
+	register[ledger.Reject](api, b, "Reject an open change")
+	register[ledger.Withdraw](api, b, "Withdraw an open change of one's own")
+	register[ledger.Rollback](api, b, "Undo a change, or bring an environment back to a revision")
+	register[ledger.AddEnvironment](api, b, "Add an environment")
+	register[ledger.UpdateEnvironment](api, b, "Replace an environment's labels, steward and approvals")
+	register[ledger.RetireEnvironment](api, b, "Retire an environment")
+	register[ledger.EnrolAgent](api, b, "Admit an agent's public key to an environment")
+	register[ledger.RevokeAgent](api, b, "Take an agent's key away")
+}
+
+func register[C ledger.Body](api huma.API, b Backend, summary string) {
+	var body C
+	path := CommandPath(ledger.Command{Body: body})
+	huma.Register(api, huma.Operation{
+		OperationID: ledger.Command{Body: body}.Verb(), Method: http.MethodPost, Path: path, Summary: summary, Tags: []string{"commands"}, MaxBodyBytes: maxBody,
+	}, func(ctx context.Context, in *struct{ Body Request[C] }) (*answer[ledger.Outcome], error) {
+		r := in.Body
+		return answered(b.Do(ctx, ledger.Command{ID: r.ID, By: r.By, TraceParent: r.TraceParent, Body: r.Command}, r.DryRun))
+	})
+}

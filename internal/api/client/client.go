@@ -1,0 +1,213 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+)
+
+const (
+	callTimeout   = 20 * time.Second // of one attempt
+	verifyTimeout = 10 * time.Minute // reading a whole ledger takes its time
+	attempts      = 3                // of a command whose answer is lost
+	retryPause    = 300 * time.Millisecond
+	maxAnswer     = 64 << 20 // bytes
+)
+
+// A Client calls one publisher.
+type Client struct {
+	base string
+	http *http.Client
+}
+
+// New is a client of the publisher at a URL such as http://127.0.0.1:7070.
+func New(server string) (*Client, error) {
+	u, err := url.Parse(server)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		return nil, &ledger.Error{Kind: ledger.KindInvalid, Message: strconv.Quote(server) + " is no server address", Next: "write it as in http://127.0.0.1:7070"}
+	}
+	return &Client{base: u.Scheme + "://" + u.Host, http: &http.Client{}}, nil
+}
+
+// Server is the publisher's address.
+func (c *Client) Server() string { return c.base }
+
+// Do sends a command, again with the same id where its answer was lost.
+func (c *Client) Do(ctx context.Context, command ledger.Command, dryRun bool) (out ledger.Outcome, err error) {
+	body := api.Request[ledger.Body]{ID: command.ID, By: command.By, DryRun: dryRun, TraceParent: command.TraceParent, Command: command.Body}
+	var lost *lostError
+	for attempt := 1; ; attempt++ {
+		err = c.call(ctx, callTimeout, http.MethodPost, api.CommandPath(command), body, &out)
+		again := errors.As(err, &lost)
+		if lost != nil && api.KindOf(err) == api.KindUnavailable {
+			err = &api.UnavailableError{Message: lost.Message + "; it may have been carried out",
+				Next: "try again with --idempotency-key " + command.ID + ": it is done once"}
+		}
+		if !again || attempt == attempts {
+			return out, err
+		}
+		select {
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+			return out, err
+		}
+	}
+}
+
+// Fleet is where every environment stands.
+func (c *Client) Fleet(ctx context.Context) (fleet.View, error) {
+	return get[fleet.View](ctx, c, "/fleet", nil)
+}
+
+// Environment is where one environment stands.
+func (c *Client) Environment(ctx context.Context, name string) (fleet.Environment, error) {
+	return get[fleet.Environment](ctx, c, "/environments/"+url.PathEscape(name), nil)
+}
+
+// Resources are an environment's resources at a revision or time; empty is the head.
+func (c *Client) Resources(ctx context.Context, environment, at string) ([]fleet.ResourceView, error) {
+	return get[[]fleet.ResourceView](ctx, c, "/environments/"+url.PathEscape(environment)+"/resources", query("at", at))
+}
+
+// Resource is one of them.
+func (c *Client) Resource(ctx context.Context, environment, key, at string) (fleet.ResourceView, error) {
+	kind, name, _ := strings.Cut(key, "/")
+	return get[fleet.ResourceView](ctx, c, "/environments/"+url.PathEscape(environment)+"/resources/"+url.PathEscape(kind)+"/"+url.PathEscape(name), query("at", at))
+}
+
+// Release is one revision of an environment.
+func (c *Client) Release(ctx context.Context, environment string, revision uint64) (fleet.ChangeEnvironment, error) {
+	return get[fleet.ChangeEnvironment](ctx, c, fmt.Sprintf("/environments/%s/releases/%d", url.PathEscape(environment), revision), nil)
+}
+
+// Changes are the changes with a status, or all where it is empty; newest first.
+func (c *Client) Changes(ctx context.Context, status string) ([]fleet.Change, error) {
+	return get[[]fleet.Change](ctx, c, "/changes", query("status", status))
+}
+
+// Change is one change.
+func (c *Client) Change(ctx context.Context, id string) (fleet.Change, error) {
+	return get[fleet.Change](ctx, c, "/changes/"+url.PathEscape(id), nil)
+}
+
+// History is what was released to an environment, or of a resource, or both; newest first.
+func (c *Client) History(ctx context.Context, environment, resource string) ([]fleet.HistoryItem, error) {
+	return get[[]fleet.HistoryItem](ctx, c, "/history", query("environment", environment, "resource", resource))
+}
+
+// Pins are what an enrolment in an environment pins.
+func (c *Client) Pins(ctx context.Context, environment string) (api.Pins, error) {
+	return get[api.Pins](ctx, c, "/trust", query("environment", environment))
+}
+
+// Doctor is everything that the publisher needs.
+func (c *Client) Doctor(ctx context.Context) ([]api.Check, error) {
+	return get[[]api.Check](ctx, c, "/doctor", nil)
+}
+
+// Verify has the publisher read its whole ledger again.
+func (c *Client) Verify(ctx context.Context) (out api.Verification, err error) {
+	err = c.call(ctx, verifyTimeout, http.MethodPost, api.Prefix+"/ledger/verify", struct{}{}, &out)
+	return out, err
+}
+
+func query(pairs ...string) url.Values {
+	values := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			values.Set(pairs[i], pairs[i+1])
+		}
+	}
+	return values
+}
+
+func get[T any](ctx context.Context, c *Client, path string, values url.Values) (out T, err error) {
+	path = api.Prefix + path
+	if len(values) > 0 {
+		path += "?" + values.Encode()
+	}
+	err = c.call(ctx, callTimeout, http.MethodGet, path, nil, &out)
+	return out, err
+}
+
+// A lostError is an UnavailableError after the request may have been carried out.
+type lostError struct{ *api.UnavailableError }
+
+func (e *lostError) Unwrap() error { return e.UnavailableError }
+
+func (c *Client) call(ctx context.Context, limit time.Duration, method, path string, body, into any) error {
+	bounded, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var payload bytes.Buffer
+	if body != nil {
+		enc := json.NewEncoder(&payload)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(body); err != nil {
+			return fmt.Errorf("write the request: %w", err)
+		}
+	}
+	request, err := http.NewRequestWithContext(bounded, method, c.base+path, &payload)
+	if err != nil {
+		return fmt.Errorf("write the request: %w", err)
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return c.failed(ctx, err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return c.failed(ctx, err)
+	case len(answer) > maxAnswer:
+		return fmt.Errorf("the answer of %s has more than %d bytes", c.base, maxAnswer)
+	}
+	return c.read(response, answer, into)
+}
+
+// failed says what became of a request without an answer.
+func (c *Client) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if refused, ok := errors.AsType[*net.OpError](err); ok && refused.Op == "dial" {
+		return &api.UnavailableError{Message: fmt.Sprintf("no publisher answers at %s: %v", c.base, refused.Err),
+			Next: "start one with 'publisher serve' or 'publisher demo', or name another with --server"}
+	}
+	return &lostError{&api.UnavailableError{Message: fmt.Sprintf("the answer of %s was lost: %v", c.base, err), Next: "try again"}}
+}
+
+func (c *Client) read(response *http.Response, answer []byte, into any) error {
+	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	if media == "application/problem+json" {
+		var p api.Problem
+		if err := json.Unmarshal(answer, &p); err == nil && p.Kind != "" {
+			return p.Err()
+		}
+	}
+	if response.StatusCode != http.StatusOK || media != "application/json" {
+		return &api.UnavailableError{Message: fmt.Sprintf("%s answers %s, which is no answer of a publisher", c.base, response.Status),
+			Next: "look at what runs there, or name another with --server"}
+	}
+	if err := json.Unmarshal(answer, into); err != nil {
+		return fmt.Errorf("read the answer of %s: %w: use a client of the publisher's version", c.base, err)
+	}
+	return nil
+}
