@@ -17,6 +17,7 @@ type LedgerInfo struct {
 	First, Last uint64    // sequences; Last 0: empty
 	Messages    uint64    // fewer than First..Last holds: there are holes
 	Created     time.Time // of the stream, by the bus
+	Now         time.Time // the bus's clock
 }
 
 // LedgerEnd asks the bus how far the ledger goes. Without a LEDGER the error is ErrLedgerChanged.
@@ -38,6 +39,7 @@ func ledgerInfo(info *jetstream.StreamInfo) LedgerInfo {
 		Last:     info.State.LastSeq,
 		Messages: info.State.Msgs,
 		Created:  info.Created,
+		Now:      info.TimeStamp,
 	}
 }
 

@@ -53,6 +53,16 @@ func (c *Conn) PublishBeat(environment, agent string, payload []byte, signature 
 	return c.publish("send the beat", outgoing(events.BeatSubject(environment, agent), payload, signature))
 }
 
+// ReadBeats hands over every agent's last beat, as it is now.
+func (c *Conn) ReadBeats(ctx context.Context, fn func(Report) error) error {
+	info, err := c.streamInfo(ctx, events.StreamBeats)
+	if err != nil || info.State.Msgs == 0 {
+		return err
+	}
+	r := reading{stream: events.StreamBeats, filter: events.SubjectBeats, lastPer: true, until: info.State.LastSeq}
+	return c.read(ctx, r, func(m message) error { return report(m, fn) })
+}
+
 // FollowBeats hands over every agent's last beat, and then every new one, until ctx ends. After an interruption it begins again
 // with the last ones.
 func (c *Conn) FollowBeats(ctx context.Context, fn func(Report) error) error {

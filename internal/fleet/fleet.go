@@ -31,10 +31,11 @@ type Beat struct {
 	Stamp time.Time
 }
 
-var severity = []Condition{Torn, Differing, Failing, Silent, Stale, Held, Behind, InStep, Retired}
+// Conditions are all of them, worst first.
+var Conditions = []Condition{Torn, Differing, Failing, Silent, Stale, Held, Behind, InStep, Retired}
 
 func worse(a, b Condition) int {
-	return cmp.Compare(slices.Index(severity, a), slices.Index(severity, b))
+	return cmp.Compare(slices.Index(Conditions, a), slices.Index(Conditions, b))
 }
 
 // Build is the fleet as of a time, which is the bus's: stamps are compared with it.
@@ -53,7 +54,10 @@ func Build(s *ledger.State, r Reports, ledgerView LedgerView, asOf time.Time) Vi
 func buildEnvironment(e *ledger.Environment, r Reports, asOf time.Time) Environment {
 	out := Environment{
 		Name: e.Name, Labels: e.Labels, Steward: e.Steward, Approvals: e.Approvals,
-		Head: e.Head(), State: e.Fold.State.Digest(), LastChange: lastChange(e), Agents: []Agent{},
+		Head: e.Head(), LastChange: lastChange(e), Agents: []Agent{},
+	}
+	if out.Head > 0 {
+		out.State = e.Releases[out.Head-1].State
 	}
 	agents := r.agents(e)
 	for _, a := range agents {
@@ -170,7 +174,7 @@ func judge(out *Agent, e *ledger.Environment, a *ledger.Agent, beat Beat, heard 
 		}
 		// What a beat says of an apply is overtaken by an ack that came after it.
 		overtaken := applied != nil && applied.Stamp.After(beat.Stamp)
-		if c := Condition(beat.Condition); !overtaken && slices.Contains(severity, c) && c != Behind {
+		if c := Condition(beat.Condition); !overtaken && slices.Contains(Conditions, c) && c != Behind {
 			consider(c, beat.Reason, beat.Message, beat.Since)
 			if c == Held {
 				out.Until = beat.Until

@@ -259,6 +259,7 @@ func (p *projection) release(w events.Wave, i int, r Release) error {
 	}
 	r.Chain = step.Chain
 	e.Releases = append(e.Releases, r)
+	p.waves[p.entry.Number] = append(p.waves[p.entry.Number], ref)
 	p.released = append(p.released, Released{Environment: ref.Environment, Release: r, Payload: payload})
 	return nil
 }

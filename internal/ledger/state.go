@@ -23,6 +23,7 @@ type State struct {
 	order        []string // change ids as proposed
 	contents     map[events.Digest]events.ContentStored
 	commands     map[string]done
+	waves        map[uint64][]events.ReleaseRef // by entry
 }
 
 // done is what a command led to; the same command again gets the same answer.
@@ -159,6 +160,7 @@ func New(id string) *State {
 	return &State{
 		ID: id, Environments: map[string]*Environment{}, Changes: map[string]*Change{},
 		contents: map[events.Digest]events.ContentStored{}, commands: map[string]done{},
+		waves: map[uint64][]events.ReleaseRef{},
 	}
 }
 
@@ -168,6 +170,16 @@ func (s *State) Trust() *events.Trust {
 		return nil
 	}
 	return &s.Trusts[len(s.Trusts)-1]
+}
+
+// Wave are the releases of an entry in the order in which they are signed.
+func (s *State) Wave(entry uint64) []events.ReleaseRef { return s.waves[entry] }
+
+// Stamp notes when the bus stored an entry: that is known only once the entry is read back.
+func (s *State) Stamp(entry uint64, stamp time.Time) {
+	for _, ref := range s.waves[entry] {
+		s.Environments[ref.Environment].Releases[ref.Revision-1].Stamp = stamp
+	}
 }
 
 // ChangeList are the changes as they were proposed, oldest first.

@@ -1,0 +1,175 @@
+package publisher
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/telemetry"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+func (p *Publisher) handler() (http.Handler, error) {
+	return api.New(api.Options{
+		Backend: p, Version: telemetry.Version(), Hosts: p.opts.Hosts,
+		Health: http.HandlerFunc(p.health), Ready: http.HandlerFunc(p.ready), Metrics: telemetry.Metrics(p.opts.Registry),
+	}), nil
+}
+
+// Do decides a command and appends its entry; with dryRun it only decides.
+func (p *Publisher) Do(ctx context.Context, c ledger.Command, dryRun bool) (ledger.Outcome, error) {
+	return p.book.do(ctx, c, dryRun)
+}
+
+// Read calls fn with what is known now; fn must not keep or change it.
+func (p *Publisher) Read(fn func(s *ledger.State, r fleet.Reports, asOf time.Time)) {
+	reports, asOf := p.reports.view(), p.reports.busTime(time.Now())
+	p.book.read(func(s *ledger.State) { fn(s, reports, asOf) })
+}
+
+// Fleet is where every environment stands now.
+func (p *Publisher) Fleet() (out fleet.View) {
+	standing := p.ledgerView()
+	p.Read(func(s *ledger.State, r fleet.Reports, asOf time.Time) { out = fleet.Build(s, r, standing, asOf) })
+	return out
+}
+
+func (p *Publisher) ledgerView() fleet.LedgerView {
+	s, _ := p.book.standingNow()
+	out := fleet.LedgerView{Writable: s.writable, Durability: p.durability}
+	if !s.writable {
+		out.Reason, out.Message, out.Since = s.reason, s.message, s.since
+	}
+	return out
+}
+
+// BusURL is where agents reach the bus.
+func (p *Publisher) BusURL() string {
+	if p.server != nil {
+		return p.server.ClientURL()
+	}
+	return p.opts.NATS
+}
+
+// Verify reads the whole ledger from the bus again, into a state of its own, and derives every release again.
+func (p *Publisher) Verify(ctx context.Context) (out api.Verification, err error) {
+	began := time.Now()
+	p.book.read(func(s *ledger.State) { out.Ledger = s.ID })
+	state := ledger.New(out.Ledger)
+	broken := p.conn.ReadLedger(ctx, 1, func(s bus.Stored) error {
+		_, released, err := state.Apply(s.Payload, s.Stamp)
+		if err == nil {
+			out.Releases += len(released)
+			out.Tip = events.LedgerTip{Number: state.Number, Hash: state.Hash}
+		}
+		return err
+	})
+	out.Seconds = time.Since(began).Seconds()
+	switch known := p.book.number(); {
+	case ctx.Err() != nil || reasonOf(broken) == events.ReasonBusDown && broken != nil:
+		return out, &api.UnavailableError{Reason: events.ReasonBusDown, Message: "the ledger could not be read: " + broken.Error()}
+	case broken != nil:
+		out.Message, out.Next = broken.Error(), "nothing is written until it is repaired; agents keep what they have"
+	case state.Number < known:
+		out.Message = fmt.Sprintf("the bus's ledger ends at entry %d, and %d entries are known here", state.Number, known)
+		out.Next = "nothing is written until it is repaired; agents keep what they have"
+	default:
+		out.OK, out.Message = true, fmt.Sprintf("%d entries are chained without a gap, and %d releases were derived again as recorded", state.Number, out.Releases)
+	}
+	return out, nil
+}
+
+// Doctor looks at everything that this publisher needs.
+func (p *Publisher) Doctor(ctx context.Context) []api.Check {
+	return []api.Check{p.checkBus(), p.checkDurability(), p.checkStanding(), p.checkLead(), p.checkReleases(ctx), p.checkAgents()}
+}
+
+func (p *Publisher) checkBus() api.Check {
+	c := api.Check{Name: "bus", OK: p.conn.Connected(), Message: "connected to " + p.BusURL()}
+	if p.server != nil {
+		if err := p.server.Healthy(); err != nil {
+			return api.Check{Name: "bus", Message: err.Error(), Next: "after a failed write the embedded bus is frozen: make room on the disk and restart the publisher"}
+		}
+	}
+	if !c.OK {
+		c.Message, c.Next = "no connection to "+p.BusURL(), "start the bus, or look at the network; the publisher reconnects by itself"
+	}
+	return c
+}
+
+func (p *Publisher) checkDurability() api.Check {
+	c := api.Check{Name: "durability", OK: p.durability == "proven", Message: "an appended decision survives power loss"}
+	if !c.OK {
+		c.Message, c.Next = "not proven: a decision that was called appended may be lost with the power", "set sync_interval: always on the server, or three replicas, and start without --accept-unproven-durability"
+	}
+	return c
+}
+
+func (p *Publisher) checkStanding() api.Check {
+	s, _ := p.book.standingNow()
+	if s.writable {
+		return api.Check{Name: "ledger", OK: true, Message: fmt.Sprintf("checked and open, %d entries", p.book.number())}
+	}
+	return api.Check{Name: "ledger", Message: fmt.Sprintf("read-only since %s (%s): %s", s.since.UTC().Format(time.RFC3339), s.reason, s.message),
+		Next: "agents keep what they have; see 'publisher ledger verify'"}
+}
+
+func (p *Publisher) checkLead() api.Check {
+	if len(p.leading) > 0 {
+		return api.Check{Name: "lease", OK: true, Message: "this publisher sends, gathers and pulses"}
+	}
+	return api.Check{Name: "lease", OK: true, Message: "another publisher sends, gathers and pulses; this one stands by"}
+}
+
+func (p *Publisher) checkReleases(ctx context.Context) api.Check {
+	counts, err := p.conn.ReleaseCounts(ctx)
+	if err != nil {
+		return api.Check{Name: "releases", Message: err.Error(), Next: "the stream is rebuilt from the ledger by itself; look again"}
+	}
+	c := api.Check{Name: "releases", OK: true, Message: "the stream holds what the ledger released"}
+	p.book.read(func(s *ledger.State) {
+		for name, e := range s.Environments {
+			if counts[name] != e.Head() {
+				c.OK, c.Message = false, fmt.Sprintf("the stream holds %d releases of %s, and the ledger released %d", counts[name], name, e.Head())
+				c.Next = "they are sent again by themselves; look again in some seconds"
+			}
+		}
+	})
+	return c
+}
+
+func (p *Publisher) checkAgents() api.Check {
+	c := api.Check{Name: "agents", OK: true, Message: "every environment is in step"}
+	for _, e := range p.Fleet().Environments {
+		if e.Condition != fleet.InStep && e.Condition != fleet.Retired {
+			return api.Check{Name: "agents", Message: fmt.Sprintf("%s is %s: %s", e.Name, e.Condition, e.Message), Next: "see 'publisher status'"}
+		}
+	}
+	return c
+}
+
+func (p *Publisher) health(w http.ResponseWriter, _ *http.Request) {
+	if p.server != nil {
+		if err := p.server.Healthy(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+	}
+	_, _ = fmt.Fprintln(w, "ok")
+}
+
+// ready says whether commands are taken; when not, why and for how long.
+func (p *Publisher) ready(w http.ResponseWriter, _ *http.Request) {
+	view := p.ledgerView()
+	w.Header().Set("Content-Type", "application/json")
+	if !view.Writable {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(view) // the client has gone
+}
