@@ -51,6 +51,11 @@ func decodeKnown(b []byte, v any) error {
 	if err := checkJSON(b, maxPayloadDepth); err != nil {
 		return Errorf(ReasonMalformed, "%w", err)
 	}
+	return decodeChecked(b, v)
+}
+
+// decodeChecked is decodeKnown for a part of what was checked as a whole.
+func decodeChecked(b []byte, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {

@@ -94,7 +94,7 @@ func DecodeRelease(payload []byte) (Release, Event, error) {
 		return Release{}, e, Errorf(ReasonUpgradeNeeded, "the type %s is not known in a release; upgrade this program", clip(string(e.Type)))
 	}
 	var r Release
-	if err := decodeKnown(e.Data, &r); err != nil {
+	if err := decodeChecked(e.Data, &r); err != nil {
 		return Release{}, e, err
 	}
 	if err := r.check(); err != nil {
