@@ -8,6 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/lockstep-dev/lockstep/internal/config"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -46,6 +47,9 @@ func (e *UnavailableError) Error() string {
 func KindOf(err error) ledger.Kind {
 	if kind := ledger.KindOf(err); kind != "" {
 		return kind
+	}
+	if _, ok := errors.AsType[*config.Error](err); ok {
+		return ledger.KindInvalid
 	}
 	if _, ok := errors.AsType[*UnavailableError](err); ok || errors.Is(err, context.DeadlineExceeded) {
 		return KindUnavailable
