@@ -5,6 +5,15 @@
 // in hope; a ledger that is holed, cut or made anew under a reader is an error, not a gap; a Feed hands out an environment's
 // releases in order, without a gap, a double or a message that the publisher did not sign, whatever the bus delivers.
 //
+// An agent needs these rights on a server that grants rights, and no others:
+//
+//	publish    $JS.API.DIRECT.GET.RELEASES.lockstep.release.<environment>
+//	           $JS.API.CONSUMER.CREATE.RELEASES.*.lockstep.release.<environment>
+//	           $JS.API.CONSUMER.MSG.NEXT.RELEASES.*
+//	           $JS.API.CONSUMER.DELETE.RELEASES.*
+//	           lockstep.ack.<environment>.<agent>, lockstep.beat.<environment>.<agent>
+//	subscribe  lockstep.live.<environment>, lockstep.pulse, _INBOX_<name>.>
+//
 // It is not for decisions: what is released, whether an ack counts and who may sign is decided elsewhere, on the payloads that
 // pass through here unchanged.
 package bus

@@ -167,11 +167,16 @@ type Notice struct {
 	Action string // what the server calls it: created, deleted, updated, restore_complete, …; or reconnected
 }
 
+var watched = []string{events.StreamLedger, events.StreamReleases, events.StreamAcks, events.StreamBeats}
+
 // Watch tells fn of what happens to Lockstep's streams until stop is called. Fn must not block.
 func (c *Conn) Watch(fn func(Notice)) (stop func(), err error) {
 	const prefix = "$JS.EVENT.ADVISORY.STREAM."
 	sub, err := c.nc.Subscribe(prefix+"*.*", func(m *nats.Msg) {
 		action, stream, _ := strings.Cut(strings.TrimPrefix(m.Subject, prefix), ".")
+		if !slices.Contains(watched, stream) {
+			return
+		}
 		fn(Notice{Stream: stream, Action: strings.ToLower(action)})
 	})
 	if err != nil {
