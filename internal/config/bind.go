@@ -3,6 +3,7 @@ package config
 import (
 	"encoding"
 	"errors"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -217,21 +218,22 @@ func fields(v reflect.Value) map[string]reflect.Value {
 
 // didYouMean names the nearest known key, or all of them when none is near.
 func didYouMean(name string, known map[string]reflect.Value) string {
-	names := make([]string, 0, len(known))
-	for k := range known {
-		names = append(names, k)
+	names := slices.Sorted(maps.Keys(known))
+	if near := Nearest(name, names); near != "" {
+		return ": did you mean " + strconv.Quote(near) + "?"
 	}
-	slices.Sort(names)
+	return ": known here are " + strings.Join(names, ", ")
+}
+
+// Nearest is the name that somebody may have meant; "" when none is near.
+func Nearest(name string, among []string) string {
 	best, distance := "", min(len(name)/2, 3)+1
-	for _, candidate := range names {
+	for _, candidate := range among {
 		if d := editDistance(strings.ToLower(name), strings.ToLower(candidate)); d < distance {
 			best, distance = candidate, d
 		}
 	}
-	if best != "" {
-		return ": did you mean " + strconv.Quote(best) + "?"
-	}
-	return ": known here are " + strings.Join(names, ", ")
+	return best
 }
 
 // editDistance is Levenshtein's.
