@@ -78,7 +78,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	}
 	c := &Conn{opts: o, link: newLink(), closed: make(chan struct{})}
 	url := cmp.Or(o.URL, nats.DefaultURL)
-	nc, err := nats.Connect(url, append(o.nats(ctx), c.handlers()...)...)
+	nc, err := dial(ctx, url, append(o.nats(), c.handlers()...))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the bus at %s: %w: %w: check the address, that the server runs, and the credentials", url, ErrUnavailable, err)
 	}
@@ -93,15 +93,35 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	return c, nil
 }
 
-func (o Options) nats(ctx context.Context) []nats.Option {
-	timeout := dialTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(deadline))
+// dial is nats.Connect that ends with ctx.
+func dial(ctx context.Context, url string, opts []nats.Option) (*nats.Conn, error) {
+	type result struct {
+		nc  *nats.Conn
+		err error
 	}
+	dialed := make(chan result, 1)
+	go func() {
+		nc, err := nats.Connect(url, opts...)
+		dialed <- result{nc, err}
+	}()
+	select {
+	case r := <-dialed:
+		return r.nc, r.err
+	case <-ctx.Done():
+		go func() {
+			if late := <-dialed; late.nc != nil {
+				late.nc.Close()
+			}
+		}()
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (o Options) nats() []nats.Option {
 	opts := []nats.Option{
 		nats.Name(o.Name),
 		nats.CustomInboxPrefix("_INBOX_" + notInToken.ReplaceAllString(o.Name, "_")),
-		nats.Timeout(timeout),
+		nats.Timeout(dialTimeout),
 		nats.PingInterval(pingInterval),
 		nats.MaxReconnects(-1),
 		nats.CustomReconnectDelay(reconnectDelay),

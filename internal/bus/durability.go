@@ -93,7 +93,7 @@ func (c *Conn) monitorVarz(ctx context.Context, base string) (v varz, err error)
 func (c *Conn) systemVarz(ctx context.Context, credentials string) (v varz, err error) {
 	o := c.opts
 	o.Name, o.Credentials, o.Offline = o.Name+"-system", credentials, false
-	nc, err := nats.Connect(cmp.Or(o.URL, nats.DefaultURL), o.nats(ctx)...)
+	nc, err := dial(ctx, cmp.Or(o.URL, nats.DefaultURL), o.nats())
 	if err != nil {
 		return v, fmt.Errorf("connect with system credentials: %w", err)
 	}

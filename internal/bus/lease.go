@@ -22,7 +22,7 @@ func (c *Conn) ensureLease(ctx context.Context, o StreamOptions) error {
 		Bucket:   events.BucketLease,
 		History:  1,
 		TTL:      cmp.Or(o.LeaseTTL, defaultLeaseTTL),
-		Storage:  jetstream.MemoryStorage, // a lease that is lost with the server is taken anew
+		Storage:  jetstream.FileStorage, // so that the bucket is still there after the server was
 		Replicas: max(o.Replicas, 1),
 	}
 	_, err := c.js.CreateKeyValue(bounded, want)

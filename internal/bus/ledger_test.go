@@ -251,3 +251,30 @@ func TestHoleInTheLedgerIsAnError(t *testing.T) {
 		}
 	}
 }
+
+func TestFlippedBitInTheLedgerIsNoticed(t *testing.T) {
+	p := bustest.StartProcess(t)
+	c := bustest.Connect(t, p.URL())
+	bustest.Streams(t, c)
+	const entries = 20
+	for i := range uint64(entries) {
+		mustAppend(t, c, fmt.Sprint("entry ", i+1), i)
+	}
+	read := make(chan bus.Stored, entries+1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- c.FollowLedger(bustest.Context(t), 1, func(s bus.Stored) error { read <- s; return nil })
+	}()
+	for range entries {
+		<-read
+	}
+	p.Kill()
+	p.FlipBit(events.StreamLedger, "entry 11")
+	p.Restart()
+	if err := <-ended; !errors.Is(err, bus.ErrLedgerChanged) && !errors.Is(err, bus.ErrHole) {
+		t.Errorf("ended with %v, want ErrLedgerChanged or ErrHole", err)
+	}
+	if len(read) != 0 {
+		t.Errorf("%q was handed over after the damage", (<-read).Payload)
+	}
+}

@@ -1,6 +1,7 @@
 package bustest
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -41,6 +42,29 @@ func (p *Process) MonitorURL() string { return fmt.Sprintf("http://127.0.0.1:%d"
 
 // StoreDir is where the server keeps its streams.
 func (p *Process) StoreDir() string { return filepath.Join(p.dir, "store") }
+
+// FlipBit damages the first byte of a text where a stream stores it. The server must not run.
+func (p *Process) FlipBit(stream, text string) {
+	p.t.Helper()
+	blocks, err := filepath.Glob(filepath.Join(p.StoreDir(), "jetstream", "*", "streams", stream, "msgs", "*.blk"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, file := range blocks {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if at := bytes.Index(b, []byte(text)); at >= 0 {
+			b[at] ^= 1
+			if err := os.WriteFile(file, b, 0o600); err != nil {
+				p.t.Fatal(err)
+			}
+			return
+		}
+	}
+	p.t.Fatalf("%q is in none of the blocks %v", text, blocks)
+}
 
 // Kill ends the server with SIGKILL and returns when it is gone.
 func (p *Process) Kill() {
