@@ -106,17 +106,23 @@ func (tx *Tx) agree(env *fold.Environment, checkpoint *Checkpoint) error {
 	return nil
 }
 
-// Advance moves the checkpoint to env, which is the fold after steps. Only what the steps touched is written.
-func (tx *Tx) Advance(env *fold.Environment, steps []*fold.Step, observed events.Digest, readBack bool, at time.Time) error {
+// Advance moves the checkpoint to env, which is the fold after steps, and returns it. The caller says of it when it is, what was
+// read back, and the sequence hint. Only what the steps touched is written.
+func (tx *Tx) Advance(env *fold.Environment, steps []*fold.Step, c Checkpoint) (Checkpoint, error) {
+	c.Revision, c.Chain, c.State = env.Revision, env.Chain, env.State.Digest()
+	return c, tx.advance(env, steps, c)
+}
+
+func (tx *Tx) advance(env *fold.Environment, steps []*fold.Step, c Checkpoint) error {
 	for _, s := range steps {
-		if err := tx.writeStep(env, s, at); err != nil {
+		if err := tx.writeStep(env, s, c.At); err != nil {
 			return err
 		}
 	}
 	if err := put(tx, keyTrust, env.Trust); err != nil {
 		return err
 	}
-	return put(tx, keyCheckpoint, &Checkpoint{Revision: env.Revision, Chain: env.Chain, State: env.State.Digest(), Observed: observed, ReadBack: readBack, At: at})
+	return put(tx, keyCheckpoint, &c)
 }
 
 func (tx *Tx) writeStep(env *fold.Environment, s *fold.Step, at time.Time) error {

@@ -15,6 +15,7 @@ type Checkpoint struct {
 	Observed events.Digest `json:"observed"` // as read back; zero where nothing was
 	ReadBack bool          `json:"readBack"` // false: at least one connector cannot observe
 	At       time.Time     `json:"at"`
+	Sequence uint64        `json:"sequence,omitempty"` // where the bus had the release; a hint
 }
 
 // A Record is one applied release in the history.
@@ -61,4 +62,5 @@ type Failure struct {
 type Tip struct {
 	Counter uint64           `json:"counter"`
 	Tip     events.LedgerTip `json:"tip"`
+	At      time.Time        `json:"at"` // when it was heard
 }

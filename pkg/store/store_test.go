@@ -36,7 +36,7 @@ func advance(t testing.TB, s *store.Store, env *fold.Environment, releases ...fo
 		steps = append(steps, step)
 	}
 	must(t, s.Update(func(tx *store.Tx) error {
-		if err := tx.Advance(env, steps, env.State.Digest(), true, now); err != nil {
+		if _, err := tx.Advance(env, steps, store.Checkpoint{Observed: env.State.Digest(), ReadBack: true, At: now}); err != nil {
 			return err
 		}
 		_, err := tx.Enqueue(events.Ack{Environment: "dev", Agent: "one", Word: events.WordApplied, First: steps[0].Release.Revision, Last: env.Revision})
@@ -154,8 +154,9 @@ func TestAnUpdateThatFailsLeavesNothing(t *testing.T) {
 	must(t, err)
 	full := errors.New("no space left on device")
 	err = s.Update(func(tx *store.Tx) error {
-		must(t, tx.Advance(env, []*fold.Step{step}, events.Digest{}, false, now))
-		_, err := tx.Enqueue(events.Ack{First: 1, Last: 1})
+		_, err := tx.Advance(env, []*fold.Step{step}, store.Checkpoint{At: now})
+		must(t, err)
+		_, err = tx.Enqueue(events.Ack{First: 1, Last: 1})
 		must(t, err)
 		must(t, tx.SetIntent(&store.Intent{Revision: 1}))
 		return full
@@ -215,7 +216,7 @@ func TestWhatIsRecordedBesideTheFoldIsThereAfterReopening(t *testing.T) {
 	intent := &store.Intent{First: 2, Revision: 3, Keys: []string{"variable/a"}, Units: []byte(`[{"u":1}]`), At: now}
 	hold := &store.Hold{Since: now, Until: now.Add(time.Hour), Reason: "audit"}
 	failure := &store.Failure{Revision: 2, Last: 3, Word: events.WordFailed, Reason: events.ReasonFirstContact, Message: "m", Since: now}
-	tip := &store.Tip{Counter: 7, Tip: events.LedgerTip{Number: 9, Hash: events.Sum(nil)}}
+	tip := &store.Tip{Counter: 7, Tip: events.LedgerTip{Number: 9, Hash: events.Sum(nil)}, At: now}
 	trust := &events.Trust{Version: 2, Ledger: foldtest.Ledger, Publishers: []string{"U"}, Approvals: "names"}
 	must(t, s.Update(func(tx *store.Tx) error {
 		return errors.Join(tx.SetIntent(intent), tx.SetHold(hold), tx.SetFailure(failure), tx.SetTip(tip), tx.SetNewestTrust(trust))

@@ -154,6 +154,20 @@ func (tx *Tx) Outbox() ([]events.Ack, error) {
 	return acks, err
 }
 
+// Record is one applied release; nil when the history does not hold the revision.
+func (tx *Tx) Record(revision uint64) (*Record, error) {
+	key := number(revision)
+	b := tx.tx.Bucket(bucketHistory).Get(key)
+	if b == nil {
+		return nil, nil
+	}
+	r := new(Record)
+	if err := read(key, b, r); err != nil {
+		return nil, tx.corrupt("history: %w", err)
+	}
+	return r, nil
+}
+
 // History yields the applied releases from revision first on; it ends with the first error.
 func (tx *Tx) History(first uint64) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {

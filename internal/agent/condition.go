@@ -1,0 +1,143 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+	"github.com/lockstep-dev/lockstep/pkg/store"
+)
+
+// The conditions of an agent (ARCHITECTURE.md, Words), worst first.
+const (
+	Torn      = "torn"
+	Differing = "differing"
+	Failing   = "failing"
+	Stale     = "stale"
+	Held      = "held"
+	Behind    = "behind"
+	InStep    = "in step"
+)
+
+// A Condition is what an agent says of itself.
+type Condition struct {
+	Word    string        `json:"condition"`
+	Reason  events.Reason `json:"reason,omitempty"`
+	Message string        `json:"message,omitempty"`
+	Since   time.Time     `json:"since,omitzero"`
+	Until   time.Time     `json:"until,omitzero"` // held until
+}
+
+// Retry is a transient failure that is being retried.
+type Retry struct {
+	Since    time.Time     `json:"since"`
+	Next     time.Time     `json:"next"`
+	Attempts int           `json:"attempts"`
+	Reason   events.Reason `json:"reason"`
+	Message  string        `json:"message"`
+}
+
+// facts are all that a condition is judged by.
+type facts struct {
+	now, started   time.Time
+	revision       uint64 // checkpoint
+	followed       uint64 // newest verified
+	head           uint64 // newest that the feed knows of
+	failure        *store.Failure
+	retry          *Retry
+	hold           *store.Hold
+	differing      []string // keys
+	differingSince time.Time
+	unverified     bool
+	ledger         error // what the publisher says contradicts what was seen before
+	feed           error // the feed's problem
+	connected      bool
+	pulse          time.Time // newest valid pulse since start
+	heard          time.Time // newest valid pulse before the start
+	checked        time.Time // newest look at the head
+	pulseEvery     time.Duration
+	checkEvery     time.Duration
+}
+
+const (
+	pulsesMissed = 3 // intervals without a pulse until stale
+	checksMissed = 2 // intervals without a look at the head until stale
+)
+
+// judge finds the worst that is true. Since is zero where only the change of the condition says it.
+func judge(f facts) Condition {
+	switch {
+	case f.failure != nil && f.failure.Word == events.WordTorn:
+		return ofFailure(Torn, f.failure)
+	case len(f.differing) > 0:
+		return Condition{Word: Differing, Reason: events.ReasonReadBack, Since: f.differingSince,
+			Message: "the instance holds other values for " + strings.Join(f.differing, ", ")}
+	case f.ledger != nil:
+		return Condition{Word: Failing, Reason: reasonOf(f.ledger), Message: f.ledger.Error()}
+	case errors.Is(f.feed, bus.ErrForked):
+		return Condition{Word: Failing, Reason: events.ReasonLedgerForked, Message: f.feed.Error()}
+	case f.failure != nil:
+		return ofFailure(Failing, f.failure)
+	}
+	if c, stale := staleness(f); stale {
+		return c
+	}
+	behind := max(f.followed, f.head) > f.revision
+	switch {
+	case f.hold != nil:
+		return Condition{Word: Held, Reason: events.ReasonHeldBySteward, Message: f.hold.Reason, Since: f.hold.Since, Until: f.hold.Until}
+	case f.retry != nil:
+		return Condition{Word: Behind, Reason: f.retry.Reason, Message: f.retry.Message, Since: f.retry.Since}
+	case behind:
+		return Condition{Word: Behind, Message: fmt.Sprintf("at revision %d of %d", f.revision, max(f.followed, f.head))}
+	}
+	return Condition{Word: InStep}
+}
+
+func ofFailure(word string, f *store.Failure) Condition {
+	return Condition{Word: word, Reason: f.Reason, Message: f.Message, Since: f.Since}
+}
+
+// staleness applies guarantee 7: in step only with a new valid pulse within three intervals and a look at the head within two.
+func staleness(f facts) (Condition, bool) {
+	noPulse := f.pulse.IsZero() || f.now.Sub(f.pulse) > pulsesMissed*f.pulseEvery
+	unchecked := f.checked.IsZero() || f.now.Sub(f.checked) > checksMissed*f.checkEvery
+	if !noPulse && !unchecked {
+		return Condition{}, false
+	}
+	c := Condition{Word: Stale, Since: f.started}
+	if noPulse {
+		c.Since = firstOf(f.pulse, f.heard, f.started)
+	}
+	if checked := firstOf(f.checked, f.started); unchecked && checked.Before(c.Since) {
+		c.Since = checked
+	}
+	switch {
+	case !f.connected:
+		c.Reason, c.Message = events.ReasonBusDown, "the bus cannot be reached"
+	case errors.Is(f.feed, bus.ErrHistoryMissing):
+		c.Reason, c.Message = events.ReasonHistoryMissing, f.feed.Error()
+	case noPulse && f.now.Sub(f.started) <= pulsesMissed*f.pulseEvery && f.pulse.IsZero():
+		c.Reason, c.Message = events.ReasonStartup, "started, and no pulse of the publisher was heard yet"
+	case noPulse:
+		c.Reason, c.Message = events.ReasonNoPulse, "no pulse of the publisher is heard"
+	default:
+		c.Reason, c.Message = events.ReasonHeadUnchecked, "the head of the releases could not be looked at"
+	}
+	if f.unverified {
+		c.Message += "; the instance is " + string(events.ReasonUnverified)
+	}
+	return c, true
+}
+
+func firstOf(times ...time.Time) time.Time {
+	for _, t := range times {
+		if !t.IsZero() {
+			return t
+		}
+	}
+	return time.Time{}
+}

@@ -1,0 +1,163 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/telemetry"
+)
+
+const socketFile = "agent.sock"
+
+// maxSocketPath is what the kernel takes.
+const maxSocketPath = 107
+
+// ErrNotRunning says that no agent answers in the state directory.
+var ErrNotRunning = errors.New("the agent does not run")
+
+// listenControl listens on the socket in the state directory: whoever may enter the directory may give orders. The store's lock has
+// shown that no other agent uses it.
+func listenControl(dir string) (net.Listener, error) {
+	path := filepath.Join(dir, socketFile)
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("control socket: %s is longer than %d bytes: choose a shorter state directory", path, maxSocketPath)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("control socket: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+type holdRequest struct {
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason"`
+}
+
+func serveControl(ctx context.Context, a *Agent) error {
+	mux := http.NewServeMux()
+	answer := func(pattern string, fn func(r *http.Request) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			out, err := fn(r)
+			if err != nil {
+				writeJSON(w, http.StatusConflict, map[string]string{"error": err.Error()})
+				return
+			}
+			writeJSON(w, http.StatusOK, out)
+		})
+	}
+	answer("GET /status", func(*http.Request) (any, error) { return a.Status(), nil })
+	answer("GET /checkpoint", func(*http.Request) (any, error) { return ViewCheckpoint(a.store) })
+	answer("GET /plan", func(r *http.Request) (out any, err error) {
+		err = a.ask(r.Context(), func(ctx context.Context) error { out, err = a.chain.plan(ctx); return err })
+		return out, err
+	})
+	answer("POST /hold", func(r *http.Request) (any, error) {
+		var h holdRequest
+		if err := json.NewDecoder(r.Body).Decode(&h); err != nil {
+			return nil, err
+		}
+		return a.Status(), a.Hold(r.Context(), h.Until, h.Reason)
+	})
+	answer("POST /resume", func(r *http.Request) (any, error) { return a.Status(), a.Resume(r.Context()) })
+	answer("POST /retry", func(r *http.Request) (any, error) { return a.Status(), a.Retry(r.Context()) })
+	return telemetry.Serve(ctx, a.control, mux)
+}
+
+// A Client gives a running agent orders through the socket in its state directory. Its errors wrap ErrNotRunning where none answers.
+type Client struct {
+	dir  string
+	http *http.Client
+}
+
+// NewClient is a client for the agent of a state directory.
+func NewClient(dir string) *Client {
+	path := filepath.Join(dir, socketFile)
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	return &Client{dir, &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+}
+
+// Status asks how the agent is.
+func (c *Client) Status(ctx context.Context) (*Status, error) {
+	return ask[Status](ctx, c, http.MethodGet, "/status", nil)
+}
+
+// Checkpoint asks for what is durable.
+func (c *Client) Checkpoint(ctx context.Context) (*CheckpointView, error) {
+	return ask[CheckpointView](ctx, c, http.MethodGet, "/checkpoint", nil)
+}
+
+// Plan asks what the next apply would do.
+func (c *Client) Plan(ctx context.Context) (*Plan, error) {
+	return ask[Plan](ctx, c, http.MethodGet, "/plan", nil)
+}
+
+// Hold orders that nothing is applied until a time.
+func (c *Client) Hold(ctx context.Context, until time.Time, reason string) error {
+	_, err := ask[Status](ctx, c, http.MethodPost, "/hold", holdRequest{until, reason})
+	return err
+}
+
+// Resume ends a hold.
+func (c *Client) Resume(ctx context.Context) error {
+	_, err := ask[Status](ctx, c, http.MethodPost, "/resume", nil)
+	return err
+}
+
+// Retry orders another try of what failed.
+func (c *Client) Retry(ctx context.Context) error {
+	_, err := ask[Status](ctx, c, http.MethodPost, "/retry", nil)
+	return err
+}
+
+func ask[T any](ctx context.Context, c *Client, method, path string, body any) (*T, error) {
+	var content io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		content = bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, content)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("%w in %s (%w)", ErrNotRunning, c.dir, err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		var failed struct{ Error string }
+		if err := json.NewDecoder(answer.Body).Decode(&failed); err != nil || failed.Error == "" {
+			return nil, fmt.Errorf("the agent answered %s", answer.Status)
+		}
+		return nil, errors.New(failed.Error)
+	}
+	out := new(T)
+	if err := json.NewDecoder(answer.Body).Decode(out); err != nil {
+		return nil, fmt.Errorf("the agent's answer: %w", err)
+	}
+	return out, nil
+}

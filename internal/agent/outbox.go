@@ -1,0 +1,119 @@
+package agent
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// An outbox sends acks that the store keeps, in order, until the bus has each of them. What the bus has is removed from the store
+// together with the next thing that is written anyway.
+type outbox struct {
+	publish  func(ctx context.Context, payload []byte, signature string) error
+	signer   *events.Signer
+	clock    func() time.Time
+	fault    func(point string) error
+	interval time.Duration // between two tries
+	log      zerolog.Logger
+
+	mu      sync.Mutex
+	waiting []events.Ack
+	sent    []uint64 // the bus has them, the store still keeps them
+	last    uint64   // newest that the bus took
+	wake    chan struct{}
+}
+
+func (o *outbox) put(acks []events.Ack) {
+	o.mu.Lock()
+	o.waiting = append(o.waiting, acks...)
+	o.mu.Unlock()
+	o.nudge()
+}
+
+// nudge lets the next try happen now.
+func (o *outbox) nudge() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// taken hands over the acks that the bus has, for removal.
+func (o *outbox) taken() []uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	sent := o.sent
+	o.sent = nil
+	return sent
+}
+
+// untake takes back what could not be removed.
+func (o *outbox) untake(numbers []uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sent = append(o.sent, numbers...)
+}
+
+func (o *outbox) size() (waiting int, last uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.waiting), o.last
+}
+
+// run sends until its context ends.
+func (o *outbox) run(ctx context.Context) error {
+	for {
+		for o.sendFirst(ctx) {
+		}
+		var again <-chan time.Time
+		if waiting, _ := o.size(); waiting > 0 {
+			again = time.After(o.interval/2 + rand.N(o.interval))
+		}
+		select {
+		case <-o.wake:
+		case <-again:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// sendFirst sends the oldest ack and says whether the bus took it.
+func (o *outbox) sendFirst(ctx context.Context) bool {
+	o.mu.Lock()
+	if len(o.waiting) == 0 {
+		o.mu.Unlock()
+		return false
+	}
+	ack := o.waiting[0]
+	o.mu.Unlock()
+
+	err := o.fault("ack")
+	if err == nil {
+		err = o.send(ctx, ack)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err != nil {
+		if !ack.Resent && ctx.Err() == nil {
+			o.log.Warn().Err(err).Uint64("ack", ack.Number).Uint64("revision", ack.Last).Msg("ack not taken by the bus; it is sent again")
+		}
+		o.waiting[0].Resent = true // whether it arrived is unknown
+		return false
+	}
+	o.waiting, o.sent, o.last = o.waiting[1:], append(o.sent, ack.Number), ack.Number
+	return true
+}
+
+func (o *outbox) send(ctx context.Context, ack events.Ack) error {
+	payload, signature, err := events.EncodeAck(ack, events.Stamp(o.clock()), o.signer)
+	if err != nil {
+		return err
+	}
+	return o.publish(ctx, payload, signature)
+}

@@ -1,0 +1,50 @@
+package agent
+
+import (
+	"sync"
+
+	"github.com/lockstep-dev/lockstep/internal/keys"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// believed are the publisher keys that count now: those of the newest verified trust document, which takes effect also behind a
+// release that fails; before there is any, those of the enrolment. It is safe for concurrent use.
+type believed struct {
+	enrolment *keys.Enrolment
+
+	mu     sync.Mutex
+	newest *events.Trust
+}
+
+// learn takes a verified trust document and says whether it is newer.
+func (b *believed) learn(t *events.Trust) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if t == nil || (b.newest != nil && t.Version <= b.newest.Version) {
+		return false
+	}
+	b.newest = t
+	return true
+}
+
+func (b *believed) allows(key string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.newest != nil {
+		return b.newest.AllowsPublisher(key)
+	}
+	for _, p := range b.enrolment.Publishers {
+		if p == key {
+			return true
+		}
+	}
+	return false
+}
+
+// verify says whether a chain digest is the publisher's: signed, or the head that the enrolment pins.
+func (b *believed) verify(chain events.Digest, signature string) error {
+	if chain == b.enrolment.Head.Chain {
+		return nil
+	}
+	return events.VerifyWave(b.enrolment.Ledger, chain, signature, b.allows)
+}
