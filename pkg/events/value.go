@@ -1,9 +1,12 @@
 package events
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -15,7 +18,8 @@ type SecretRef struct {
 	} `json:"$secret"`
 }
 
-// ParseSecretRef reads a value that is a secret reference; ok is false for any other value.
+// ParseSecretRef reads a value that is a secret reference; ok is false for any other value. Errors do not quote the value: it may be
+// the secret itself, in the wrong place.
 func ParseSecretRef(value json.RawMessage) (ref string, ok bool, err error) {
 	var object map[string]json.RawMessage
 	if len(value) == 0 || value[0] != '{' || json.Unmarshal(value, &object) != nil || object["$secret"] == nil {
@@ -23,23 +27,59 @@ func ParseSecretRef(value json.RawMessage) (ref string, ok bool, err error) {
 	}
 	var s SecretRef
 	if err := DecodeStrict(value, &s); err != nil || s.Secret == nil {
-		return "", true, fmt.Errorf(`a secret is written {"$secret": {"ref": "env://NAME"}}, have %s`, clip(string(value)))
+		return "", true, errors.New(`a secret is written {"$secret": {"ref": "env://NAME"}} and nothing else`)
 	}
 	scheme, rest, found := strings.Cut(s.Secret.Ref, "://")
 	if !found || rest == "" || (scheme != "env" && scheme != "file") {
-		return "", true, fmt.Errorf("the secret reference %q is neither env://NAME nor file:///PATH", clip(s.Secret.Ref))
+		return "", true, errors.New("the secret reference is neither env://NAME nor file:///PATH")
 	}
 	return s.Secret.Ref, true, nil
 }
 
-// CheckValue says whether a canonical value may be the value of a resource: secrets are references, everywhere.
+// CheckValue says whether a canonical value may be the value of a resource: it is there, and secrets in it are references, however
+// deep they lie.
 func CheckValue(key string, value json.RawMessage) error {
 	_, isRef, err := ParseSecretRef(value)
-	if err != nil {
+	switch {
+	case err != nil:
+		return err
+	case strings.HasPrefix(key, "secret/") && !isRef:
+		return errors.New(`a secret's value is a reference, as in {"$secret": {"ref": "env://CRM_TOKEN"}}; the value itself never leaves the agent's host`)
+	case string(value) == "null":
+		return errors.New("null is no value: delete the resource instead")
+	}
+	return checkSecrets(value)
+}
+
+// checkSecrets says whether every secret reference in a canonical value is well-formed.
+func checkSecrets(value json.RawMessage) error {
+	if !bytes.Contains(value, []byte(`"$secret"`)) {
+		return nil
+	}
+	if _, isRef, err := ParseSecretRef(value); isRef {
 		return err
 	}
-	if strings.HasPrefix(key, "secret/") && !isRef {
-		return errors.New(`a secret's value is a reference, as in {"$secret": {"ref": "env://CRM_TOKEN"}}; the value itself never leaves the agent's host`)
+	var members map[string]json.RawMessage
+	var items []json.RawMessage
+	switch value[0] {
+	case '{':
+		if err := json.Unmarshal(value, &members); err != nil {
+			return err
+		}
+	case '[':
+		if err := json.Unmarshal(value, &items); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if err := checkSecrets(members[name]); err != nil {
+			return fmt.Errorf("%s: %w", clip(name), err)
+		}
+	}
+	for i, item := range items {
+		if err := checkSecrets(item); err != nil {
+			return fmt.Errorf("item %d: %w", i, err)
+		}
 	}
 	return nil
 }
