@@ -72,7 +72,8 @@ func inFile(err error, name string, data []byte) error {
 // Parse reads one YAML document of any size as a tree, nil for an empty document, with anchors and aliases resolved. The tokens are
 // those of the text, comments included. Errors are *Error without file and source line.
 func Parse(data []byte) (ast.Node, token.Tokens, error) {
-	tokens := lexer.Tokenize(string(data))
+	text := strings.ReplaceAll(string(data), "\r\n", "\n") // the lexer counts a line too many for some
+	tokens := lexer.Tokenize(text)
 	if err := checkNesting(tokens); err != nil {
 		return nil, nil, err
 	}

@@ -105,7 +105,7 @@ func TestDecodeNamesPlaceAndRemedy(t *testing.T) {
 }
 
 func TestDecodeShowsTheSourceLineBesideTheMessage(t *testing.T) {
-	err := Decode("f.yaml", []byte("name: a\r\n  \r\nstpe: true\r\n"), &shop{})
+	err := Decode("f.yaml", []byte("name: a # a comment\r\n  \r\nstpe: true\r\n"), &shop{})
 	if e := err.(*Error); e.Source != "stpe: true" {
 		t.Errorf("source %q", e.Source)
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // SavePreImage writes a pre-image to dir/name, creating dir (0700) and the file (0600), and syncs both. It returns the path for
@@ -163,6 +165,16 @@ func Differing(held, want Values) (before, after Values) {
 		}
 	}
 	return before, after
+}
+
+// Canonical is a wanted value in canonical JSON. The error names the key and tells nothing of the value.
+func Canonical(key string, value json.RawMessage) (json.RawMessage, error) {
+	canonical, err := events.Canonical(value)
+	if err != nil {
+		return nil, Permanent(ReasonValueUnsupported, "%s: not a JSON value that means the same everywhere: keys that stand twice, lone "+
+			"surrogates, and numbers that a double cannot keep are refused", key)
+	}
+	return canonical, nil
 }
 
 // NormalValues is c.Normal of every value that is not nil.

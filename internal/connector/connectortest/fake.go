@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/lockstep-dev/lockstep/internal/connector"
-	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // An Instance is what one Fake, or after a restart the next, configures: a map in memory.
@@ -106,11 +105,7 @@ func (f *Fake) held(keys []string) connector.Values {
 
 // Normal implements connector.Connector.
 func (f *Fake) Normal(key string, value json.RawMessage) (json.RawMessage, error) {
-	canonical, err := events.Canonical(value)
-	if err != nil {
-		return nil, connector.Permanent(connector.ReasonValueUnsupported, "%s: %w", key, err)
-	}
-	return canonical, nil
+	return connector.Canonical(key, value)
 }
 
 // Plan implements connector.Connector.

@@ -1,0 +1,253 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/lockstep-dev/lockstep/internal/connector"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxFile    = 64 << 20
+	tempSuffix = ".lockstep-tmp"
+	lockName   = ownPrefix + "lock"
+	markerName = ownPrefix + "reload"
+)
+
+// A disk is the directory that the connector keeps to.
+type disk struct {
+	root  *os.Root
+	lock  *os.File
+	mode  fs.FileMode
+	fault func(op, path string) error // set by tests: asked before "stage", "rename" and "dirsync"
+}
+
+// An image is what a file holds.
+type image struct {
+	data   []byte
+	exists bool
+	info   fs.FileInfo
+}
+
+// digest is the image's digest in a Unit.
+func (i image) digest() string {
+	if !i.exists {
+		return ""
+	}
+	return connector.Digest(i.data)
+}
+
+// openDisk opens the root and locks it for the holder.
+func openDisk(dir string, mode fs.FileMode, holder string) (*disk, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("root: %w", err)
+	}
+	d := &disk{root: root, mode: mode}
+	if err := d.acquire(holder); err != nil {
+		return nil, errors.Join(fmt.Errorf("root: %w", err), root.Close())
+	}
+	return d, nil
+}
+
+func (d *disk) acquire(holder string) error {
+	f, err := d.root.OpenFile(lockName, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer f.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("lock %s: %w", lockName, err)
+		}
+		other, _ := io.ReadAll(io.LimitReader(f, 200))
+		return fmt.Errorf("%s is configured by %s already: two agents on one instance would undo each other; stop that one or name another root",
+			d.root.Name(), strings.Join(strings.Fields(string(other)), " "))
+	}
+	if err := f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(fmt.Sprintf("%s (process %d)\n", holder, os.Getpid())), 0)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	d.lock = f
+	return nil
+}
+
+func (d *disk) close() error { return errors.Join(d.lock.Close(), d.root.Close()) }
+
+// load reads a file below the root. A symlink on the way is refused: a rename would replace it, and the file behind it may be another's.
+func (d *disk) load(name string) (image, error) {
+	for at := name; at != "."; at = path.Dir(at) {
+		info, err := d.root.Lstat(at)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return image{}, connector.Failed(connector.ReasonUnreadable, err)
+		case info.Mode()&fs.ModeSymlink != 0:
+			return image{}, connector.Permanent(connector.ReasonPathEscapes, "%s is a symlink: configure the file that it points to", at)
+		case at == name && !info.Mode().IsRegular():
+			return image{}, connector.Permanent(connector.ReasonUnreadable, "%s is not a regular file", name)
+		}
+	}
+	f, err := d.root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return image{}, nil
+	}
+	if err != nil {
+		return image{}, connector.Failed(connector.ReasonUnreadable, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return image{}, connector.Failed(connector.ReasonUnreadable, err)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return image{}, connector.Failed(connector.ReasonUnreadable, err)
+	}
+	if len(data) > maxFile {
+		return image{}, connector.Permanent(connector.ReasonUnreadable, "%s is larger than %d bytes", name, maxFile)
+	}
+	return image{data, true, info}, nil
+}
+
+func (d *disk) ask(op, name string) error {
+	if d.fault == nil {
+		return nil
+	}
+	return d.fault(op, name)
+}
+
+// tempName is the one name under which new contents of a file wait; a leftover of a crash is replaced by the next.
+func tempName(name string) string {
+	return path.Join(path.Dir(name), "."+path.Base(name)+tempSuffix)
+}
+
+// stage writes and syncs new contents beside the file, with the mode and owner of what is there now.
+func (d *disk) stage(name string, data []byte, now image) error {
+	err := d.ask("stage", name)
+	if err == nil {
+		err = d.writeTemp(tempName(name), data, now)
+	}
+	if err != nil {
+		d.discard(name)
+		return connector.Failed(connector.ReasonWriteFailed, fmt.Errorf("stage %s: %w", name, err))
+	}
+	return nil
+}
+
+func (d *disk) writeTemp(temp string, data []byte, now image) error {
+	if err := d.root.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := d.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close() // a second Close after a good one does no harm
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	mode := d.mode
+	if now.exists {
+		mode = now.info.Mode().Perm()
+		if err := keepOwner(f, now.info); err != nil {
+			return err
+		}
+	}
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func keepOwner(f *os.File, old fs.FileInfo) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	was, ok := old.Sys().(*unixStat)
+	is, ok2 := info.Sys().(*unixStat)
+	if !ok || !ok2 || was.Uid == is.Uid && was.Gid == is.Gid {
+		return nil
+	}
+	return f.Chown(int(was.Uid), int(was.Gid))
+}
+
+// discard removes what stage left.
+func (d *disk) discard(name string) {
+	_ = d.root.Remove(tempName(name)) // best effort: the next stage replaces it
+}
+
+// commit puts what was staged in the place of the file.
+func (d *disk) commit(name string) error {
+	err := d.ask("rename", name)
+	if err == nil {
+		err = d.root.Rename(tempName(name), name)
+	}
+	if err != nil {
+		return connector.Failed(connector.ReasonWriteFailed, fmt.Errorf("replace %s: %w", name, err))
+	}
+	return nil
+}
+
+// sync makes renames durable.
+func (d *disk) sync(names []string) error {
+	var dirs []string
+	for _, name := range names {
+		if dir := path.Dir(name); !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	for _, dir := range dirs {
+		err := d.ask("dirsync", dir)
+		if err == nil {
+			err = d.syncDir(dir)
+		}
+		if err != nil {
+			return connector.Failed(connector.ReasonWriteFailed, fmt.Errorf("sync directory %s: %w", dir, err))
+		}
+	}
+	return nil
+}
+
+func (d *disk) syncDir(dir string) error {
+	f, err := d.root.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// restore puts an earlier image back, in one atomic step.
+func (d *disk) restore(name string, before []byte, existed bool, now image) error {
+	if !existed {
+		if err := d.root.Remove(name); err != nil {
+			return connector.Failed(connector.ReasonWriteFailed, fmt.Errorf("remove %s: %w", name, err))
+		}
+		return d.sync([]string{name})
+	}
+	if err := d.stage(name, before, now); err != nil {
+		return err
+	}
+	if err := d.commit(name); err != nil {
+		d.discard(name)
+		return err
+	}
+	return d.sync([]string{name})
+}
+
+type unixStat = syscall.Stat_t
