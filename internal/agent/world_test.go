@@ -293,3 +293,10 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+func jsonOf(t testing.TB, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	must(t, err)
+	return string(b)
+}
