@@ -120,7 +120,7 @@ func init() {
 				continue
 			}
 			text := err.Error()
-			if detail, ok := err.(*huma.ErrorDetail); ok {
+			if detail := (*huma.ErrorDetail)(nil); errors.As(err, &detail) {
 				text = detail.Location + ": " + detail.Message // without the value
 			}
 			message += "; " + text
