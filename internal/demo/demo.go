@@ -1,0 +1,269 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/lifecycle"
+	"github.com/lockstep-dev/lockstep/internal/publisher"
+)
+
+// Options of a demo.
+type Options struct {
+	Once    bool      // end when every environment has applied and acknowledged everything
+	Dir     string    // where data is kept; empty: a temporary directory that is removed
+	Out     io.Writer // what people read
+	Log     zerolog.Logger
+	Command string // how the person starts the publisher, for the commands that are shown
+}
+
+// patience is how long a change may take to be applied everywhere before the demo gives up.
+const patience = 30 * time.Second
+
+type demo struct {
+	Options
+	temporary bool // the directory is the demo's own
+	publisher *publisher.Publisher
+	group     *lifecycle.Group
+}
+
+// Run runs the demo until ctx ends or, with Once, until everything has arrived. An error says what did not.
+func Run(ctx context.Context, o Options) (err error) {
+	d := &demo{Options: o, group: lifecycle.New(ctx)}
+	defer func() {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+		defer cancel()
+		err = errors.Join(err, d.group.Stop(bounded))
+	}()
+	if err := d.prepare(); err != nil {
+		return err
+	}
+	if err := d.start(ctx); err != nil {
+		return err
+	}
+	if err := d.play(ctx); err != nil {
+		return err
+	}
+	if o.Once {
+		return nil
+	}
+	d.showNext()
+	<-d.group.Done()
+	d.say("\nStopping. The data %s.", d.afterwards())
+	return nil
+}
+
+// prepare finds the directory.
+func (d *demo) prepare() error {
+	if d.Dir != "" {
+		return os.MkdirAll(d.Dir, 0o700)
+	}
+	dir, err := os.MkdirTemp("", "lockstep-demo-")
+	if err != nil {
+		return err
+	}
+	d.Dir, d.temporary = dir, true
+	d.group.Defer("demo directory", func(context.Context) error { return os.RemoveAll(dir) })
+	return nil
+}
+
+func (d *demo) afterwards() string {
+	if d.temporary {
+		return "was temporary and is gone; keep it with --dir"
+	}
+	return "stays in " + d.Dir + ", and the next demo there goes on with it"
+}
+
+// start starts the publisher, and the agents beside their applications.
+func (d *demo) start(ctx context.Context) error {
+	p, err := publisher.New(ctx, publisher.Options{
+		Data: filepath.Join(d.Dir, "publisher"), Listen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", Log: d.Log,
+	})
+	if err != nil {
+		return err
+	}
+	d.publisher = p
+	d.group.Defer("publisher", p.Stop)
+	if err := p.Start(); err != nil {
+		return err
+	}
+	d.group.Go("watch of the publisher", func(ctx context.Context) error {
+		select {
+		case <-p.Done():
+			return errors.New("the publisher stopped")
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	remove, err := client.Advertise(p.URL())
+	if err != nil {
+		return err
+	}
+	d.group.Defer("advertisement", func(context.Context) error { remove(); return nil })
+	d.say("The publisher serves %s, with an embedded bus; everything is in %s.", p.URL(), d.Dir)
+	for _, e := range environments {
+		if _, err := d.do(ctx, "op", "add-"+e.Name, e); err != nil {
+			return err
+		}
+		if err := d.startAgent(ctx, e.Name); err != nil {
+			return fmt.Errorf("environment %s: %w", e.Name, err)
+		}
+	}
+	d.say("Four environments, each with an agent that keeps flags.json, config.yaml and .env of an application.\n")
+	return nil
+}
+
+// do carries out a command under a fixed id: a demo on a kept directory does nothing twice.
+func (d *demo) do(ctx context.Context, by, id string, body ledger.Body) (ledger.Outcome, error) {
+	return d.publisher.Do(ctx, ledger.Command{ID: "demo-" + id, By: by, Body: body}, false)
+}
+
+// play proposes and approves the changes, and waits for each to arrive.
+func (d *demo) play(ctx context.Context) error {
+	for i, change := range changes {
+		n := strconv.Itoa(i + 1)
+		proposed, err := d.do(ctx, "anna", "propose-"+n, change)
+		if err != nil {
+			return err
+		}
+		var c *ledger.Change
+		d.publisher.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) { c = s.Changes[proposed.Change] })
+		d.say("%s  %s (%s)\n    proposed by %s, digest %s", c.ID, c.Reason, c.Ticket, c.Author, c.Digest.Short())
+		approved, err := d.do(ctx, "ben", "approve-"+n, ledger.Approve{Change: c.ID, Digest: c.Digest})
+		if err != nil {
+			return err
+		}
+		if err := d.await(ctx, func(v fleet.View) error { return applied(v, approved) }); err != nil {
+			return fmt.Errorf("change %s: %w", c.ID, err)
+		}
+		if err := d.showArrival(c.ID); err != nil {
+			return err
+		}
+	}
+	if err := d.await(ctx, inStep); err != nil {
+		return err
+	}
+	d.showFleet()
+	return nil
+}
+
+// await waits until the fleet is as wanted, and says what it is short of when it takes too long.
+func (d *demo) await(ctx context.Context, wanted func(fleet.View) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		short := wanted(d.publisher.Fleet())
+		if short == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-d.group.Done():
+			return errors.Join(short, d.group.Cause(), errors.New("interrupted"))
+		case <-ctx.Done():
+			return short
+		}
+	}
+}
+
+// applied says which environment has not applied what a command released.
+func applied(v fleet.View, o ledger.Outcome) error {
+	for _, released := range o.Released {
+		for _, e := range v.Environments {
+			if e.Name == released.Environment && e.Revision < released.Revision {
+				return fmt.Errorf("%s is %s at revision %d and should be at %d: %s", e.Name, e.Condition, e.Revision, released.Revision, e.Message)
+			}
+		}
+	}
+	return nil
+}
+
+func inStep(v fleet.View) error {
+	for _, e := range v.Environments {
+		if e.Condition != fleet.InStep {
+			return fmt.Errorf("%s is %s at revision %d of %d: %s", e.Name, e.Condition, e.Revision, e.Head, e.Message)
+		}
+	}
+	return nil
+}
+
+func (d *demo) showArrival(id string) (err error) {
+	var c fleet.Change
+	d.publisher.Read(func(s *ledger.State, r fleet.Reports, asOf time.Time) { c, err = fleet.ChangeOf(s, r, id, asOf) })
+	if err != nil {
+		return err
+	}
+	d.say("    approved by %s, released, applied, read back and acknowledged:", c.Approvals[0].By)
+	d.table(func(w io.Writer) {
+		for _, e := range c.Environments {
+			fmt.Fprintf(w, "      %s\trevision %d\tafter %s\t%s\n", e.Environment, e.Revision, lag(e.Lag), digests(e))
+		}
+	})
+	d.say("")
+	return nil
+}
+
+func digests(e fleet.ChangeEnvironment) string {
+	var out []string
+	for _, a := range e.Agents {
+		out = append(out, a.Agent+" read back "+a.Digest.Short())
+	}
+	return strings.Join(out, ", ")
+}
+
+func lag(d *fleet.Duration) string {
+	if d == nil {
+		return "-"
+	}
+	s := time.Duration(d.Seconds * float64(time.Second)).Round(100 * time.Microsecond).String()
+	if d.AtMost {
+		return "at most " + s
+	}
+	return s
+}
+
+func (d *demo) showFleet() {
+	v := d.publisher.Fleet()
+	d.table(func(w io.Writer) {
+		fmt.Fprintln(w, "ENVIRONMENT\tREVISION\tHEAD\tLAG\tSTATE\tLAST DELIVERY")
+		for _, want := range environments {
+			for _, e := range v.Environments {
+				if e.Name == want.Name {
+					fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%s\n", e.Name, e.Revision, e.Head, e.LagRevisions, e.Condition, lag(e.Delivered))
+				}
+			}
+		}
+	})
+}
+
+func (d *demo) showNext() {
+	d.say("\nIt stays up until Ctrl-C. Look into %s, and try, in another terminal:\n", filepath.Join(d.Dir, "prod-eu", "app"))
+	next := "c" + strconv.Itoa(len(changes)+1)
+	d.publisher.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) { next = "c" + strconv.Itoa(len(s.Changes)+1) })
+	d.say("  %s propose --set variable/log-level=warn --env 'prod-*' -m 'Quieter logs' --ticket OPS-43 --as carla", d.Command)
+	d.say("  %s approve %s --as ben --wait", d.Command, next)
+	d.say("  %s status --watch", d.Command)
+}
+
+func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.Out, format+"\n", args...) }
+
+func (d *demo) table(fill func(io.Writer)) {
+	w := tabwriter.NewWriter(d.Out, 0, 4, 3, ' ', 0)
+	fill(w)
+	_ = w.Flush() // a terminal that has gone
+}
