@@ -86,7 +86,11 @@ func (d *disk) close() error { return errors.Join(d.lock.Close(), d.root.Close()
 
 // load reads a file below the root. A symlink on the way is refused: a rename would replace it, and the file behind it may be another's.
 func (d *disk) load(name string) (image, error) {
-	for at := name; at != "."; at = path.Dir(at) {
+	for end := range len(name) + 1 {
+		if end < len(name) && name[end] != '/' {
+			continue
+		}
+		at := name[:end]
 		info, err := d.root.Lstat(at)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

@@ -59,8 +59,10 @@ type jsonParser struct {
 
 func (p *jsonParser) located(err error) error {
 	offset := int(p.dec.InputOffset())
-	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		offset = int(syntax.Offset) - 1
+	if _, ok := errors.AsType[*json.SyntaxError](err); ok { // its offset is not one of the whole text
+		if whole, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(p.src, new(json.RawMessage))); ok {
+			offset, err = int(whole.Offset)-1, whole
+		}
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return syntaxAt(p.src, len(p.src), "not valid JSON: it ends too early")
