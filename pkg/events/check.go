@@ -206,7 +206,7 @@ const (
 // checkNumber says whether a JSON number means the same to every reader: integers within ±(2^53−1), and no more digits than a
 // double keeps.
 func checkNumber(literal []byte) error {
-	if len(literal) <= 15 && bytes.IndexAny(literal, ".eE") < 0 {
+	if len(literal) <= 15 && !bytes.ContainsAny(literal, ".eE") {
 		return nil
 	}
 	if len(literal) > maxNumber {
