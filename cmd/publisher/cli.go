@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+)
+
+// cli is what all verbs share.
+type cli struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	said           client.Target // on the command line
+	format         format
+	named          []string // environments that the command line names
+}
+
+// note tells the person something that is no data.
+func (c *cli) note(format string, args ...any) { fmt.Fprintf(c.stderr, format+"\n", args...) }
+
+// connect finds the publisher, and who acts.
+func (c *cli) connect() (*client.Client, string, error) {
+	target, err := client.Locate(c.said)
+	if err != nil {
+		return nil, "", err
+	}
+	publisher, err := client.New(target.Server)
+	return publisher, target.As, err
+}
+
+// writing are the flags of a verb that changes something.
+type writing struct {
+	dryRun bool
+	key    string
+}
+
+func (w *writing) register(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&w.dryRun, "dry-run", false, "only say what would happen")
+	cmd.Flags().StringVar(&w.key, "idempotency-key", "", "a `KEY` of your own: the same command with the same key is done once")
+}
+
+// do sends a command.
+func (c *cli) do(ctx context.Context, w writing, body ledger.Body) (ledger.Outcome, error) {
+	publisher, as, err := c.connect()
+	if err != nil {
+		return ledger.Outcome{}, err
+	}
+	if w.key == "" {
+		w.key = uuid.NewString()
+	}
+	out, err := publisher.Do(ctx, ledger.Command{ID: w.key, By: as, Body: body}, w.dryRun)
+	if err == nil && out.Again {
+		c.note("this was done before, and is not done twice")
+	}
+	return out, err
+}
+
+// name notes environments that the command line names, so that an error can suggest others.
+func (c *cli) name(environments ...string) { c.named = append(c.named, environments...) }
+
+func (c *cli) environmentNames(ctx context.Context) []string {
+	var names []string
+	for _, e := range c.fleetOrNothing(ctx).Environments {
+		names = append(names, e.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// fleetOrNothing is the fleet for suggestions, which are left out where it cannot be read.
+func (c *cli) fleetOrNothing(ctx context.Context) fleet.View {
+	publisher, _, err := c.connect()
+	if err != nil {
+		return fleet.View{}
+	}
+	view, err := publisher.Fleet(ctx)
+	if err != nil {
+		return fleet.View{}
+	}
+	return view
+}
+
+// confirm asks on a terminal; elsewhere --yes must have answered.
+func (c *cli) confirm(cmd *cobra.Command, yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	if !isTerminal(c.stdin) {
+		return usage(cmd, "nobody is there to be asked; say --yes")
+	}
+	fmt.Fprintf(c.stderr, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(c.stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return &exitError{exitFailure, "not confirmed; nothing was done"}
+	}
+	return nil
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// live says whether a line on standard error may be written over.
+func (c *cli) live() bool {
+	return isTerminal(c.stderr) && os.Getenv("CI") == "" && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/lockstep-dev/lockstep/internal/api"
+)
+
+func ledgerCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{Use: "ledger", Short: "Verify the record of every decision and delivery"}
+	group(cmd)
+	cmd.AddCommand(&cobra.Command{
+		Use:   "verify",
+		Short: "Read the whole ledger again and derive every release again; exit 1 when anything is not as it was recorded",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			publisher, _, err := c.connect()
+			if err != nil {
+				return err
+			}
+			v, err := publisher.Verify(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := c.show(v, func() { c.verified(v) }); err != nil || v.OK {
+				return err
+			}
+			text := v.Message
+			if v.Next != "" {
+				text += "; " + v.Next
+			}
+			return &exitError{exitFailure, text}
+		},
+	})
+	return cmd
+}
+
+func (c *cli) verified(v api.Verification) {
+	c.line("ledger    %s", v.Ledger)
+	c.line("entries   %d", v.Tip.Number)
+	c.line("hash      %s", v.Tip.Hash)
+	c.line("releases  %d, derived again", v.Releases)
+	if v.OK {
+		c.line("%s", c.paint(green, "ok")+"        "+plain(v.Message))
+	} else {
+		c.line("%s    from entry %d on", c.paint(red, "broken"), v.Tip.Number+1)
+	}
+}

@@ -1,0 +1,21 @@
+// Publisher is Lockstep's control plane and its command line: it proposes, approves, releases and rolls back configuration changes,
+// and shows where every environment stands.
+//
+// Guarantees: data goes to standard output and everything else to standard error; an error is one line that says what, why and
+// what to do next; exit codes are those of 'publisher help exit-codes'; nothing is asked where nobody can answer. It decides
+// nothing itself: every verb but serve and demo is a call of the HTTP API.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}

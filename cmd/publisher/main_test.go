@@ -1,0 +1,117 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/api/apitest"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"publisher": main,
+	})
+}
+
+// Every script has a publisher of its own, with dev (one agent that applies), prod-eu (two, one of which cannot read back), prod-us
+// (one that fails) and lab (one that does nothing).
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			p := apitest.New(t)
+			for _, name := range []string{"dev", "prod-eu", "prod-us", "lab"} {
+				p.Must("op", ledger.AddEnvironment{Name: name, Approvals: 1, Labels: map[string]string{"stage": strings.Split(name, "-")[0]}})
+			}
+			p.Agent("dev", "a1", apitest.Applies)
+			p.Agent("prod-eu", "a1", apitest.Applies)
+			p.Agent("prod-eu", "a2", apitest.Blind)
+			p.Agent("prod-us", "a1", apitest.Fails)
+			p.Agent("lab", "a1", apitest.StaysOut)
+			server := httptest.NewServer(api.New(api.Options{Backend: p}))
+			env.Defer(server.Close)
+			env.Values["publisher"] = p
+			for name, value := range map[string]string{
+				"LOCKSTEP_SERVER": server.URL, "LOCKSTEP_AS": "anna", "XDG_CONFIG_HOME": env.WorkDir + "/config", "XDG_RUNTIME_DIR": env.WorkDir,
+				"HOME": env.WorkDir, "TERM": "xterm", "NO_COLOR": "", "CI": "",
+			} {
+				env.Setenv(name, value)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "world": world, "serving": serving,
+		},
+	})
+}
+
+// exits CODE COMMAND...: the command ends with the exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		_, after, found := strings.Cut(err.Error(), "exit status ")
+		if !found {
+			ts.Fatalf("%v", err)
+		}
+		got = after
+	}
+	if got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
+
+// serving: the publisher that the script has started answers, and is found without being named.
+func serving(ts *testscript.TestScript, _ bool, _ []string) {
+	path := filepath.Join(ts.Getenv("XDG_RUNTIME_DIR"), "lockstep-"+strconv.Itoa(os.Getuid()), "server")
+	deadline := time.After(20 * time.Second)
+	for {
+		address, err := os.ReadFile(path)
+		if err == nil {
+			response, err := http.Get(strings.TrimSpace(string(address)) + "/readyz")
+			if err == nil {
+				response.Body.Close()
+				if response.StatusCode == http.StatusOK {
+					return
+				}
+			}
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-deadline:
+			ts.Fatalf("no publisher is ready: %v", err)
+		}
+	}
+}
+
+// world EVENT: something happens to the publisher.
+func world(ts *testscript.TestScript, _ bool, args []string) {
+	p := ts.Value("publisher").(*apitest.Publisher)
+	switch strings.Join(args, " ") {
+	case "unwritable":
+		p.Unwritable(&api.UnavailableError{Reason: events.ReasonBusDown, Message: "the bus is gone", Next: "look at it"})
+	case "writable":
+		p.Unwritable(nil)
+	case "tampered":
+		p.Tamper()
+	case "ben proposes":
+		p.Must("ben", ledger.Propose{Reason: "ben's", Edits: []ledger.Edit{{Environments: []string{"dev"}, Set: map[string]json.RawMessage{"variable/b": []byte(`1`)}}}})
+	default:
+		ts.Fatalf("the world knows no %q", args)
+	}
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/goccy/go-yaml"
+	"github.com/jedib0t/go-pretty/v6/table"
+	"golang.org/x/term"
+
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+)
+
+// format is how data is written: table, json or yaml.
+type format string
+
+func (f *format) String() string { return string(*f) }
+func (f *format) Type() string   { return "format" }
+
+// Set implements pflag.Value.
+func (f *format) Set(s string) error {
+	if !slices.Contains([]string{"table", "json", "yaml"}, s) {
+		return fmt.Errorf("want table, json or yaml")
+	}
+	*f = format(s)
+	return nil
+}
+
+// show writes data as JSON or YAML where that is asked for, and otherwise lets people write it for people.
+func (c *cli) show(data any, people func()) error {
+	if c.format.people() {
+		people()
+		return nil
+	}
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(data); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	out := b.String()
+	if c.format == "yaml" {
+		y, err := yaml.JSONToYAML([]byte(out))
+		if err != nil {
+			return fmt.Errorf("write the answer: %w", err)
+		}
+		out = string(y)
+	}
+	_, err := fmt.Fprint(c.stdout, out)
+	return err
+}
+
+// line writes a line of data.
+func (c *cli) line(format string, args ...any) { fmt.Fprintf(c.stdout, format+"\n", args...) }
+
+// newTable is a table without boxes; on a terminal it is as wide as the terminal.
+func (c *cli) newTable(header ...any) table.Writer {
+	t := table.NewWriter()
+	style := table.Style{Name: "plain", Box: table.BoxStyle{PaddingRight: "  ", UnfinishedRow: "…"}, Options: table.OptionsNoBordersAndSeparators}
+	if isTerminal(c.stdout) {
+		style.Size.WidthMax = width(c.stdout)
+	}
+	t.SetStyle(style)
+	t.SuppressTrailingSpaces()
+	t.AppendHeader(header)
+	return t
+}
+
+// width is how many columns a terminal has.
+func width(stream any) int {
+	if f, ok := stream.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+			return columns
+		}
+	}
+	return 80
+}
+
+func (c *cli) print(t table.Writer) { c.line("%s", t.Render()) }
+
+// plain is text without what a terminal would obey.
+func plain(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) || r == '\n' || r == '\t' {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return b.String()
+}
+
+// brief is the first line of a text.
+func brief(s string) string {
+	first, _, more := strings.Cut(strings.TrimSpace(s), "\n")
+	if more {
+		first += " …"
+	}
+	return plain(first)
+}
+
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	faint  = "2"
+	bold   = "1"
+)
+
+// paint colours a text on a terminal. A colour never says what the word does not.
+func (c *cli) paint(colour, s string) string {
+	if !isTerminal(c.stdout) || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return s
+	}
+	return "\x1b[" + colour + "m" + s + "\x1b[0m"
+}
+
+func (c *cli) condition(condition fleet.Condition) string {
+	colour := yellow
+	switch condition {
+	case fleet.InStep:
+		colour = green
+	case fleet.Torn, fleet.Differing, fleet.Failing:
+		colour = red
+	case fleet.Retired:
+		colour = faint
+	}
+	return c.paint(colour, string(condition))
+}
+
+// took is a lag for people.
+func took(d *fleet.Duration) string {
+	if d == nil {
+		return "-"
+	}
+	out := span(d.Seconds)
+	if d.AtMost {
+		out = "≤" + out
+	}
+	return out
+}
+
+// span is a length of time with as many digits as people read.
+func span(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d < time.Millisecond && d > 0:
+		return "<1ms"
+	case d < time.Second:
+		return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
+	case d < time.Minute:
+		return strings.TrimSuffix(strconv.FormatFloat(d.Seconds(), 'f', 1, 64), ".0") + "s"
+	case d < time.Hour:
+		return shorten(d.Round(time.Second), "0s")
+	case d < 48*time.Hour:
+		return shorten(d.Round(time.Minute), "0s")
+	}
+	return strconv.Itoa(int(d.Hours()/24)) + "d"
+}
+
+func shorten(d time.Duration, zero string) string {
+	s := strings.TrimSuffix(d.String(), zero)
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// ago is how long ago something was.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	passed := time.Since(t).Round(time.Second)
+	if passed <= 0 {
+		return "just now"
+	}
+	return span(passed.Seconds()) + " ago"
+}
+
+// moment is a time and how long ago it was.
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z") + " (" + ago(t) + ")"
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// people says that data is written for people.
+func (f format) people() bool { return f != "json" && f != "yaml" }

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lockstep-dev/lockstep/internal/changefile"
+	"github.com/lockstep-dev/lockstep/internal/config"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// edits are the flags that say what a change is.
+type edits struct {
+	file                   string
+	environments, set, del []string
+	said                   changefile.Said
+	source                 string
+}
+
+func (e *edits) register(c *cli, cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVarP(&e.file, "file", "f", "", "change `FILE`, YAML or JSON; - is standard input")
+	f.StringArrayVar(&e.environments, "env", nil, "`NAME` of an environment, or a pattern such as 'prod-*' (repeatable)")
+	f.StringArrayVar(&e.set, "set", nil, "`KEY=VALUE`, the value being JSON or else a text; KEY:=JSON is always JSON (repeatable)")
+	f.StringArrayVar(&e.del, "delete", nil, "`KEY` to delete (repeatable)")
+	f.StringVarP(&e.said.Reason, "message", "m", "", "`WHY`")
+	f.StringVar(&e.said.Ticket, "ticket", "", "`TICKET` that it belongs to")
+	f.DurationVar(&e.said.Within, "within", 0, "propagation window, as in 10m: how soon it must have been applied everywhere")
+	f.StringVar(&e.source, "source", "", "where it comes from: `REPOSITORY@COMMIT#BUILD`")
+	complete(cmd, "env", c.completeEnvironments)
+	complete(cmd, "delete", c.completeResources)
+}
+
+// read is what the flags propose.
+func (e *edits) read(c *cli, cmd *cobra.Command) (ledger.Propose, error) {
+	for _, quick := range []string{"env", "set", "delete"} {
+		if err := notTogether(cmd, "file", quick); err != nil {
+			return ledger.Propose{}, err
+		}
+	}
+	if cmd.Flags().Changed("within") && e.said.Within < time.Second {
+		return ledger.Propose{}, usage(cmd, "--within: want at least a second")
+	}
+	if e.source != "" {
+		var err error
+		if e.said.Source, err = changefile.ParseSource(e.source); err != nil {
+			return ledger.Propose{}, err
+		}
+	}
+	if e.file == "" {
+		c.name(e.environments...)
+		return changefile.Quick(e.environments, e.set, e.del, e.said)
+	}
+	name, data, err := c.readFile(e.file)
+	if err != nil {
+		return ledger.Propose{}, err
+	}
+	p, err := changefile.Parse(name, data, e.said)
+	if located, ok := errors.AsType[*config.Error](err); ok && located.Source != "" && isTerminal(c.stderr) {
+		c.note("%s", brief(located.Source))
+	}
+	for _, edit := range p.Edits {
+		c.name(edit.Environments...)
+	}
+	return p, err
+}
+
+// readFile reads a file, or standard input, and no more of it than a change file may hold.
+func (c *cli) readFile(path string) (string, []byte, error) {
+	name, stream := "stdin", c.stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return path, nil, &exitError{exitFailure, fmt.Sprintf("there is no file %s; name another with -f", path)}
+		}
+		if err != nil {
+			return path, nil, err
+		}
+		defer f.Close()
+		name, stream = path, f
+	}
+	data, err := io.ReadAll(io.LimitReader(stream, config.MaxSize+1))
+	if err != nil {
+		return name, nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return name, data, nil
+}
+
+func proposeCommand(c *cli) *cobra.Command {
+	var e edits
+	var w writing
+	cmd := &cobra.Command{
+		Use:   "propose (-f FILE | --env PATTERN (--set KEY=VALUE | --delete KEY)...) -m WHY",
+		Short: "Propose a change",
+		Long: `Propose a change to some environments. It is compiled at once to what it sets and deletes in each of them, and waits for
+approval. The change's id goes to standard output, what it changes to standard error.
+
+A change file says the same as the flags, and flags complete or replace what it says:
+
+  apiVersion: lockstep/v1
+  kind: Change
+  reason: Lower the log level while we chase OPS-1     # or -m
+  ticket: OPS-1                                        # optional, or --ticket
+  within: 10m                                          # optional, or --within
+  source: {repository: github.com/acme/shop, commit: 4f2c9d1, build: "118"}   # optional, or --source
+  edits:
+  - environments: [prod-eu, "stage-*"]
+    set:
+      variable/log-level: debug
+    delete: [variable/old-switch]`,
+		Example: `  publisher propose --env 'prod-*' --set variable/log-level=debug -m "chase OPS-1" --ticket OPS-1
+  publisher propose --env dev --set 'flag/new-cart={"state":"ENABLED"}' --set 'variable/version:="118"' -m "try it"
+  publisher propose -f change.yaml --dry-run`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := e.read(c, cmd)
+			if err != nil {
+				return err
+			}
+			return c.proposed(cmd, w, p, "proposed")
+		},
+	}
+	e.register(c, cmd)
+	w.register(cmd)
+	return cmd
+}
+
+// proposed sends a proposal or a revision and says what becomes of it.
+func (c *cli) proposed(cmd *cobra.Command, w writing, body ledger.Body, verb string) error {
+	out, err := c.do(cmd.Context(), w, body)
+	if err != nil {
+		return err
+	}
+	return c.show(out, func() {
+		if out.DryRun {
+			c.line("%s", trim(effects(out.Effect)))
+			c.note("dry run: nothing was %s", verb)
+			return
+		}
+		c.line("%s", out.Change)
+		if len(out.Effect) > 0 {
+			c.note("%s", trim(effects(out.Effect)))
+		}
+		c.note("%s %s; somebody else approves it with 'publisher approve %s --as NAME'", verb, out.Change, out.Change)
+	})
+}
+
+func provenance(p *events.Provenance) string {
+	out := p.Repository
+	if p.Commit != "" {
+		out += "@" + p.Commit
+	}
+	if p.Build != "" {
+		out += "#" + p.Build
+	}
+	return plain(out)
+}

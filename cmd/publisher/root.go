@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/config"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+)
+
+const (
+	groupChange  = "change"
+	groupOperate = "operate"
+	groupServe   = "serve"
+)
+
+// run is the program without its process: arguments and streams in, exit code out.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := newRoot(c)
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		c.note("interrupted")
+		return exitInterrupted
+	}
+	var done *exitError
+	if errors.As(err, &done) && done.message == "" {
+		return done.code
+	}
+	c.note("publisher: %s", strings.Join(strings.Fields(plain(c.suggest(ctx, err))), " "))
+	return exitCode(err)
+}
+
+func newRoot(c *cli) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "publisher",
+		Short: "Carry approved configuration changes to every environment, in one order, and prove that they arrived",
+		Long: `Lockstep carries every approved configuration change to every environment, in one order, and proves that it arrived.
+
+Try it:     publisher demo
+Propose:    publisher propose --env prod-eu --set variable/log-level=debug -m "chase OPS-1"
+Approve:    publisher approve c1 --as ben --wait
+Look:       publisher status`,
+		SilenceErrors: true, SilenceUsage: true,
+	}
+	group(root)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%v", err) })
+	root.AddGroup(&cobra.Group{ID: groupChange, Title: "Change:"}, &cobra.Group{ID: groupOperate, Title: "Look and operate:"}, &cobra.Group{ID: groupServe, Title: "Serve:"})
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.said.Server, "server", "", "`URL` of the publisher (default $LOCKSTEP_SERVER, the context file, or this user's publisher on this machine)")
+	flags.StringVar(&c.said.As, "as", "", "`NAME` of who acts (default $LOCKSTEP_AS, the context file, or this user)")
+	flags.VarP(&c.format, "output", "o", "`FORMAT`: table, json or yaml")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	add := func(id string, commands ...*cobra.Command) {
+		for _, cmd := range commands {
+			cmd.GroupID = id
+			root.AddCommand(cmd)
+		}
+	}
+	add(groupChange, proposeCommand(c), reviseCommand(c), changesCommand(c), showCommand(c), approveCommand(c), rejectCommand(c), withdrawCommand(c), rollbackCommand(c))
+	add(groupOperate, statusCommand(c), historyCommand(c), getCommand(c), environmentCommand(c), ledgerCommand(c), doctorCommand(c))
+	add(groupServe, serveCommand(c))
+	root.AddCommand(versionCommand(c), exitCodesTopic())
+	demandKnownArguments(root)
+	return root
+}
+
+// group makes a command that only holds others say what it holds, and suggest the one that was meant.
+func group(cmd *cobra.Command) {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		var names []string
+		for _, sub := range cmd.Commands() {
+			if sub.IsAvailableCommand() {
+				names = append(names, sub.Name())
+			}
+		}
+		if near := config.Nearest(args[0], names); near != "" {
+			return usage(cmd, "there is no command %q; did you mean %q?", args[0], near)
+		}
+		return usage(cmd, "there is no command %q", args[0])
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+}
+
+// demandKnownArguments makes complaints about arguments errors of usage.
+func demandKnownArguments(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		demandKnownArguments(sub)
+		check := sub.Args
+		if check == nil {
+			check = cobra.NoArgs
+		}
+		sub.Args = func(cmd *cobra.Command, args []string) error {
+			err := check(cmd, args)
+			if _, ours := errors.AsType[*exitError](err); err == nil || ours {
+				return err
+			}
+			return usage(cmd, "these arguments do not fit; write %s %s", cmd.Parent().CommandPath(), cmd.Use)
+		}
+	}
+}
+
+// An exitError ends the program with a code of its own. Without a message nothing more is to be said.
+type exitError struct {
+	code    int
+	message string
+}
+
+func (e *exitError) Error() string { return e.message }
+
+// notTogether refuses two flags that exclude each other.
+func notTogether(cmd *cobra.Command, one, other string) error {
+	if cmd.Flags().Changed(one) && cmd.Flags().Changed(other) {
+		return usage(cmd, "--%s and --%s do not go together", one, other)
+	}
+	return nil
+}
+
+func usage(cmd *cobra.Command, format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Sprintf(format, args...) + "; see '" + cmd.CommandPath() + " --help'"}
+}
+
+func exitCode(err error) int {
+	var done *exitError
+	if errors.As(err, &done) {
+		return done.code
+	}
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+		return exitFailure
+	}
+	return api.ExitCode(err)
+}
+
+// suggest adds to an error about something that is not there the environment that may have been meant.
+func (c *cli) suggest(ctx context.Context, err error) string {
+	text := err.Error()
+	if ledger.KindOf(err) != ledger.KindNotFound || len(c.named) == 0 {
+		return text
+	}
+	known := c.environmentNames(ctx)
+	for _, name := range c.named {
+		if near := config.Nearest(name, known); near != "" && near != name {
+			return fmt.Sprintf("%s; did you mean %q?", text, near)
+		}
+	}
+	return text
+}

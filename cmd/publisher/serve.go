@@ -1,0 +1,69 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/publisher"
+	"github.com/lockstep-dev/lockstep/internal/telemetry"
+)
+
+func serveCommand(c *cli) *cobra.Command {
+	var o publisher.Options
+	var t publisher.TLS
+	var logFormat, logLevel string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the control plane, on an embedded bus or on an existing NATS",
+		Long: `Run the control plane until it is interrupted. By default it brings its own bus, which writes every decision through to the disk;
+with --nats it uses an existing NATS server or cluster, whose durability must be proven or accepted.
+
+Beyond loopback, --listen and --nats-listen need TLS, and clients show certificates.`,
+		Example: `  publisher serve --data ./lockstep-data
+  publisher serve --nats nats://n1:4222,nats://n2:4222 --creds publisher.creds --tlscacert ca.pem`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := notTogether(cmd, "nats", "nats-listen"); err != nil {
+				return err
+			}
+			log, err := telemetry.NewLogger(c.stderr, logFormat, logLevel)
+			if err != nil {
+				return usage(cmd, "%v", err)
+			}
+			o.Log = log
+			if t != (publisher.TLS{}) {
+				o.TLS = &t
+			}
+			remove := func() {}
+			defer func() { remove() }()
+			return publisher.Run(cmd.Context(), o, func(p *publisher.Publisher) {
+				c.note("serving at %s; stop with Ctrl-C", p.URL())
+				if r, err := client.Advertise(p.URL()); err != nil {
+					log.Warn().Err(err).Msg("the command line will not find this publisher by itself: use --server")
+				} else {
+					remove = r
+				}
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Data, "data", "./lockstep-data", "directory for the publisher's key, its copy of the ledger and the embedded bus")
+	f.StringVar(&o.Listen, "listen", "127.0.0.1:7070", "address of the HTTP API")
+	f.StringSliceVar(&o.Hosts, "host", nil, "name by which the API is reached, beside loopback's (repeatable)")
+	f.StringVar(&t.Cert, "tls-cert", "", "PEM file: certificate of both listeners")
+	f.StringVar(&t.Key, "tls-key", "", "PEM file: the certificate's key")
+	f.StringVar(&t.ClientCA, "tls-client-ca", "", "PEM file: who signs the certificates of clients")
+	f.StringVar(&o.NATSListen, "nats-listen", "127.0.0.1:4222", "address of the embedded bus")
+	f.StringVar(&o.NATS, "nats", "", "existing NATS addresses, separated by commas, instead of the embedded bus")
+	f.StringVar(&o.Credentials, "creds", "", "NATS credentials file")
+	f.StringVar(&o.CA, "tlscacert", "", "PEM file: who signs the certificate of the NATS server")
+	f.StringVar(&o.Cert, "tlscert", "", "PEM file: certificate shown to the NATS server")
+	f.StringVar(&o.Key, "tlskey", "", "PEM file: the certificate's key")
+	f.IntVar(&o.Replicas, "replicas", 0, "replicas of the streams on an existing cluster (default 3 on a cluster, otherwise 1)")
+	f.StringVar(&o.MonitorURL, "nats-monitor", "", "monitoring address of the existing server, to prove its durability")
+	f.StringVar(&o.SystemCredentials, "nats-system-creds", "", "credentials of its system account, for the same")
+	f.BoolVar(&o.AcceptUnprovenDurability, "accept-unproven-durability", false, "go on where durability cannot be proven, and say so on every screen")
+	f.StringVar(&logFormat, "log-format", "text", "text or json")
+	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
+	complete(cmd, "log-format", cobra.FixedCompletions(telemetry.LogFormats, noFiles))
+	return cmd
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+func showCommand(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:               "show ID",
+		Short:             "Show a change: who, why, what it changes where, and who applied it when",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.completeChanges(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			publisher, _, err := c.connect()
+			if err != nil {
+				return err
+			}
+			change, err := publisher.Change(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if view, err := publisher.Fleet(cmd.Context()); err == nil {
+				c.banner(view.Ledger)
+			}
+			return c.show(change, func() { c.showChange(change) })
+		},
+	}
+}
+
+func (c *cli) showChange(change fleet.Change) {
+	c.line("%s  %s", c.paint(bold, change.ID), c.status(change.Status))
+	field := func(name, text string) {
+		if text != "" {
+			c.line("  %-10s %s", name, strings.ReplaceAll(text, "\n", "\n             "))
+		}
+	}
+	field("why", plain(strings.TrimSpace(change.Reason)))
+	field("author", plain(change.Author)+", "+moment(change.Proposed)+revised(change.Revised))
+	field("ticket", plain(change.Ticket))
+	if change.Source != nil {
+		field("source", provenance(change.Source))
+	}
+	field("digest", change.Digest.String())
+	field("approvals", approvals(change))
+	if change.Within > 0 {
+		field("window", c.window(change))
+	}
+	if change.EndedBy != "" {
+		field(change.Status, "by "+plain(change.EndedBy)+because(change.EndReason))
+	}
+	if change.Status == string(ledger.StatusOpen) || change.Status == string(ledger.StatusExpired) {
+		field("expires", change.Expires.UTC().Format("2006-01-02 15:04:05Z"))
+	}
+	for _, e := range change.Environments {
+		c.showPart(e)
+	}
+}
+
+func revised(times int) string {
+	if times == 0 {
+		return ""
+	}
+	return ", revised " + plural(times, "time", "times")
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + plain(reason)
+}
+
+// approvals say how many there are of how many, by whom, and what is missing.
+func approvals(change fleet.Change) string {
+	out := fmt.Sprintf("%d of %d", len(change.Approvals), change.Demanded)
+	separator := ": "
+	for _, a := range change.Approvals {
+		out += separator + plain(a.By) + " " + ago(a.At)
+		separator = ", "
+	}
+	if missing := change.Demanded - len(change.Approvals); missing > 0 && change.Status == string(ledger.StatusOpen) {
+		out += fmt.Sprintf("; %d more, not by %s", missing, plain(change.Author))
+	}
+	return out
+}
+
+func (c *cli) showPart(e fleet.ChangeEnvironment) {
+	head := "\n" + c.paint(bold, e.Environment) + "  " + c.outcome(e.Outcome)
+	if e.Revision > 0 {
+		head += fmt.Sprintf(", revision %d, released %s", e.Revision, moment(e.Released))
+	}
+	if e.Undone > 0 {
+		head += fmt.Sprintf(", undone by revision %d", e.Undone)
+	}
+	c.line("%s", head)
+	if e.LeftOut != "" {
+		c.line("  left out: %s", plain(e.LeftOut))
+	}
+	c.line("%s", trim(diff(e.Operations, "  ")))
+	for _, a := range e.Agents {
+		c.line("  %s", agentLine(a))
+	}
+}
+
+func (c *cli) outcome(outcome string) string {
+	switch outcome {
+	case "applied":
+		return c.paint(green, outcome)
+	case "failed", "torn", "refused":
+		return c.paint(red, outcome)
+	case "waiting", "retrying", "blocked", "no agent", "left out":
+		return c.paint(yellow, outcome)
+	}
+	return outcome
+}
+
+// agentLine is what one agent said of a release.
+func agentLine(a fleet.AgentDelivery) string {
+	if a.Word == "" {
+		return a.Agent + ": nothing heard yet"
+	}
+	out := fmt.Sprintf("%s: %s %s", a.Agent, a.Word, moment(a.Stamp))
+	if a.Word != events.WordApplied {
+		if a.Reason != "" {
+			out += ", " + string(a.Reason)
+		}
+		return out + because(a.Message)
+	}
+	out += ", after " + took(a.Lag)
+	if !a.ReadBack {
+		return out + ", not read back"
+	}
+	return out + ", read back with digest " + a.Digest.Short()
+}
+
+func trim(s string) string { return strings.TrimSuffix(s, "\n") }

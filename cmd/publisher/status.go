@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+)
+
+const watchInterval = 2 * time.Second
+
+func statusCommand(c *cli) *cobra.Command {
+	var watch, differences bool
+	cmd := &cobra.Command{
+		Use:   "status [ENV]",
+		Short: "Show where every environment stands, worst first, or one of them with its agents",
+		Long: `Show where every environment stands, worst first: the revision that all its agents have applied and read back, the newest one
+released (the head), how long the oldest one that is missing has been waiting, and why.
+
+The states, worst first: torn, differing, failing, silent, stale, held, behind, in step; and retired.`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: c.completeArgument(c.completeEnvironments),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := notTogether(cmd, "watch", "exit-code"); err != nil {
+				return err
+			}
+			publisher, _, err := c.connect()
+			if err != nil {
+				return err
+			}
+			c.name(args...)
+			if watch {
+				return c.watch(cmd.Context(), publisher, args)
+			}
+			view, err := fleetOf(cmd.Context(), publisher, args)
+			if err != nil {
+				return err
+			}
+			c.banner(view.Ledger)
+			if err := c.showStatus(view, args); err != nil {
+				return err
+			}
+			if err := c.missedWindows(cmd.Context(), publisher); err != nil {
+				return err
+			}
+			if differences && slices.ContainsFunc(view.Environments, outOfStep) {
+				return &exitError{code: exitDifference}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on showing; without a terminal, a line for each environment that moves")
+	cmd.Flags().BoolVar(&differences, "exit-code", false, "exit 3 when an environment is not in step")
+	return cmd
+}
+
+// fleetOf is the fleet, or only the environment that is named.
+func fleetOf(ctx context.Context, publisher *client.Client, args []string) (fleet.View, error) {
+	view, err := publisher.Fleet(ctx)
+	if err != nil || len(args) == 0 {
+		return view, err
+	}
+	view.Environments = slices.DeleteFunc(view.Environments, func(e fleet.Environment) bool { return e.Name != args[0] })
+	if len(view.Environments) == 0 {
+		return view, &ledger.Error{Kind: ledger.KindNotFound, Message: "there is no environment " + plain(args[0]), Next: "list them with 'publisher env list'"}
+	}
+	return view, nil
+}
+
+func outOfStep(e fleet.Environment) bool {
+	return e.Condition != fleet.InStep && e.Condition != fleet.Retired
+}
+
+func (c *cli) showStatus(view fleet.View, args []string) error {
+	if len(args) == 1 {
+		return c.show(view.Environments[0], func() { c.oneStatus(view.Environments[0]) })
+	}
+	return c.show(view, func() { c.allStatus(view) })
+}
+
+// banner says what is wrong with the ledger, on every screen.
+func (c *cli) banner(l fleet.LedgerView) {
+	if !l.Writable {
+		since := ""
+		if !l.Since.IsZero() {
+			since = " since " + moment(l.Since)
+		}
+		c.note("! the ledger cannot be written%s%s; nothing can be proposed, approved or rolled back until it can", since, because(l.Message))
+	}
+	if l.Durability != "proven" {
+		c.note("! durability is %s: what is called released may be lost with the power", plain(l.Durability))
+	}
+}
+
+// missedWindows says which released changes have not been applied everywhere within their window.
+func (c *cli) missedWindows(ctx context.Context, publisher *client.Client) error {
+	released, err := publisher.Changes(ctx, string(ledger.StatusReleased))
+	for _, change := range released {
+		if change.Window == fleet.WindowMissed {
+			c.note("! %s has missed its window of %s; see 'publisher show %s'", change.ID, span(change.Within), change.ID)
+		}
+	}
+	return err
+}
+
+func (c *cli) allStatus(view fleet.View) {
+	if len(view.Environments) == 0 {
+		c.note("there are no environments; add one with 'publisher env add NAME'")
+		return
+	}
+	t := c.newTable("ENVIRONMENT", "REVISION", "HEAD", "LAG", "STATE", "LAST CHANGE", "WHY")
+	for _, e := range view.Environments {
+		t.AppendRow([]any{e.Name, e.Revision, e.Head, lag(e), c.condition(e.Condition), dash(e.LastChange), why(string(e.Reason), e.Message)})
+	}
+	c.print(t)
+	c.note("%s: %s; ledger entry %d", plural(len(view.Environments), "environment", "environments"), totals(view), view.Ledger.Tip.Number)
+}
+
+func totals(view fleet.View) string {
+	var parts []string
+	for _, condition := range slices.Sorted(maps.Keys(view.Totals)) {
+		parts = append(parts, fmt.Sprintf("%d %s", view.Totals[condition], condition))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// lag is how far an environment is behind: for how long, and how many revisions.
+func lag(e fleet.Environment) string {
+	if e.LagRevisions == 0 || e.Condition == fleet.Retired {
+		return "-"
+	}
+	return plural(int(e.LagRevisions), "rev, ", "revs, ") + span(e.LagSeconds)
+}
+
+func why(reason, message string) string {
+	switch {
+	case message == "":
+		return reason
+	case reason == "":
+		return brief(message)
+	}
+	return reason + ": " + brief(message)
+}
+
+func (c *cli) oneStatus(e fleet.Environment) {
+	field := func(name, text string) {
+		if text != "" {
+			c.line("%-12s %s", name, text)
+		}
+	}
+	field("environment", c.paint(bold, e.Name))
+	field("state", c.condition(e.Condition)+since(e.Since))
+	field("why", why(string(e.Reason), e.Message))
+	field("revision", fmt.Sprintf("%d of %d", e.Revision, e.Head))
+	if e.LagRevisions > 0 {
+		field("lag", lag(e))
+	}
+	if e.Delivered != nil {
+		field("last took", took(e.Delivered)+" from release to applied by the slowest agent")
+	}
+	field("last change", e.LastChange)
+	field("labels", labels(e.Labels))
+	field("steward", plain(e.Steward))
+	field("approvals", plural(e.Approvals, "person besides the author", "people besides the author"))
+	field("digest", e.State.String())
+	if len(e.Agents) == 0 {
+		return
+	}
+	c.line("")
+	t := c.newTable("AGENT", "REVISION", "STATE", "HEARD", "DIGEST", "VERSION", "CONNECTORS", "WHY")
+	for _, a := range e.Agents {
+		digest := a.State.Short()
+		if !a.ReadBack {
+			digest = "not read back"
+		}
+		t.AppendRow([]any{a.Name, a.Revision, c.condition(a.Condition) + until(a), ago(a.LastSeen), digest, dash(plain(a.Version)),
+			dash(plain(strings.Join(a.Connectors, ","))), why(string(a.Reason), a.Message)})
+	}
+	c.print(t)
+	for _, a := range e.Agents {
+		if skew := max(a.ClockSkew, -a.ClockSkew); skew >= 1 {
+			c.note("! the clock of %s is off by %s; lag is not measured by it", a.Name, span(skew))
+		}
+	}
+}
+
+func since(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return " since " + moment(t)
+}
+
+func until(a fleet.Agent) string {
+	if a.Until.IsZero() {
+		return ""
+	}
+	return " until " + a.Until.UTC().Format("15:04Z")
+}
+
+func labels(m map[string]string) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, name+"="+plain(m[name]))
+	}
+	return strings.Join(parts, ",")
+}
+
+// watch shows the status again and again until it is interrupted.
+func (c *cli) watch(ctx context.Context, publisher *client.Client, args []string) error {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	moved := map[string]string{}
+	for {
+		view, err := fleetOf(ctx, publisher, args)
+		if err != nil {
+			return err
+		}
+		if isTerminal(c.stdout) && c.live() && c.format.people() {
+			fmt.Fprint(c.stdout, "\x1b[H\x1b[2J")
+			c.banner(view.Ledger)
+			err = c.showStatus(view, args)
+		} else {
+			c.showMoves(view, moved)
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// showMoves writes a line for each environment that stands elsewhere than it did.
+func (c *cli) showMoves(view fleet.View, moved map[string]string) {
+	for _, e := range view.Environments {
+		now := strings.TrimRight(fmt.Sprintf("%s  %d of %d  %s  %s", e.Name, e.Revision, e.Head, e.Condition, why(string(e.Reason), e.Message)), " ")
+		if moved[e.Name] != now {
+			moved[e.Name] = now
+			c.line("%s  %s", view.AsOf.UTC().Format(time.RFC3339), now)
+		}
+	}
+}
