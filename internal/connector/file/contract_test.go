@@ -87,6 +87,7 @@ func TestEveryFormatAndOwnershipKeepsTheContract(t *testing.T) {
 		for _, there := range []bool{false, true} {
 			name := c.name + map[bool]string{false: " in a new file", true: " in a file with other things"}[there]
 			t.Run(name, func(t *testing.T) {
+				t.Parallel() // most of the time is spent on fsync
 				connectortest.Run(t, func(t *testing.T) connectortest.Fixture { return contractFixture(t, c.config, there, rest) })
 			})
 		}

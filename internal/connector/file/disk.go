@@ -182,8 +182,8 @@ func keepOwner(f *os.File, old fs.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	was, ok := old.Sys().(*unixStat)
-	is, ok2 := info.Sys().(*unixStat)
+	was, ok := old.Sys().(*syscall.Stat_t)
+	is, ok2 := info.Sys().(*syscall.Stat_t)
 	if !ok || !ok2 || was.Uid == is.Uid && was.Gid == is.Gid {
 		return nil
 	}
@@ -253,5 +253,3 @@ func (d *disk) restore(name string, before []byte, existed bool, now image) erro
 	}
 	return d.sync([]string{name})
 }
-
-type unixStat = syscall.Stat_t

@@ -57,6 +57,7 @@ func TestAppliedIsReadBackAndNothingElseChanges(t *testing.T) {
 	base := t.TempDir()
 	for name, f := range foreign {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			isDotenv, isTOML := strings.HasPrefix(name, "dotenv"), name == "toml"
 			rapid.Check(t, func(t *rapid.T) {
 				dir, err := os.MkdirTemp(base, "")
