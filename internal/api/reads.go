@@ -78,7 +78,7 @@ func registerReads(api huma.API, b Backend) {
 		return out, err
 	})
 	get(api, "/changes", "changes", "All changes, newest first", func(_ context.Context, in *changesQuery) (out []fleet.Change, err error) {
-		b.Read(func(s *ledger.State, r fleet.Reports, now time.Time) { out, err = fleet.Changes(s, r, now) })
+		b.Read(func(s *ledger.State, r fleet.Reports, now time.Time) { out = fleet.Changes(s, r, now) })
 		return slices.DeleteFunc(out, func(c fleet.Change) bool { return in.Status != "" && c.Status != in.Status }), err
 	})
 	get(api, "/changes/{id}", "change", "One change with where it stands in every environment", func(_ context.Context, in *struct {

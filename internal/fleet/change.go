@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"slices"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -8,17 +9,13 @@ import (
 )
 
 // Changes are all changes, newest first.
-func Changes(s *ledger.State, r Reports, asOf time.Time) ([]Change, error) {
+func Changes(s *ledger.State, r Reports, asOf time.Time) []Change {
 	list := s.ChangeList()
 	out := make([]Change, 0, len(list))
-	for i := len(list) - 1; i >= 0; i-- {
-		c, err := ChangeOf(s, r, list[i].ID, asOf)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, c)
+	for _, c := range slices.Backward(list) {
+		out = append(out, change(s, r, c, asOf))
 	}
-	return out, nil
+	return out
 }
 
 // ChangeOf is one change with where it stands in every environment. An unknown id is a *ledger.Error.
@@ -27,6 +24,10 @@ func ChangeOf(s *ledger.State, r Reports, id string, asOf time.Time) (Change, er
 	if !found {
 		return Change{}, &ledger.Error{Kind: ledger.KindNotFound, Message: "there is no change " + id, Next: "list them with 'publisher changes'"}
 	}
+	return change(s, r, c, asOf), nil
+}
+
+func change(s *ledger.State, r Reports, c *ledger.Change, asOf time.Time) Change {
 	out := Change{
 		ID: c.ID, Digest: c.Digest, Status: string(c.Status(asOf)), Author: c.Author, Reason: c.Reason, Ticket: c.Ticket,
 		Within: c.Within.Seconds(), Source: c.Source, Proposed: c.Proposed, Expires: c.Expires, Revised: c.Revised,
@@ -36,27 +37,19 @@ func ChangeOf(s *ledger.State, r Reports, id string, asOf time.Time) (Change, er
 		out.Approvals = []events.Approval{}
 	}
 	for _, part := range c.Parts {
-		e, err := changeEnvironment(s, r, part, asOf)
-		if err != nil {
-			return Change{}, err
-		}
-		out.Environments = append(out.Environments, e)
+		out.Environments = append(out.Environments, changeEnvironment(s, r, part))
 	}
 	out.Window = windowOf(c, out.Environments, asOf)
-	return out, nil
+	return out
 }
 
-func changeEnvironment(s *ledger.State, r Reports, part ledger.Part, asOf time.Time) (ChangeEnvironment, error) {
-	out := ChangeEnvironment{Environment: part.Environment, Revision: part.Revision, Undone: part.Undone, Outcome: "proposed"}
-	var err error
-	if out.Operations, err = operations(s, part); err != nil {
-		return out, err
-	}
+func changeEnvironment(s *ledger.State, r Reports, part ledger.Part) ChangeEnvironment {
+	out := ChangeEnvironment{Environment: part.Environment, Operations: operations(part), Revision: part.Revision, Undone: part.Undone, Outcome: "proposed"}
 	if part.LeftOut != nil {
 		out.LeftOut, out.Outcome = part.LeftOut.Detail, "left out"
 	}
 	if part.Revision == 0 {
-		return out, nil
+		return out
 	}
 	e := s.Environments[part.Environment]
 	release := e.Releases[part.Revision-1]
@@ -69,7 +62,7 @@ func changeEnvironment(s *ledger.State, r Reports, part ledger.Part, asOf time.T
 	}
 	out.Lag = slowest(release, agents)
 	out.Outcome = outcome(out)
-	return out, nil
+	return out
 }
 
 func outcome(e ChangeEnvironment) string {
@@ -158,18 +151,10 @@ func windowOf(c *ledger.Change, environments []ChangeEnvironment, asOf time.Time
 	return window
 }
 
-func operations(s *ledger.State, part ledger.Part) ([]OperationView, error) {
-	list, err := s.Operations(part)
-	if err != nil {
-		return nil, err
+func operations(part ledger.Part) []OperationView {
+	out := make([]OperationView, len(part.Operations))
+	for i, op := range part.Operations {
+		out[i] = OperationView{Op: op.Op, Key: op.Key, Before: part.Inverse[i].Value, After: op.Value}
 	}
-	inverse, err := s.Inverse(part)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]OperationView, len(list))
-	for i, op := range list {
-		out[i] = OperationView{Op: op.Op, Key: op.Key, Before: inverse[i].Value, After: op.Value}
-	}
-	return out, nil
+	return out
 }

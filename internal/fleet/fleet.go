@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -69,8 +70,12 @@ func buildEnvironment(e *ledger.Environment, r Reports, asOf time.Time) Environm
 	if out.LagRevisions > 0 {
 		out.LagSeconds = max(0, asOf.Sub(e.Releases[out.Revision].Stamp).Seconds())
 	}
-	if out.Revision > 0 {
-		out.Delivered = slowest(e.Releases[out.Revision-1], agents)
+	acknowledged := out.Revision
+	for _, a := range agents {
+		acknowledged = min(acknowledged, a.Position)
+	}
+	if acknowledged > 0 {
+		out.Delivered = slowest(e.Releases[acknowledged-1], agents)
 	}
 	summarise(&out, e)
 	return out
@@ -117,73 +122,127 @@ func lastChange(e *ledger.Environment) string {
 	return ""
 }
 
+// recent is how much later than an ack the bus must have stamped a beat for the beat to have been written after it: they are on
+// their way at the same time.
+const recent = 2 * time.Second
+
+// said is what is known of an agent: what it acknowledged, and its newest beat. The beat overrides where it came surely later.
+type said struct {
+	*ledger.Agent
+	environment *ledger.Environment
+	beat        Beat
+	heard       bool  // there is a beat
+	forked      error // the beat's checkpoint is not on the ledger's chain
+	overtaken   bool  // an ack came after the beat
+	newest      bool  // the beat is later than all that was acknowledged
+}
+
 func buildAgent(e *ledger.Environment, a *ledger.Agent, beat Beat, heard bool, asOf time.Time) Agent {
-	out := Agent{Name: a.Name, Condition: InStep, Revision: a.Position, ReadBack: true, Differing: a.Differing, FirstCounts: a.Revision}
-	var applied *ledger.Delivery
-	for i := range a.Deliveries {
-		d := &a.Deliveries[i]
-		if d.Stamp.After(out.LastSeen) {
-			out.LastSeen = d.Stamp
-		}
-		if d.Word == events.WordApplied {
-			applied = d
-		}
-	}
-	if applied != nil {
-		out.State, out.ReadBack = applied.Observed, applied.ReadBack
+	s := said{Agent: a, environment: e, beat: beat, heard: heard}
+	out := Agent{Name: a.Name, Revision: a.Position, ReadBack: true, LastSeen: a.Heard, FirstCounts: a.Revision}
+	if a.Latest != nil {
+		out.State, out.ReadBack = a.Latest.Expected, a.Latest.ReadBack
 	}
 	if heard {
 		out.Version, out.Connectors, out.Rejected = beat.Version, beat.Connectors, beat.Rejected
 		out.ClockSkew = beat.Clock.Sub(beat.Stamp).Seconds()
-		if beat.Stamp.After(out.LastSeen) {
+		s.overtaken, s.newest = a.Heard.After(beat.Stamp), beat.Stamp.Sub(a.Heard) > recent
+		if !s.overtaken {
 			out.LastSeen = beat.Stamp
 		}
-		if e.OnChain(beat.Revision, beat.Chain) == nil && beat.Revision >= out.Revision {
+		if beat.Revision > 0 {
+			s.forked = e.OnChain(beat.Revision, beat.Chain)
+		}
+		if s.forked == nil && (s.newest || beat.Revision >= out.Revision) {
 			out.Revision, out.State = beat.Revision, beat.State
 		}
 	}
-	judge(&out, e, a, beat, heard, applied, asOf)
+	s.judge(&out, asOf)
 	return out
 }
 
 // judge finds the worst that is known of an agent, and why.
-func judge(out *Agent, e *ledger.Environment, a *ledger.Agent, beat Beat, heard bool, applied *ledger.Delivery, asOf time.Time) {
+func (s said) judge(out *Agent, asOf time.Time) {
+	out.Condition = InStep
 	consider := func(c Condition, reason events.Reason, message string, since time.Time) {
 		if worse(c, out.Condition) < 0 {
 			out.Condition, out.Reason, out.Message, out.Since = c, reason, message, since
 		}
 	}
-	if out.Revision < e.Head() {
-		consider(Behind, "", "", e.Releases[out.Revision].Stamp)
+	if !s.newest {
+		s.judgeAcks(out, consider)
 	}
-	if a.Open != nil {
-		c := Failing
-		if a.Open.Word == events.WordTorn {
-			c = Torn
-		}
-		consider(c, a.Open.Reason, a.Open.Message, a.Open.Stamp)
+	if s.heard {
+		s.judgeBeat(out, consider)
 	}
-	if len(a.Differing) > 0 {
-		consider(Differing, events.ReasonReadBack, "the instance holds other values for "+strings.Join(a.Differing, ", "), applied.Stamp)
-	}
-	if heard {
-		if err := e.OnChain(beat.Revision, beat.Chain); err != nil && beat.Revision > 0 {
-			consider(Differing, events.ReasonOf(err), err.Error(), beat.Stamp)
-		} else if beat.Revision > 0 && beat.State != e.Releases[beat.Revision-1].State {
-			consider(Differing, events.ReasonStateMismatch, "the agent's state at revision "+events.ReleaseID(e.Name, beat.Revision)+" is not the ledger's", beat.Stamp)
-		}
-		// What a beat says of an apply is overtaken by an ack that came after it.
-		overtaken := applied != nil && applied.Stamp.After(beat.Stamp)
-		if c := Condition(beat.Condition); !overtaken && slices.Contains(Conditions, c) && c != Behind {
-			consider(c, beat.Reason, beat.Message, beat.Since)
-			if c == Held {
-				out.Until = beat.Until
-			}
-		}
+	if out.Revision < s.environment.Head() {
+		consider(Behind, "", fmt.Sprintf("at revision %d of %d", out.Revision, s.environment.Head()), s.environment.Releases[out.Revision].Stamp)
 	}
 	if unheard := asOf.Sub(out.LastSeen); out.LastSeen.IsZero() {
 		consider(Silent, "", "it has never been heard; start it with 'agent run'", time.Time{})
 	} else if unheard > SilentAfter {
 		consider(Silent, "", "unheard for "+unheard.Round(time.Second).String(), out.LastSeen)
 	}
+	if out.Condition == Held {
+		out.Until = s.beat.Until
+	}
+}
+
+// A verdict is one thing that is known of an agent; the worst one counts.
+type verdict func(c Condition, reason events.Reason, message string, since time.Time)
+
+func (s said) judgeAcks(out *Agent, consider verdict) {
+	if open := s.Open; open != nil {
+		condition := Failing
+		switch open.Word {
+		case events.WordTorn:
+			condition = Torn
+		case events.WordRetrying:
+			condition = Behind
+		}
+		consider(condition, open.Reason, open.Message, open.Stamp)
+	}
+	latest := s.Latest
+	if latest == nil {
+		return
+	}
+	switch {
+	case latest.Expected != s.environment.Releases[latest.Last-1].State:
+		consider(Differing, events.ReasonStateMismatch, notTheLedgers(latest.Last), latest.Stamp)
+	case len(latest.Differing) > 0:
+		out.Differing = latest.Differing
+		consider(Differing, events.ReasonReadBack, "the instance holds other values for "+strings.Join(latest.Differing, ", "), latest.Stamp)
+	case !latest.Observed.IsZero() && latest.Observed != latest.Expected:
+		consider(Differing, events.ReasonReadBack, otherValues, latest.Stamp)
+	}
+}
+
+func (s said) judgeBeat(out *Agent, consider verdict) {
+	beat := s.beat
+	switch {
+	case s.forked != nil:
+		consider(Differing, events.ReasonOf(s.forked), s.forked.Error(), beat.Stamp)
+	case beat.Revision == 0:
+	case beat.State != s.environment.Releases[beat.Revision-1].State:
+		consider(Differing, events.ReasonStateMismatch, notTheLedgers(beat.Revision), beat.Stamp)
+	}
+	if s.overtaken {
+		return // what it says of an apply, the ack that came after it says better
+	}
+	if condition := Condition(beat.Condition); !slices.Contains(Conditions, condition) {
+		consider(Failing, beat.Reason, fmt.Sprintf("it says that it is %q, which this publisher does not know", beat.Condition), beat.Since)
+	} else if condition != Behind {
+		consider(condition, beat.Reason, beat.Message, beat.Since)
+	} else if beat.Reason != "" {
+		consider(Behind, beat.Reason, beat.Message, beat.Since)
+	}
+	if !beat.Observed.IsZero() && beat.Observed != beat.State {
+		consider(Differing, events.ReasonReadBack, otherValues, beat.Stamp)
+	}
+}
+
+const otherValues = "the instance holds other values than were applied"
+
+func notTheLedgers(revision uint64) string {
+	return fmt.Sprintf("the agent's state at revision %d is not the ledger's", revision)
 }

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -10,8 +11,14 @@ import (
 )
 
 // History is what was released, newest first: to one environment, or of one resource in every environment when the environment is
-// empty; of one resource in one environment when both are given. An unknown environment is a *ledger.Error.
+// empty; of one resource in one environment when both are given. An unknown environment is a *ledger.Error, and so is what cannot
+// name a resource.
 func History(s *ledger.State, r Reports, environment, resource string) ([]HistoryItem, error) {
+	if resource != "" {
+		if err := checkKey(resource); err != nil {
+			return nil, err
+		}
+	}
 	environments := s.EnvironmentList()
 	if environment != "" {
 		e, found := s.Environments[environment]
@@ -24,10 +31,7 @@ func History(s *ledger.State, r Reports, environment, resource string) ([]Histor
 	for _, e := range environments {
 		agents := r.agents(e)
 		for _, release := range e.Releases {
-			item, err := historyItem(s, e, release, agents)
-			if err != nil {
-				return nil, err
-			}
+			item := historyItem(s, e, release, agents)
 			if resource != "" {
 				item.Operations = slices.DeleteFunc(item.Operations, func(op OperationView) bool { return op.Key != resource })
 			}
@@ -37,39 +41,34 @@ func History(s *ledger.State, r Reports, environment, resource string) ([]Histor
 		}
 	}
 	slices.SortStableFunc(out, func(a, b HistoryItem) int {
-		if c := b.Time.Compare(a.Time); c != 0 {
-			return c
-		}
-		if c := strings.Compare(a.Environment, b.Environment); c != 0 {
-			return c
-		}
-		return int(b.Revision) - int(a.Revision)
+		return cmp.Or(b.Time.Compare(a.Time), strings.Compare(a.Environment, b.Environment), cmp.Compare(b.Revision, a.Revision))
 	})
 	return out, nil
 }
 
-func historyItem(s *ledger.State, e *ledger.Environment, release ledger.Release, agents []*ledger.Agent) (HistoryItem, error) {
+func historyItem(s *ledger.State, e *ledger.Environment, release ledger.Release, agents []*ledger.Agent) HistoryItem {
 	item := HistoryItem{
 		Environment: e.Name, Revision: release.Revision, Kind: release.Kind, Change: release.Change, By: release.By, Reason: release.Reason,
-		Time: release.Time, Entry: release.Entry, State: release.State, Chain: release.Chain, Applied: slowest(release, agents) != nil,
+		Time: release.Time, Entry: release.Entry, State: release.State, Chain: release.Chain, Applied: appliedByAll(release, agents),
 	}
 	if release.Kind == events.KindTrust {
 		item.Reason = "trust document"
-		return item, nil
+		return item
 	}
 	part, _ := s.Changes[release.Change].PartFor(e.Name)
-	list, err := operations(s, *part)
+	item.Operations = operations(*part)
 	if release.Kind == events.KindRollback {
-		for i, op := range list {
-			list[i].Before, list[i].After = op.After, op.Before
-			list[i].Op = events.OpSet
-			if len(op.Before) == 0 {
-				list[i].Op = events.OpDelete
-			}
+		for i, op := range item.Operations {
+			item.Operations[i] = OperationView{Op: part.Inverse[i].Op, Key: op.Key, Before: op.After, After: op.Before}
 		}
 	}
-	item.Operations = list
-	return item, err
+	return item
+}
+
+// appliedByAll says whether every agent holds a release, also those that were enrolled after it.
+func appliedByAll(release ledger.Release, agents []*ledger.Agent) bool {
+	behind := func(a *ledger.Agent) bool { return a.Position < release.Revision }
+	return len(agents) > 0 && !slices.ContainsFunc(agents, behind)
 }
 
 // Resources are an environment's resources at a revision, ordered by key; tombstones are left out.
@@ -89,8 +88,8 @@ func Resources(s *ledger.State, environment string, revision uint64) ([]Resource
 
 // ResourceAt is one resource of an environment at a revision. One that nothing ever set there is a *ledger.Error.
 func ResourceAt(s *ledger.State, environment, key string, revision uint64) (ResourceView, error) {
-	if err := events.CheckKey(key); err != nil {
-		return ResourceView{}, &ledger.Error{Kind: ledger.KindInvalid, Message: err.Error()}
+	if err := checkKey(key); err != nil {
+		return ResourceView{}, err
 	}
 	state, err := foldAt(s, environment, revision)
 	if err != nil {
@@ -124,6 +123,13 @@ func resourceView(s *ledger.State, at *fold.Environment, key string, r fold.Reso
 		}
 	}
 	return out
+}
+
+func checkKey(key string) error {
+	if err := events.CheckKey(key); err != nil {
+		return &ledger.Error{Kind: ledger.KindInvalid, Message: err.Error()}
+	}
+	return nil
 }
 
 func unknownEnvironment(name string) error {

@@ -176,7 +176,7 @@ type HistoryItem struct {
 	Entry       uint64             `json:"entry"`
 	State       events.Digest      `json:"state"`
 	Chain       events.Digest      `json:"chain"`
-	Applied     bool               `json:"applied"` // by every agent that counts
+	Applied     bool               `json:"applied"` // by every agent
 	Operations  []OperationView    `json:"operations,omitempty"`
 }
 

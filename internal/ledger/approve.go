@@ -1,8 +1,10 @@
 package ledger
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -58,7 +60,7 @@ func (d *decision) release(c *Change) error {
 			why = append(why, left.Detail)
 		}
 		return refuse(KindConflict, "its author looks at what changed and revises it with 'publisher revise "+c.ID+"'",
-			"change %s cannot be released anywhere any more: %s", c.ID, strings.Join(why, "; "))
+			"change %s cannot be released anywhere any more: %s", c.ID, some(why))
 	}
 	d.record(events.TypeChangeApproved, c.ID, events.ChangeApproved{Change: c.ID, Digest: c.Digest})
 	d.record(events.TypeRolloutStarted, c.ID, events.RolloutStarted{Change: c.ID})
@@ -72,20 +74,14 @@ func (d *decision) releaseTo(c *Change, part Part) error {
 		d.left = append(d.left, events.LeftOut{Environment: e.Name, Reason: events.ReasonRetired, Detail: "environment " + e.Name + " is retired"})
 		return nil
 	}
-	operations, err := d.Operations(part)
-	if err != nil {
-		return err
-	}
-	inverse, err := e.Fold.Invert(operations)
-	if events.ReasonOf(err) == events.ReasonBaseMoved {
-		d.left = append(d.left, events.LeftOut{Environment: e.Name, Reason: events.ReasonBaseMoved, Detail: d.whatMoved(e, operations)})
+	if _, err := e.Fold.Invert(part.Operations); events.ReasonOf(err) == events.ReasonBaseMoved {
+		d.left = append(d.left, events.LeftOut{Environment: e.Name, Reason: events.ReasonBaseMoved, Detail: d.whatMoved(e, part.Operations)})
 		return nil
-	}
-	if err != nil {
+	} else if err != nil {
 		return err
 	}
-	for i, op := range operations {
-		d.affect(e.Name, op.Key, inverse[i].Value, op.Value)
+	for i, op := range part.Operations {
+		d.affect(e.Name, op.Key, part.Inverse[i].Value, op.Value)
 	}
 	return d.wave.add(e.Name, Release{Kind: events.KindChange, Change: c.ID, By: c.Author, Reason: c.Reason, Entry: d.number, Time: d.now, TraceParent: d.trace})
 }
@@ -94,17 +90,51 @@ func (d *decision) releaseTo(c *Change, part Part) error {
 func (d *decision) whatMoved(e *Environment, operations []events.Operation) string {
 	var moved []string
 	for _, op := range operations {
-		now, _ := e.Fold.State.Get(op.Key)
-		if now.Setter == op.Base {
+		if now, _ := e.Fold.State.Get(op.Key); now.Setter != op.Base {
+			moved = append(moved, op.Key+" in "+e.Name+" was changed by "+d.lastTouch(e, op.Key))
+		}
+	}
+	return some(moved)
+}
+
+// lastTouch says which change or rollback touched a key last, whose it was, and why.
+func (s *State) lastTouch(e *Environment, key string) string {
+	for i := len(e.Releases) - 1; i >= 0; i-- {
+		r := e.Releases[i]
+		if r.Kind == events.KindTrust {
 			continue
 		}
-		who := "a rollback"
-		if setter, found := d.Changes[e.Fold.Accepted[now.Setter].ID]; found {
-			who = "change " + setter.ID + " by " + setter.Author + " (" + setter.Reason + ")"
+		part, _ := s.Changes[r.Change].PartFor(e.Name)
+		if !slices.ContainsFunc(part.Operations, func(op events.Operation) bool { return op.Key == key }) {
+			continue
 		}
-		moved = append(moved, op.Key+" in "+e.Name+" is now what "+who+" set")
+		what := "change " + r.Change
+		if r.Kind == events.KindRollback {
+			what = "the rollback of change " + r.Change
+		}
+		return what + " by " + r.By + " (" + clip(r.Reason, 80) + ")"
 	}
-	return strings.Join(moved, "; ")
+	return "nobody"
+}
+
+// some is a list for people that stays short however long it is: entries of the ledger hold it.
+func some(list []string) string {
+	const most = 3
+	if len(list) > most {
+		list = append(slices.Clone(list[:most]), fmt.Sprintf("and %d more", len(list)-most))
+	}
+	return strings.Join(list, "; ")
+}
+
+// clip is a text cut after at most n bytes, between characters.
+func clip(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + "…"
 }
 
 // A Reject ends an open change; a person other than its author says why.

@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/nats-io/nkeys"
+
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -32,16 +34,17 @@ type Body interface {
 // A decision is a command on its way to an entry.
 type decision struct {
 	*State
-	by     string // who acts
-	trace  string // traceparent of the command
-	number uint64 // that the entry will have
-	now    time.Time
-	facts  []events.Fact
-	stores []events.ContentStored // not yet in the ledger; they go before the entry
-	wave   wave
-	change string
-	left   []events.LeftOut
-	effect []Effect
+	by      string // who acts
+	trace   string // traceparent of the command
+	number  uint64 // that the entry will have
+	now     time.Time
+	facts   []events.Fact
+	stores  []events.ContentStored // not yet in the ledger; they go before the entry
+	storing map[events.Digest]bool // what is in stores
+	wave    wave
+	change  string
+	left    []events.LeftOut
+	effect  []Effect
 }
 
 // A Decision is what a command leads to: content to be stored first, or, when all of it is there, the entry to append.
@@ -64,9 +67,9 @@ type Effect struct {
 // Decide says what a command leads to now. Errors are *Error where the command is refused. It changes nothing: releases are
 // tried on the state and taken back.
 func (s *State) Decide(c Command, now time.Time) (Decision, error) {
-	digest, err := commandDigest(c)
+	digest, err := c.digest()
 	if err != nil {
-		return Decision{}, err
+		return Decision{}, refuse(KindInvalid, "", "the command cannot be written: %v", err)
 	}
 	if before, known := s.commands[c.ID]; known && c.ID != "" {
 		if before.digest != digest {
@@ -74,10 +77,10 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 		}
 		return Decision{Result: before.result, Known: true}, nil
 	}
-	if err := checkPerson(c.By); err != nil {
+	if err := s.check(c); err != nil {
 		return Decision{}, err
 	}
-	d := &decision{State: s, by: c.By, trace: c.TraceParent, number: s.Number + 1, now: s.recordedTime(now), wave: wave{state: s}}
+	d := &decision{State: s, by: c.By, trace: c.TraceParent, number: s.Number + 1, now: s.recordedTime(now), wave: wave{state: s}, storing: map[events.Digest]bool{}}
 	err = c.Body.decide(d)
 	d.wave.undo()
 	if err != nil {
@@ -89,7 +92,24 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 		return out, err
 	}
 	_, out.Entry, err = events.NewEntry(d.number, s.Hash, s.ID, events.Command{ID: c.ID, By: c.By, Digest: digest}, d.now, c.TraceParent, d.facts)
+	if len(out.Entry) > maxEntry {
+		return Decision{}, refuse(KindInvalid, "do it in parts", "the decision has %d bytes; an entry of the ledger has at most %d", len(out.Entry), maxEntry)
+	}
 	return out, err
+}
+
+// check says whether a command can be decided at all.
+func (s *State) check(c Command) error {
+	if _, genesis := c.Body.(Genesis); !genesis && s.Number == 0 {
+		return refuse(KindConflict, "start the publisher once", "the ledger has not begun")
+	}
+	if err := checkPerson(c.By); err != nil {
+		return err
+	}
+	if err := checkLine("the command id", c.ID, 128); err != nil {
+		return err
+	}
+	return checkLine("traceparent", c.TraceParent, 128)
 }
 
 // recordedTime is the time of an entry decided now: it never runs backwards.
@@ -100,7 +120,8 @@ func (s *State) recordedTime(now time.Time) time.Time {
 	return s.Time
 }
 
-func commandDigest(c Command) (events.Digest, error) {
+// digest tells the command from any other with its id.
+func (c Command) digest() (events.Digest, error) {
 	b, err := events.Encode(struct {
 		Name string `json:"name"`
 		By   string `json:"by"`
@@ -113,20 +134,27 @@ func (d *decision) record(t events.Type, subject string, data any) {
 	d.facts = append(d.facts, events.Fact{Type: t, Subject: subject, Data: data})
 }
 
-// maxContent bounds one content and one entry of contents, in bytes.
-const maxContent = 512 << 10
+const (
+	// maxContent bounds one content, and the contents in one entry, in bytes.
+	maxContent = 512 << 10
+	// contentFrame is more than an entry writes around one content, in bytes.
+	contentFrame = 1 << 10
+	// maxEntry is below the largest message that a bus takes by default, 1 MiB with its headers.
+	maxEntry = 1000 << 10
+)
 
-// store makes sure that content is in the ledger, and returns its digest.
-func (d *decision) store(content any) (events.Digest, error) {
+// store makes sure that content is in the ledger, or will be before the entry, and returns its digest and size.
+func (d *decision) store(content any) (events.Digest, int, error) {
 	b, err := events.Encode(content)
 	if err != nil {
-		return events.Digest{}, err
+		return events.Digest{}, 0, err
 	}
 	digest := events.Sum(b)
-	if _, stored := d.contents[digest]; !stored {
+	if _, stored := d.contents[digest]; !stored && !d.storing[digest] {
+		d.storing[digest] = true
 		d.stores = append(d.stores, events.ContentStored{Digest: digest, JSON: b})
 	}
-	return digest, nil
+	return digest, len(b), nil
 }
 
 // storeEntries packs the contents that are missing into entries of at most maxContent.
@@ -136,7 +164,7 @@ func (d *decision) storeEntries() ([][]byte, error) {
 	for len(d.stores) > 0 {
 		var facts []events.Fact
 		for size := 0; len(d.stores) > 0 && (len(facts) == 0 || size+len(d.stores[0].JSON) <= maxContent); d.stores = d.stores[1:] {
-			size += len(d.stores[0].JSON)
+			size += len(d.stores[0].JSON) + contentFrame
 			facts = append(facts, events.Fact{Type: events.TypeContentStored, Subject: d.stores[0].Digest.String(), Data: d.stores[0]})
 		}
 		_, b, err := events.NewEntry(number, previous, d.ID, events.Command{By: d.by}, d.now, "", facts)
@@ -156,7 +184,23 @@ func checkPerson(name string) error {
 	if name == "" {
 		return refuse(KindInvalid, "say who you are with --as NAME", "nobody acts here")
 	}
-	return checkText("the name of a person", name, 128)
+	return checkLine("the name of a person", name, 128)
+}
+
+// checkLine says whether a text is one line on which nothing is hidden: two that look the same are the same.
+func checkLine(what, text string, most int) error {
+	if err := checkText(what, text, most); err != nil {
+		return err
+	}
+	for _, r := range text {
+		if !unicode.IsPrint(r) {
+			return refuse(KindInvalid, "", "%s holds %U, which is not seen", what, r)
+		}
+	}
+	if strings.TrimSpace(text) != text {
+		return refuse(KindInvalid, "", "%s begins or ends with a space", what)
+	}
+	return nil
 }
 
 func checkText(what, text string, most int) error {
@@ -216,6 +260,9 @@ func (Genesis) name() string { return "genesis" }
 func (g Genesis) decide(d *decision) error {
 	if d.Number != 0 {
 		return refuse(KindConflict, "", "the ledger has begun already")
+	}
+	if !nkeys.IsValidPublicUserKey(g.Publisher) {
+		return refuse(KindInvalid, "", "the publisher's key is no public user key")
 	}
 	document := events.Trust{Version: 1, Ledger: d.ID, Publishers: []string{g.Publisher}, Approvals: events.ApprovalsAreNames}
 	d.record(events.TypeTrustUpdated, fmt.Sprintf("trust.%d", document.Version),

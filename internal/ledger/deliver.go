@@ -9,8 +9,14 @@ import (
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
-// MaxDeliveries bounds the statements in one entry, so that it stays below the largest message of the bus.
-const MaxDeliveries = 250
+const (
+	// MaxDeliveries bounds the statements in one entry.
+	MaxDeliveries = 250
+	// maxStatement bounds one statement, and maxStatements those in one entry, in bytes: an entry stays below the largest message
+	// of the bus, whatever agents say.
+	maxStatement  = 64 << 10
+	maxStatements = 512 << 10
+)
 
 // A RecordDeliveries gathers agents' signed statements into the ledger. What is recorded already, or is not validly signed by an
 // enrolled agent, is dropped: the publisher's own command, idempotent by its content.
@@ -27,16 +33,19 @@ func (r RecordDeliveries) decide(d *decision) error {
 	var kept []events.Delivery
 	fresh := map[string]bool{}
 	reached := positions{}
+	left := maxStatements
 	for _, delivery := range r.Deliveries {
 		statement, agent, err := d.Read(delivery)
 		if err != nil {
-			continue // bus.Rejected counts it; it must not stop the others
+			continue // whoever took it from the bus counts it; it must not stop the others
 		}
 		id := delivery.Environment + " " + delivery.Agent + " " + statement.identity()
-		if len(kept) == MaxDeliveries || fresh[id] || agent.Knows(statement) {
+		size := len(delivery.Ack) + len(delivery.Beat)
+		if len(kept) == MaxDeliveries || size > left || fresh[id] || agent.Knows(statement) {
 			continue
 		}
 		fresh[id] = true
+		left -= size
 		delivery.Stamp = events.Stamp(delivery.Stamp)
 		kept = append(kept, delivery)
 		if statement.Word == events.WordApplied {
@@ -47,12 +56,22 @@ func (r RecordDeliveries) decide(d *decision) error {
 		return ErrNothingNew
 	}
 	d.record(events.TypeDeliveryRecorded, "", events.DeliveryRecorded{Deliveries: kept})
-	for _, c := range d.ChangeList() {
-		if c.status == StatusReleased && reached.touches(c) && d.delivered(c, reached) {
+	d.complete(reached)
+	return nil
+}
+
+// maxCompleted bounds the changes that one entry completes; the next one completes more.
+const maxCompleted = 250
+
+// complete records which changes are delivered now, with the revisions that are being recorded as reached.
+func (d *decision) complete(reached positions) {
+	completed := 0
+	for _, id := range d.order {
+		if c := d.Changes[id]; c.status == StatusReleased && completed < maxCompleted && d.delivered(c, reached) {
 			d.record(events.TypeRolloutCompleted, c.ID, events.RolloutCompleted{Change: c.ID})
+			completed++
 		}
 	}
-	return nil
 }
 
 // A Statement is what an agent said, verified, before it is recorded: a Delivery with what tells it from others.
@@ -82,10 +101,19 @@ func (s *State) Read(d events.Delivery) (Statement, *Agent, error) {
 		return Statement{}, nil, refuse(KindNotFound, "", "no agent %s is enrolled in %s", d.Agent, d.Environment)
 	}
 	agent := e.Agents[d.Agent]
+	switch {
+	case (d.Ack == nil) == (d.Beat == nil):
+		return Statement{}, agent, events.Errorf(events.ReasonMalformed, "a delivery is an ack or a beat")
+	case len(d.Ack)+len(d.Beat) > maxStatement:
+		return Statement{}, agent, events.Errorf(events.ReasonMalformed, "a statement of %d bytes; at most %d are kept", len(d.Ack)+len(d.Beat), maxStatement)
+	}
 	if d.Beat != nil {
 		beat, err := events.DecodeBeat(d.Beat, d.Signature, d.Environment, d.Agent, agent.Key)
 		if err != nil {
 			return Statement{}, agent, err
+		}
+		if beat.Ledger != s.ID {
+			return Statement{}, agent, events.Errorf(events.ReasonWrongLedger, "the beat is for ledger %s", beat.Ledger)
 		}
 		out := Statement{Chain: beat.Chain, Delivery: Delivery{
 			Word: events.WordApplied, First: min(agent.Position+1, beat.Revision), Last: beat.Revision, Stamp: d.Stamp, AtMost: true,
@@ -104,8 +132,11 @@ func (s *State) Read(d events.Delivery) (Statement, *Agent, error) {
 	if ack.Ledger != s.ID {
 		return out, agent, events.Errorf(events.ReasonWrongLedger, "the ack is for ledger %s", ack.Ledger)
 	}
-	if ack.Word != events.WordApplied {
+	if ack.Word == events.WordRefused && ack.Last <= e.Head()+1 {
 		return out, agent, nil // what was refused need not be on the chain
+	}
+	if ack.Word != events.WordApplied && ack.Last <= e.Head() {
+		return out, agent, nil
 	}
 	return out, agent, e.OnChain(ack.Last, ack.Chain)
 }
@@ -132,23 +163,56 @@ func (p *projection) deliveryRecorded(f *events.DeliveryRecorded) error {
 
 // take adds a statement to what is known of the agent.
 func (a *Agent) take(s Statement) {
-	a.Deliveries = append(a.Deliveries, s.Delivery)
+	said := s.Delivery
+	a.Deliveries = append(a.Deliveries, said)
 	if s.Number > 0 {
 		a.recorded[s.identity()] = true
 	}
-	switch s.Word {
+	if said.Stamp.After(a.Heard) {
+		a.Heard = said.Stamp
+	}
+	switch said.Word {
 	case events.WordApplied:
-		a.Position = max(a.Position, s.Last)
-		if s.ReadBack || s.Number > 0 {
-			a.Differing = s.Differing
+		if said.Last >= a.Position {
+			a.Position, a.Latest = said.Last, &said
 		}
-		if a.Open != nil && a.Open.Last <= s.Last {
-			a.Open = nil
-		}
+		a.reach(said.Last)
+		a.overcome(said.Last)
 	case events.WordSuperseded:
+		a.overcome(said.Last)
+	case events.WordBlocked, events.WordRetrying:
+		// The same reason again hides nothing worse that was said with it: a torn instance is still torn while that is retried.
+		if a.Open == nil || a.Open.Reason != said.Reason {
+			a.open(&said)
+		}
 	default:
-		open := s.Delivery
-		a.Open = &open
+		a.open(&said)
+	}
+}
+
+// open notes what stands against the agent, unless it is old news: then the revision has been applied since. A torn instance
+// always counts.
+func (a *Agent) open(said *Delivery) {
+	if said.Last > a.Position || said.Word == events.WordTorn {
+		a.Open = said
+	}
+}
+
+func (a *Agent) overcome(revision uint64) {
+	if a.Open != nil && a.Open.Last <= revision {
+		a.Open = nil
+	}
+}
+
+// reach notes that the newest delivery says that all revisions up to last are applied, where none with an earlier stamp says so.
+// Stamps in reached never fall, so that those that it overtakes are the last ones.
+func (a *Agent) reach(last uint64) {
+	newest := len(a.Deliveries) - 1
+	for r := min(last, uint64(len(a.reached))); r > 0 && a.Deliveries[a.reached[r-1]].Stamp.After(a.Deliveries[newest].Stamp); r-- {
+		a.reached[r-1] = newest
+	}
+	for uint64(len(a.reached)) < last {
+		a.reached = append(a.reached, newest)
 	}
 }
 
@@ -159,6 +223,7 @@ func (a *Agent) With(statements []Statement) *Agent {
 	}
 	out := *a
 	out.Deliveries = slices.Clone(a.Deliveries)
+	out.reached = slices.Clone(a.reached)
 	out.recorded = maps.Clone(a.recorded)
 	for _, s := range statements {
 		if !out.Knows(s) {
@@ -176,23 +241,16 @@ func (p positions) note(environment, agent string, revision uint64) {
 	p[key] = max(p[key], revision)
 }
 
-func (p positions) touches(c *Change) bool {
-	for key := range p {
-		if _, found := c.PartFor(key[0]); found {
-			return true
-		}
-	}
-	return false
-}
-
-// delivered says whether every agent that counts has applied the change in every environment it was released to. An environment
-// without such agents has received nothing.
+// delivered says whether every agent that counts has applied the change in every environment where it is in force. An environment
+// without such agents has received nothing; a retired one is not waited for.
 func (s *State) delivered(c *Change, reached positions) bool {
+	waited := 0
 	for _, part := range c.Parts {
-		if part.Revision == 0 {
+		e := s.Environments[part.Environment]
+		if part.Revision == 0 || part.Undone > 0 || e.Retired {
 			continue
 		}
-		e, counting := s.Environments[part.Environment], 0
+		counting := 0
 		for _, a := range e.Agents {
 			if !a.Counts(e.Releases[part.Revision-1]) {
 				continue
@@ -205,6 +263,7 @@ func (s *State) delivered(c *Change, reached positions) bool {
 		if counting == 0 {
 			return false
 		}
+		waited++
 	}
-	return true
+	return waited > 0
 }

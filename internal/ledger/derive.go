@@ -52,27 +52,17 @@ func (s *State) deriveV1(environment string, r Release) (events.Release, error) 
 	if !found {
 		return release, fmt.Errorf("%w: change %s has no part for %s", ErrBroken, r.Change, environment)
 	}
-	var err error
 	if r.Kind == events.KindRollback {
 		release.Rollback = &events.Rollback{ID: c.ID, Digest: c.Digest, By: r.By, Reason: r.Reason}
-		release.Inverse, err = s.Inverse(*part)
-		return release, err
+		release.Inverse = part.Inverse
+		return release, nil
 	}
 	release.Change = &events.ReleasedChange{
-		ID: c.ID, Digest: c.Digest, Author: c.Author, Reason: c.Reason, Ticket: c.Ticket, Inverse: part.Inverse,
-		Index: c.index(environment), Size: uint64(len(c.Parts)), Path: part.Path, Approvals: c.Approvals,
+		ID: c.ID, Digest: c.Digest, Author: c.Author, Reason: c.Reason, Ticket: c.Ticket, Inverse: part.inverse,
+		Index: part.index, Size: uint64(len(c.Parts)), Path: part.path, Approvals: c.Approvals,
 	}
-	release.Operations, err = s.Operations(*part)
-	return release, err
-}
-
-func (c *Change) index(environment string) uint64 {
-	for i, p := range c.Parts {
-		if p.Environment == environment {
-			return uint64(i)
-		}
-	}
-	return uint64(len(c.Parts))
+	release.Operations = part.Operations
+	return release, nil
 }
 
 // Payload is the payload of a recorded release, derived again.
@@ -115,6 +105,25 @@ func (e *Environment) RevisionAt(t time.Time) uint64 {
 	return revision
 }
 
+// release derives a release as the next one of its environment, and accepts it as an agent would.
+func (s *State) release(e *Environment, r Release) (Release, []byte, *fold.Step, error) {
+	var err error
+	if r.State, err = s.stateAfter(e.Fold, r); err != nil {
+		return r, nil, nil, err
+	}
+	r.Previous = e.Fold.Chain
+	payload, err := s.derive(e.Name, r)
+	if err != nil {
+		return r, nil, nil, err
+	}
+	step, err := e.Fold.Accept(payload)
+	if err != nil {
+		return r, nil, nil, err
+	}
+	r.Chain = step.Chain
+	return r, payload, step, nil
+}
+
 // stateAfter is the state digest that an environment would have after a release.
 func (s *State) stateAfter(f *fold.Environment, r Release) (events.Digest, error) {
 	if r.Kind == events.KindTrust {
@@ -122,24 +131,13 @@ func (s *State) stateAfter(f *fold.Environment, r Release) (events.Digest, error
 	}
 	part, found := s.Changes[r.Change].PartFor(f.Name)
 	if !found {
-		return events.Digest{}, refuse(KindConflict, "", "change %s has no part for %s", r.Change, f.Name)
+		return events.Digest{}, fmt.Errorf("%w: change %s has no part for %s", ErrBroken, r.Change, f.Name)
 	}
-	values := map[string]json.RawMessage{}
-	if r.Kind == events.KindChange {
-		operations, err := s.Operations(*part)
-		if err != nil {
-			return events.Digest{}, err
-		}
-		for _, op := range operations {
-			values[op.Key] = op.Value
-		}
-	} else {
-		inverse, err := s.Inverse(*part)
-		if err != nil {
-			return events.Digest{}, err
-		}
-		for _, op := range inverse {
-			values[op.Key] = op.Value
+	values := make(map[string]json.RawMessage, len(part.Operations))
+	for i, op := range part.Operations {
+		values[op.Key] = op.Value
+		if r.Kind == events.KindRollback {
+			values[op.Key] = part.Inverse[i].Value
 		}
 	}
 	return f.State.With(values), nil
@@ -153,24 +151,16 @@ type wave struct {
 	undos []func()
 }
 
-// add derives the next release of an environment and accepts it.
+// add tries the next release of an environment.
 func (w *wave) add(environment string, r Release) error {
 	e := w.state.Environments[environment]
-	r.Revision, r.Previous, r.Derivation = e.Fold.Revision+1, e.Fold.Chain, currentDerivation
-	var err error
-	if r.State, err = w.state.stateAfter(e.Fold, r); err != nil {
-		return err
-	}
-	payload, err := w.state.derive(environment, r)
-	if err != nil {
-		return err
-	}
-	step, err := e.Fold.Accept(payload)
+	r.Revision, r.Derivation = e.Fold.Revision+1, currentDerivation
+	r, _, step, err := w.state.release(e, r)
 	if err != nil {
 		return err
 	}
 	w.undos = append(w.undos, func() { e.Fold.Revert(step) })
-	w.refs = append(w.refs, events.ReleaseRef{Environment: environment, Revision: r.Revision, Chain: step.Chain})
+	w.refs = append(w.refs, events.ReleaseRef{Environment: environment, Revision: r.Revision, Chain: r.Chain})
 	return nil
 }
 

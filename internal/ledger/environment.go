@@ -54,11 +54,14 @@ func (a AddEnvironment) check() error {
 		if err := events.CheckName(label); err != nil {
 			return refuse(KindInvalid, "", "label: %v", err)
 		}
-		if err := demand("the label "+label, a.Labels[label]); err != nil {
+		if a.Labels[label] == "" {
+			return refuse(KindInvalid, "", "the label %s is empty", label)
+		}
+		if err := checkLine("the label "+label, a.Labels[label], 256); err != nil {
 			return err
 		}
 	}
-	return checkText("the steward", a.Steward, 128)
+	return checkLine("the steward", a.Steward, 128)
 }
 
 // UpdateEnvironment replaces an environment's labels, steward and approvals.
@@ -92,13 +95,17 @@ type RetireEnvironment struct {
 func (RetireEnvironment) name() string { return "retire-environment" }
 
 func (r RetireEnvironment) decide(d *decision) error {
-	if _, err := d.activeEnvironment(r.Name); err != nil {
+	e, err := d.activeEnvironment(r.Name)
+	if err != nil {
 		return err
 	}
 	if err := demand("the reason", r.Reason); err != nil {
 		return err
 	}
 	d.record(events.TypeEnvironmentRetired, r.Name, events.EnvironmentRetired{Environment: r.Name, By: d.by, Reason: r.Reason})
+	e.Retired = true // what waits for it alone is complete without it
+	d.complete(nil)
+	e.Retired = false
 	return nil
 }
 
@@ -120,7 +127,8 @@ func (a EnrolAgent) decide(d *decision) error {
 		return refuse(KindInvalid, "", "agent: %v", err)
 	}
 	if !nkeys.IsValidPublicUserKey(a.Key) {
-		return refuse(KindInvalid, "", "agent: %q is no public user key", a.Key)
+		// The key is not quoted: it may be a seed in the wrong place.
+		return refuse(KindInvalid, "", "agent: the key is no public user key (U…)")
 	}
 	if known, found := e.Agents[a.Agent]; found {
 		next := "revoke it first to enrol it with a new key, or choose another name"
@@ -164,5 +172,8 @@ func (r RevokeAgent) decide(d *decision) error {
 		return err
 	}
 	d.record(events.TypeAgentRevoked, r.Environment, events.AgentRevoked{Environment: r.Environment, Agent: r.Agent, By: d.by, Reason: r.Reason})
+	a.Revoked = true // what waits for it alone is complete without it
+	d.complete(nil)
+	a.Revoked = false
 	return nil
 }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -36,8 +37,11 @@ func (s *State) Apply(payload []byte, stamp time.Time) (events.Entry, []Released
 			return entry, nil, fmt.Errorf("entry %d: %w", entry.Number, err)
 		}
 	}
-	if entry.Command.ID != "" {
-		s.commands[entry.Command.ID] = done{entry.Command.Digest, p.result()}
+	if id := entry.Command.ID; id != "" {
+		if before, known := s.commands[id]; known {
+			return entry, nil, fmt.Errorf("%w: entry %d carries out command %q, which entry %d did", ErrBroken, entry.Number, id, before.result.Entry)
+		}
+		s.commands[id] = done{entry.Command.Digest, p.result()}
 	}
 	return entry, p.released, nil
 }
@@ -47,7 +51,7 @@ type projection struct {
 	*State
 	entry    events.Entry
 	stamp    time.Time
-	change   string
+	about    string // change
 	leftOut  []events.LeftOut
 	released []Released
 }
@@ -55,7 +59,7 @@ type projection struct {
 func (p *projection) fact(t events.Type, fact any) error {
 	switch f := fact.(type) {
 	case *events.ContentStored:
-		p.contents[f.Digest] = *f
+		return p.contentStored(f)
 	case *events.TrustUpdated:
 		return p.trustUpdated(f)
 	case *events.EnvironmentAdded:
@@ -65,34 +69,26 @@ func (p *projection) fact(t events.Type, fact any) error {
 	case *events.EnvironmentRetired:
 		return p.environment(f.Environment, func(e *Environment) { e.Retired = true })
 	case *events.AgentEnrolled:
-		return p.environment(f.Environment, func(e *Environment) {
-			e.Agents[f.Agent] = &Agent{Name: f.Agent, Key: f.Key, Enrolled: p.entry.Number, Revision: f.Revision, recorded: map[string]bool{}}
-		})
+		return p.agentEnrolled(f)
 	case *events.AgentRevoked:
-		return p.environment(f.Environment, func(e *Environment) {
-			if a := e.Agents[f.Agent]; a != nil {
-				a.Revoked = true
-			}
-		})
+		return p.agentRevoked(f)
 	case *events.ChangeProposed:
 		return p.changeProposed(f, t == events.TypeChangeRevised)
 	case *events.ApprovalGiven:
-		return p.changed(f.Change, func(c *Change) {
-			c.Approvals = append(c.Approvals, events.Approval{By: f.By, At: p.entry.Time})
-		})
+		return p.approvalGiven(f)
 	case *events.ChangeApproved:
-		return p.changed(f.Change, func(c *Change) { c.status, c.Approved = StatusReleased, p.entry.Time })
+		return p.changeApproved(f)
 	case *events.ChangeEnded:
-		return p.changed(f.Change, func(c *Change) {
+		return p.change(f.Change, StatusOpen, func(c *Change) {
 			c.status, c.Ended, c.EndReason = StatusRejected, f.By, f.Reason
 			if t == events.TypeChangeWithdrawn {
 				c.status = StatusWithdrawn
 			}
 		})
 	case *events.RolloutStarted:
-		return p.changed(f.Change, func(*Change) {})
+		return p.change(f.Change, StatusReleased, func(*Change) {})
 	case *events.RolloutCompleted:
-		return p.changed(f.Change, func(c *Change) { c.status, c.Completed = StatusDelivered, p.entry.Time })
+		return p.change(f.Change, StatusReleased, func(c *Change) { c.status, c.Completed = StatusDelivered, p.entry.Time })
 	case *events.WaveReleased:
 		return p.waveReleased(f)
 	case *events.RollbackOrdered:
@@ -100,6 +96,14 @@ func (p *projection) fact(t events.Type, fact any) error {
 	case *events.DeliveryRecorded:
 		return p.deliveryRecorded(f)
 	}
+	return fmt.Errorf("%w: %s is not applied", ErrBroken, t)
+}
+
+func (p *projection) contentStored(f *events.ContentStored) error {
+	if f.Digest != events.Sum(f.JSON) || f.Text != "" {
+		return fmt.Errorf("%w: content %s is not what its digest says", ErrBroken, f.Digest.Short())
+	}
+	p.contents[f.Digest] = f.JSON
 	return nil
 }
 
@@ -112,12 +116,59 @@ func (p *projection) environment(name string, update func(*Environment)) error {
 	return nil
 }
 
-func (p *projection) changed(id string, update func(*Change)) error {
-	c, err := p.aboutChange(id)
-	if err == nil {
-		update(c)
+func (p *projection) agentEnrolled(f *events.AgentEnrolled) error {
+	e, found := p.Environments[f.Environment]
+	if !found || e.Agents[f.Agent] != nil || f.Revision != e.Head() || f.Chain != e.Fold.Chain {
+		return fmt.Errorf("%w: agent %s cannot be enrolled in %s at revision %d", ErrBroken, f.Agent, f.Environment, f.Revision)
 	}
-	return err
+	e.Agents[f.Agent] = &Agent{Name: f.Agent, Key: f.Key, Enrolled: p.entry.Number, Revision: f.Revision, recorded: map[string]bool{}}
+	return nil
+}
+
+func (p *projection) agentRevoked(f *events.AgentRevoked) error {
+	e, found := p.Environments[f.Environment]
+	if !found || e.Agents[f.Agent] == nil {
+		return fmt.Errorf("%w: %s has no agent %s", ErrBroken, f.Environment, f.Agent)
+	}
+	e.Agents[f.Agent].Revoked = true
+	return nil
+}
+
+// change updates a change that has a status.
+func (p *projection) change(id string, status Status, update func(*Change)) error {
+	c, err := p.aboutChange(id)
+	if err != nil {
+		return err
+	}
+	if c.status != status {
+		return fmt.Errorf("%w: change %s is %s, not %s", ErrBroken, id, c.status, status)
+	}
+	update(c)
+	return nil
+}
+
+func (p *projection) approvalGiven(f *events.ApprovalGiven) error {
+	c, err := p.aboutChange(f.Change)
+	if err != nil {
+		return err
+	}
+	if c.status != StatusOpen || f.Digest != c.Digest {
+		return fmt.Errorf("%w: %s approved %s of change %s, which is %s with %s", ErrBroken, f.By, f.Digest.Short(), c.ID, c.status, c.Digest.Short())
+	}
+	c.Approvals = append(c.Approvals, events.Approval{By: f.By, At: p.entry.Time})
+	return nil
+}
+
+func (p *projection) changeApproved(f *events.ChangeApproved) error {
+	c, err := p.aboutChange(f.Change)
+	if err != nil {
+		return err
+	}
+	if demanded := p.Demanded(c); c.status != StatusOpen || f.Digest != c.Digest || len(c.Approvals) < demanded {
+		return fmt.Errorf("%w: change %s is %s with %d of %d approvals and cannot be released", ErrBroken, c.ID, c.status, len(c.Approvals), demanded)
+	}
+	c.status, c.Approved = StatusReleased, p.entry.Time
+	return nil
 }
 
 // aboutChange finds a change and notes that the entry is about it.
@@ -126,11 +177,14 @@ func (p *projection) aboutChange(id string) (*Change, error) {
 	if !found {
 		return nil, fmt.Errorf("%w: change %s is not in the ledger", ErrBroken, id)
 	}
-	p.change = id
+	p.about = id
 	return c, nil
 }
 
 func (p *projection) trustUpdated(f *events.TrustUpdated) error {
+	if f.Document.Version != len(p.Trusts)+1 || f.Document.Ledger != p.ID {
+		return fmt.Errorf("%w: trust document %d of ledger %s follows document %d", ErrBroken, f.Document.Version, f.Document.Ledger, len(p.Trusts))
+	}
 	p.Trusts = append(p.Trusts, f.Document)
 	for i := range f.Wave.Releases {
 		if err := p.release(f.Wave, i, Release{Kind: events.KindTrust, Trust: f.Document.Version}); err != nil {
@@ -141,6 +195,9 @@ func (p *projection) trustUpdated(f *events.TrustUpdated) error {
 }
 
 func (p *projection) environmentAdded(f *events.EnvironmentAdded) error {
+	if p.Environments[f.Environment] != nil || p.Trust() == nil || len(f.Wave.Releases) != 1 || f.Wave.Releases[0].Environment != f.Environment {
+		return fmt.Errorf("%w: environment %s cannot be added with %d releases", ErrBroken, f.Environment, len(f.Wave.Releases))
+	}
 	p.Environments[f.Environment] = &Environment{
 		Name: f.Environment, Labels: f.Labels, Steward: f.Steward, Approvals: f.Approvals, Added: p.entry.Time,
 		Fold: fold.New(p.ID, f.Environment), Agents: map[string]*Agent{},
@@ -153,30 +210,60 @@ func (p *projection) changeProposed(f *events.ChangeProposed, revised bool) erro
 		ID: f.Change, Digest: f.Digest, Author: f.Author, Reason: f.Reason, Ticket: f.Ticket, Within: time.Duration(f.Within) * time.Second,
 		Source: f.Source, Sources: f.Sources, Proposed: p.entry.Time, Entry: p.entry.Number, Expires: f.Expires, status: StatusOpen,
 	}
-	leaves := make([]events.Leaf, len(f.Environments))
-	for i, e := range f.Environments {
-		c.Parts = append(c.Parts, Part{Environment: e.Environment, Operations: e.Operations, Inverse: e.Inverse})
-		leaves[i] = events.Leaf{Change: f.Change, Environment: e.Environment, Inverse: e.Inverse, Operations: e.Operations}
+	before := p.Changes[f.Change]
+	switch {
+	case revised != (before != nil):
+		return fmt.Errorf("%w: change %s is proposed twice, or revised before it is proposed", ErrBroken, f.Change)
+	case before == nil:
+		p.order = append(p.order, f.Change)
+	case before.status != StatusOpen || before.Author != f.Author:
+		return fmt.Errorf("%w: change %s of %s is %s and is revised by %s", ErrBroken, f.Change, before.Author, before.status, f.Author)
+	default:
+		c.Proposed, c.Revised = before.Proposed, before.Revised+1
+	}
+	if err := p.compiled(c, f.Environments); err != nil {
+		return fmt.Errorf("change %s: %w", f.Change, err)
+	}
+	if _, err := p.WrittenSources(c); err != nil {
+		return err
+	}
+	p.Changes[f.Change], p.about = c, f.Change
+	return nil
+}
+
+// compiled gives a change its parts, and checks that they are what its digest says.
+func (p *projection) compiled(c *Change, environments []events.ProposedEnvironment) error {
+	leaves := make([]events.Leaf, len(environments))
+	last := ""
+	for i, e := range environments {
+		if p.Environments[e.Environment] == nil || e.Environment <= last {
+			return fmt.Errorf("%w: environment %s is not in the ledger, or not in its place", ErrBroken, e.Environment)
+		}
+		last = e.Environment
+		part := Part{Environment: e.Environment, inverse: e.Inverse, index: uint64(i)}
+		var err error
+		if part.Operations, err = content[[]events.Operation](p.State, e.Operations); err != nil {
+			return err
+		}
+		if part.Inverse, err = content[[]events.Inverse](p.State, e.Inverse); err != nil {
+			return err
+		}
+		if !slices.EqualFunc(part.Operations, part.Inverse, func(op events.Operation, undo events.Inverse) bool { return op.Key == undo.Key }) {
+			return fmt.Errorf("%w: the operations for %s and their inverse are of different resources", ErrBroken, e.Environment)
+		}
+		c.Parts = append(c.Parts, part)
+		leaves[i] = events.Leaf{Change: c.ID, Environment: e.Environment, Inverse: e.Inverse, Operations: e.Operations}
 	}
 	root, paths, err := events.ChangeDigest(leaves)
 	if err != nil {
 		return err
 	}
-	if root != f.Digest {
-		return fmt.Errorf("%w: change %s says its digest is %s, its leaves give %s", ErrBroken, f.Change, f.Digest.Short(), root.Short())
+	if root != c.Digest || len(leaves) == 0 {
+		return fmt.Errorf("%w: its digest is recorded as %s, its %d leaves give %s", ErrBroken, c.Digest.Short(), len(leaves), root.Short())
 	}
 	for i := range c.Parts {
-		c.Parts[i].Path = paths[i]
+		c.Parts[i].path = paths[i]
 	}
-	if before := p.Changes[f.Change]; before != nil {
-		c.Proposed, c.Revised = before.Proposed, before.Revised+1
-	} else {
-		p.order = append(p.order, f.Change)
-	}
-	if revised != (c.Revised > 0) {
-		return fmt.Errorf("%w: change %s is proposed twice, or revised before it is proposed", ErrBroken, f.Change)
-	}
-	p.Changes[f.Change], p.change = c, f.Change
 	return nil
 }
 
@@ -184,6 +271,9 @@ func (p *projection) waveReleased(f *events.WaveReleased) error {
 	c, err := p.aboutChange(f.Change)
 	if err != nil {
 		return err
+	}
+	if c.status != StatusReleased {
+		return fmt.Errorf("%w: change %s is released and is %s", ErrBroken, c.ID, c.status)
 	}
 	for i, ref := range f.Wave.Releases {
 		if err := p.release(f.Wave, i, Release{Kind: events.KindChange, Change: c.ID, By: c.Author, Reason: c.Reason}); err != nil {
@@ -193,9 +283,11 @@ func (p *projection) waveReleased(f *events.WaveReleased) error {
 		part.Revision = ref.Revision
 	}
 	for _, left := range f.LeftOut {
-		if part, found := c.PartFor(left.Environment); found {
-			part.LeftOut = &left
+		part, found := c.PartFor(left.Environment)
+		if !found || part.Revision > 0 {
+			return fmt.Errorf("%w: change %s is said to be left out of %s", ErrBroken, c.ID, left.Environment)
 		}
+		part.LeftOut = &left
 	}
 	p.leftOut = f.LeftOut
 	return nil
@@ -209,6 +301,9 @@ func (p *projection) rollbackOrdered(f *events.RollbackOrdered) error {
 		c, err := p.aboutChange(undone.Change)
 		if err != nil {
 			return err
+		}
+		if ref := f.Wave.Releases[i]; ref.Environment != undone.Environment {
+			return fmt.Errorf("%w: change %s is undone in %s by a release for %s", ErrBroken, c.ID, undone.Environment, ref.Environment)
 		}
 		if err := p.release(f.Wave, i, Release{Kind: events.KindRollback, Change: c.ID, By: f.By, Reason: f.Reason}); err != nil {
 			return err
@@ -239,25 +334,16 @@ func (p *projection) release(w events.Wave, i int, r Release) error {
 	if !found {
 		return fmt.Errorf("%w: environment %s is not in the ledger", ErrBroken, ref.Environment)
 	}
-	r.Revision, r.Previous, r.Derivation = ref.Revision, e.Fold.Chain, w.Derivation
+	r.Revision, r.Derivation = ref.Revision, w.Derivation
 	r.Entry, r.Place, r.Time, r.Stamp, r.TraceParent = p.entry.Number, len(p.released), p.entry.Time, p.stamp, p.entry.TraceParent
-	var err error
-	if r.State, err = p.stateAfter(e.Fold, r); err != nil {
-		return err
-	}
-	payload, err := p.derive(ref.Environment, r)
-	if err != nil {
-		return err
-	}
-	step, err := e.Fold.Accept(payload)
+	r, payload, _, err := p.State.release(e, r)
 	if err != nil {
 		return fmt.Errorf("%w: revision %d of %s: %w", ErrDerivation, ref.Revision, ref.Environment, err)
 	}
-	if step.Chain != ref.Chain {
+	if r.Chain != ref.Chain {
 		return fmt.Errorf("%w: revision %d of %s is recorded with chain digest %s, and is derived with %s",
-			ErrDerivation, ref.Revision, ref.Environment, ref.Chain.Short(), step.Chain.Short())
+			ErrDerivation, ref.Revision, ref.Environment, ref.Chain.Short(), r.Chain.Short())
 	}
-	r.Chain = step.Chain
 	e.Releases = append(e.Releases, r)
 	p.waves[p.entry.Number] = append(p.waves[p.entry.Number], ref)
 	p.released = append(p.released, Released{Environment: ref.Environment, Release: r, Payload: payload})
@@ -273,7 +359,7 @@ type Result struct {
 }
 
 func (p *projection) result() Result {
-	r := Result{Entry: p.entry.Number, Change: p.change, LeftOut: p.leftOut}
+	r := Result{Entry: p.entry.Number, Change: p.about, LeftOut: p.leftOut}
 	for _, released := range p.released {
 		r.Released = append(r.Released, events.ReleaseRef{Environment: released.Environment, Revision: released.Revision, Chain: released.Chain})
 	}

@@ -17,8 +17,10 @@ import (
 const (
 	// proposalLife is how long an open proposal waits for approval.
 	proposalLife = 30 * 24 * time.Hour
-	// maxWave is how many environments one change may reach: a wave is one entry, and until there are rollout plans a change is one wave.
+	// maxWave is how many releases one entry may make; until there are rollout plans a change is one wave.
 	maxWave = 2000
+	// maxWithin is the longest propagation window.
+	maxWithin = 365 * 24 * time.Hour
 )
 
 // A Propose is a proposed change: edits with a reason.
@@ -37,22 +39,26 @@ type Edit struct {
 	Delete       []string                   `json:"delete,omitempty"`
 }
 
-// Sources are what a change was compiled from: the edits as written, and what they did to each environment's override document.
+// Sources are what a change was compiled from: the edits, in order, and the environments whose documents each of them edited.
 type Sources struct {
-	Edits     []Edit         `json:"edits"`
-	Documents []DocumentEdit `json:"documents"`
+	Edits []SourceEdit `json:"edits"`
 }
 
-// A DocumentEdit is an edit of one environment's override document.
-type DocumentEdit struct {
-	Environment string                     `json:"environment"`
-	Document    string                     `json:"document"`
-	Set         map[string]json.RawMessage `json:"set,omitempty"`
-	Delete      []string                   `json:"delete,omitempty"`
+// A SourceEdit is an edit as its author wrote it, with canonical values.
+type SourceEdit struct {
+	Edit
+	Document string   `json:"document"` // that it edits, of each environment
+	Matched  []string `json:"matched"`  // what its names and patterns stood for, ordered
 }
 
 // overrideDocument is where quick edits are kept.
 const overrideDocument = "override"
+
+// An override is what edits do to one environment's override document: the last value of each key, nil deletes.
+type override struct {
+	environment string
+	values      map[string]json.RawMessage
+}
 
 func (Propose) name() string { return "propose" }
 
@@ -85,7 +91,7 @@ func (d *decision) propose(p Propose, id string, t events.Type) error {
 	if err != nil {
 		return err
 	}
-	documents, err := d.expand(edits)
+	sources, overrides, err := d.expand(edits)
 	if err != nil {
 		return err
 	}
@@ -93,12 +99,12 @@ func (d *decision) propose(p Propose, id string, t events.Type) error {
 		Change: id, Author: d.by, Reason: p.Reason, Ticket: p.Ticket, Within: p.Within, Source: p.Source, Expires: d.now.Add(proposalLife),
 	}
 	var leaves []events.Leaf
-	for _, document := range documents {
-		operations := d.compile(document)
+	for _, o := range overrides {
+		operations := d.compile(o)
 		if len(operations) == 0 {
 			continue // nothing changes there, so that nothing is released there
 		}
-		part, err := d.freeze(document.Environment, operations)
+		part, err := d.freeze(o.environment, operations)
 		if err != nil {
 			return err
 		}
@@ -111,17 +117,11 @@ func (d *decision) propose(p Propose, id string, t events.Type) error {
 	if len(leaves) > maxWave {
 		return refuse(KindInvalid, "propose it in parts", "the change reaches %d environments; at most %d are released together", len(leaves), maxWave)
 	}
-	if proposed.Sources, err = d.store(Sources{Edits: edits, Documents: documents}); err != nil {
-		return err
-	}
 	if proposed.Digest, _, err = events.ChangeDigest(leaves); err != nil {
 		return err
 	}
-	for _, stored := range d.stores {
-		if len(stored.JSON) > maxContent {
-			return refuse(KindInvalid, "propose it in smaller parts, or keep large documents elsewhere and refer to them",
-				"what the change compiles to, or replaces, in one environment has %d bytes; at most %d fit a release", len(stored.JSON), maxContent)
-		}
+	if proposed.Sources, err = d.storeAtMost(sources, "propose it in parts", "the edits, with the environments they name,"); err != nil {
+		return err
 	}
 	d.change = id
 	d.record(t, id, proposed)
@@ -150,15 +150,15 @@ func (p Propose) checkMetadata() error {
 	if err := demand("the reason", p.Reason); err != nil {
 		return err
 	}
-	if err := checkText("the ticket", p.Ticket, 128); err != nil {
+	if err := checkLine("the ticket", p.Ticket, 128); err != nil {
 		return err
 	}
-	if p.Within < 0 {
-		return refuse(KindInvalid, "", "within: want a time that is not negative, have %d seconds", p.Within)
+	if p.Within < 0 || p.Within > int64(maxWithin/time.Second) {
+		return refuse(KindInvalid, "", "within: want a time of at most %s that is not negative, have %d seconds", maxWithin, p.Within)
 	}
 	if p.Source != nil {
 		for _, text := range []string{p.Source.Repository, p.Source.Commit, p.Source.Build} {
-			if err := checkText("the source", text, 512); err != nil {
+			if err := checkLine("the source", text, 512); err != nil {
 				return err
 			}
 		}
@@ -200,41 +200,38 @@ func (e Edit) checked() (Edit, error) {
 	return e, nil
 }
 
-// expand is what edits do to the override document of each environment they name, ordered by environment. A later edit of the
-// same resource wins.
-func (d *decision) expand(edits []Edit) ([]DocumentEdit, error) {
-	byName := map[string]*DocumentEdit{}
+// expand finds the environments that each edit names, and what the edits do to each environment's override document, ordered by
+// environment. A later edit of the same resource wins.
+func (d *decision) expand(edits []Edit) (Sources, []override, error) {
+	var sources Sources
+	values := map[string]map[string]json.RawMessage{}
 	for i, edit := range edits {
+		matched := map[string]bool{}
 		for _, pattern := range edit.Environments {
 			names, err := d.match(pattern)
 			if err != nil {
-				return nil, fmt.Errorf("edit %d: %w", i+1, err)
+				return sources, nil, fmt.Errorf("edit %d: %w", i+1, err)
 			}
 			for _, name := range names {
-				document := byName[name]
-				if document == nil {
-					document = &DocumentEdit{Environment: name, Document: overrideDocument, Set: map[string]json.RawMessage{}}
-					byName[name] = document
-				}
-				for key, value := range edit.Set {
-					document.Set[key] = value
-					document.Delete = slices.DeleteFunc(document.Delete, func(k string) bool { return k == key })
-				}
-				for _, key := range edit.Delete {
-					delete(document.Set, key)
-					if !slices.Contains(document.Delete, key) {
-						document.Delete = append(document.Delete, key)
-					}
-				}
+				matched[name] = true
 			}
 		}
+		for name := range matched {
+			if values[name] == nil {
+				values[name] = map[string]json.RawMessage{}
+			}
+			maps.Copy(values[name], edit.Set)
+			for _, key := range edit.Delete {
+				values[name][key] = nil
+			}
+		}
+		sources.Edits = append(sources.Edits, SourceEdit{Edit: edit, Document: overrideDocument, Matched: slices.Sorted(maps.Keys(matched))})
 	}
-	out := make([]DocumentEdit, 0, len(byName))
-	for _, name := range slices.Sorted(maps.Keys(byName)) {
-		slices.Sort(byName[name].Delete)
-		out = append(out, *byName[name])
+	overrides := make([]override, 0, len(values))
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		overrides = append(overrides, override{name, values[name]})
 	}
-	return out, nil
+	return sources, overrides, nil
 }
 
 // match is the active environments that a name or pattern stands for; never none.
@@ -260,21 +257,22 @@ func (s *State) match(pattern string) ([]string, error) {
 	return names, nil
 }
 
-// compile is what an edit of the override document means for the environment now, ordered by key: what is so already is left out.
-func (d *decision) compile(document DocumentEdit) []events.Operation {
-	state := &d.Environments[document.Environment].Fold.State
+// compile is what an override means for its environment now, ordered by key: what is so already is left out.
+func (d *decision) compile(o override) []events.Operation {
+	state := &d.Environments[o.environment].Fold.State
 	var operations []events.Operation
-	for key, value := range document.Set {
-		if now, _ := state.Get(key); !bytes.Equal(now.Value, value) {
-			operations = append(operations, events.Operation{Op: events.OpSet, Key: key, Value: value, Base: now.Setter})
+	for _, key := range slices.Sorted(maps.Keys(o.values)) {
+		value := o.values[key]
+		now, _ := state.Get(key)
+		if bytes.Equal(now.Value, value) {
+			continue
 		}
-	}
-	for _, key := range document.Delete {
-		if now, _ := state.Get(key); now.Value != nil {
-			operations = append(operations, events.Operation{Op: events.OpDelete, Key: key, Base: now.Setter})
+		op := events.Operation{Op: events.OpSet, Key: key, Value: value, Base: now.Setter}
+		if value == nil {
+			op.Op = events.OpDelete
 		}
+		operations = append(operations, op)
 	}
-	slices.SortFunc(operations, func(a, b events.Operation) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) })
 	return operations
 }
 
@@ -285,16 +283,26 @@ func (d *decision) freeze(environment string, operations []events.Operation) (ev
 	if err != nil {
 		return part, err
 	}
-	if part.Operations, err = d.store(operations); err != nil {
+	const next = "propose it in smaller parts, or keep large documents elsewhere and refer to them"
+	if part.Operations, err = d.storeAtMost(operations, next, "what the change does in "+environment); err != nil {
 		return part, err
 	}
-	if part.Inverse, err = d.store(inverse); err != nil {
+	if part.Inverse, err = d.storeAtMost(inverse, next, "what the change replaces in "+environment); err != nil {
 		return part, err
 	}
 	for i, op := range operations {
 		d.affect(environment, op.Key, inverse[i].Value, op.Value)
 	}
 	return part, nil
+}
+
+// storeAtMost is store for content that a person can make smaller.
+func (d *decision) storeAtMost(content any, next, what string) (events.Digest, error) {
+	digest, size, err := d.store(content)
+	if err == nil && size > maxContent {
+		err = refuse(KindInvalid, next, "%s has %d bytes; at most %d are kept", what, size, maxContent)
+	}
+	return digest, err
 }
 
 func (d *decision) affect(environment, key string, before, after json.RawMessage) {

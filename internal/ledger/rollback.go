@@ -23,18 +23,24 @@ func (r Rollback) decide(d *decision) error {
 	if err := demand("the reason", r.Reason); err != nil {
 		return err
 	}
-	if (r.Change == "") == (r.Environment == "") {
-		return refuse(KindInvalid, "", "name either a change, or an environment and a revision")
+	ofChange := r.Change != "" && r.Environment == "" && r.ToRevision == 0
+	toRevision := r.Change == "" && r.Environment != "" && len(r.Environments) == 0
+	if !ofChange && !toRevision {
+		return refuse(KindInvalid, "", "name either a change, with or without environments, or an environment and a revision")
 	}
 	undone, err := r.undone(d)
 	if err != nil {
 		return err
+	}
+	if len(undone) > maxWave {
+		return refuse(KindInvalid, "choose a later revision first", "this undoes %d releases; at most %d are undone together", len(undone), maxWave)
 	}
 	for _, u := range undone {
 		if err := d.undo(u, r.Reason); err != nil {
 			return err
 		}
 	}
+	d.effect = net(d.effect)
 	d.change = undone[len(undone)-1].Change
 	d.record(events.TypeRollbackOrdered, d.change, events.RollbackOrdered{By: d.by, Reason: r.Reason, Undone: undone, Wave: d.wave.record()})
 	return nil
@@ -53,11 +59,22 @@ func (r Rollback) ofChange(d *decision) ([]events.Undone, error) {
 	if !found {
 		return nil, refuse(KindNotFound, "list them with 'publisher changes'", "there is no change %s", r.Change)
 	}
+	undoable := map[string]bool{}
+	for _, part := range c.Parts {
+		undoable[part.Environment] = part.Revision > 0 && part.Undone == 0 && !d.Environments[part.Environment].Retired
+	}
+	nothing := func(where string) error {
+		return refuse(KindConflict, "look at it with 'publisher show "+c.ID+"'", "change %s is %s: there is nothing of it to undo %s", c.ID, c.Status(d.now), where)
+	}
 	only := map[string]bool{}
 	for _, pattern := range r.Environments {
 		names, err := d.match(pattern)
 		if err != nil {
 			return nil, err
+		}
+		names = slices.DeleteFunc(names, func(name string) bool { return !undoable[name] })
+		if len(names) == 0 {
+			return nil, nothing("in " + pattern)
 		}
 		for _, name := range names {
 			only[name] = true
@@ -65,13 +82,12 @@ func (r Rollback) ofChange(d *decision) ([]events.Undone, error) {
 	}
 	var undone []events.Undone
 	for _, part := range c.Parts {
-		named := len(only) == 0 || only[part.Environment]
-		if named && part.Revision > 0 && part.Undone == 0 && !d.Environments[part.Environment].Retired {
+		if undoable[part.Environment] && (len(only) == 0 || only[part.Environment]) {
 			undone = append(undone, events.Undone{Environment: part.Environment, Change: c.ID})
 		}
 	}
 	if len(undone) == 0 {
-		return nil, refuse(KindConflict, "look at it with 'publisher show "+c.ID+"'", "change %s is %s: there is nothing of it to undo there", c.ID, c.Status(d.now))
+		return nil, nothing("any more")
 	}
 	return undone, nil
 }
@@ -86,11 +102,9 @@ func (r Rollback) toRevision(d *decision) ([]events.Undone, error) {
 		return nil, refuse(KindInvalid, "list them with 'publisher history "+e.Name+"'", "want a revision before the head of %s, which is %d; have %d", e.Name, e.Head(), r.ToRevision)
 	}
 	var undone []events.Undone
-	var force []string // changes that were in force at the revision, or came since, oldest first
 	for _, release := range e.Releases {
 		switch release.Kind {
 		case events.KindChange:
-			force = append(force, release.Change)
 			if release.Revision > r.ToRevision {
 				undone = append(undone, events.Undone{Environment: e.Name, Change: release.Change})
 			}
@@ -110,15 +124,27 @@ func (r Rollback) toRevision(d *decision) ([]events.Undone, error) {
 	return undone, nil
 }
 
+// net is what effects come to: of each resource the value before all of them and the value after.
+func net(effects []Effect) []Effect {
+	var out []Effect
+	at := map[[2]string]int{}
+	for _, e := range effects {
+		place := [2]string{e.Environment, e.Key}
+		if i, again := at[place]; again {
+			out[i].After = e.After
+			continue
+		}
+		at[place] = len(out)
+		out = append(out, e)
+	}
+	return out
+}
+
 // undo releases one inverse, and notes what it restores.
 func (d *decision) undo(u events.Undone, reason string) error {
 	c, e := d.Changes[u.Change], d.Environments[u.Environment]
 	part, _ := c.PartFor(u.Environment)
-	inverse, err := d.Inverse(*part)
-	if err != nil {
-		return err
-	}
-	for _, op := range inverse {
+	for _, op := range part.Inverse {
 		now, _ := e.Fold.State.Get(op.Key)
 		if now.Setter != c.Digest {
 			later := e.Fold.Accepted[now.Setter].ID

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -21,7 +22,7 @@ type State struct {
 	Environments map[string]*Environment
 	Changes      map[string]*Change
 	order        []string // change ids as proposed
-	contents     map[events.Digest]events.ContentStored
+	contents     map[events.Digest]json.RawMessage
 	commands     map[string]done
 	waves        map[uint64][]events.ReleaseRef // by entry
 }
@@ -75,10 +76,12 @@ type Agent struct {
 	Revision   uint64 // the environment's head when it was enrolled
 	Revoked    bool
 	Position   uint64     // newest revision known to be applied and read back
-	Open       *Delivery  // the newest statement that says otherwise than applied and is not overtaken; nil when there is none
-	Differing  []string   // keys that differed at the newest read-back
+	Latest     *Delivery  // that Position was applied; nil when nothing was
+	Open       *Delivery  // what stands against it: it says otherwise than applied and is not overtaken; nil when nothing does
+	Heard      time.Time  // the newest stamp of a delivery
 	Deliveries []Delivery // as recorded
 	recorded   map[string]bool
+	reached    []int // revision r was first said to be applied in the delivery with the index at r-1
 }
 
 // A Delivery is a recorded statement of an agent.
@@ -127,7 +130,7 @@ type Change struct {
 	Entry     uint64 // that proposed or last revised it
 	Expires   time.Time
 	Revised   int
-	Parts     []Part
+	Parts     []Part // ordered by environment
 	Approvals []events.Approval
 	Approved  time.Time
 	Completed time.Time
@@ -139,11 +142,13 @@ type Change struct {
 // A Part is a change's part for one environment.
 type Part struct {
 	Environment string
-	Operations  events.Digest // content
-	Inverse     events.Digest // content
-	Path        []events.Digest
-	Revision    uint64 // that released it; 0 when it was not
-	Undone      uint64 // revision that undid it; 0 when none did
+	Operations  []events.Operation
+	Inverse     []events.Inverse // operation i is undone by inverse i
+	inverse     events.Digest    // digest of Inverse
+	index       uint64           // of its leaf under the change's digest
+	path        []events.Digest  // of that leaf
+	Revision    uint64           // that released it; 0 when it was not
+	Undone      uint64           // revision that undid it; 0 when none did
 	LeftOut     *events.LeftOut
 }
 
@@ -159,7 +164,7 @@ func (c *Change) Status(now time.Time) Status {
 func New(id string) *State {
 	return &State{
 		ID: id, Environments: map[string]*Environment{}, Changes: map[string]*Change{},
-		contents: map[events.Digest]events.ContentStored{}, commands: map[string]done{},
+		contents: map[events.Digest]json.RawMessage{}, commands: map[string]done{},
 		waves: map[uint64][]events.ReleaseRef{},
 	}
 }
@@ -211,16 +216,6 @@ func (e *Environment) AgentList() []*Agent {
 	return out
 }
 
-// Operations are the operations of a part.
-func (s *State) Operations(p Part) ([]events.Operation, error) {
-	return content[[]events.Operation](s, p.Operations)
-}
-
-// Inverse are the operations that undo a part.
-func (s *State) Inverse(p Part) ([]events.Inverse, error) {
-	return content[[]events.Inverse](s, p.Inverse)
-}
-
 // WrittenSources are the edits of a change as its author wrote them.
 func (s *State) WrittenSources(c *Change) (Sources, error) {
 	return content[Sources](s, c.Sources)
@@ -231,7 +226,7 @@ func content[T any](s *State, digest events.Digest) (out T, err error) {
 	if !found {
 		return out, fmt.Errorf("%w: content %s is not in the ledger", ErrBroken, digest)
 	}
-	if err := json.Unmarshal(stored.JSON, &out); err != nil {
+	if err := events.DecodeStrict(stored, &out); err != nil {
 		return out, fmt.Errorf("content %s: %w", digest, err)
 	}
 	return out, nil
@@ -239,12 +234,11 @@ func content[T any](s *State, digest events.Digest) (out T, err error) {
 
 // PartFor is the change's part for an environment.
 func (c *Change) PartFor(environment string) (*Part, bool) {
-	for i := range c.Parts {
-		if c.Parts[i].Environment == environment {
-			return &c.Parts[i], true
-		}
+	i, found := slices.BinarySearchFunc(c.Parts, environment, func(p Part, name string) int { return strings.Compare(p.Environment, name) })
+	if !found {
+		return nil, false
 	}
-	return nil, false
+	return &c.Parts[i], true
 }
 
 // Demanded is how many people must approve a change: what the strictest of its environments demands.
@@ -258,14 +252,12 @@ func (s *State) Demanded(c *Change) int {
 	return demanded
 }
 
-// Applied is the delivery in which an agent said that it holds revision r, or nil.
+// Applied is the delivery in which an agent first said that it holds revision r, by the bus's stamps, or nil.
 func (a *Agent) Applied(r uint64) *Delivery {
-	for i := range a.Deliveries {
-		if d := &a.Deliveries[i]; d.Word == events.WordApplied && d.Last >= r {
-			return d
-		}
+	if r == 0 || r > uint64(len(a.reached)) {
+		return nil
 	}
-	return nil
+	return &a.Deliveries[a.reached[r-1]]
 }
 
 // Counts says whether the agent counts for a release: an agent enrolled later does not count for older revisions.
