@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -98,26 +99,26 @@ func (r Outgoing) message() *nats.Msg {
 	return outgoing(events.ReleaseSubject(r.Environment), r.Payload, r.Signature)
 }
 
-// ReleaseCounts is the number of messages that the stream holds for every environment that has any. Messages under other
-// subjects count under their subject.
-func (c *Conn) ReleaseCounts(ctx context.Context) (map[string]uint64, error) {
-	var counts map[string]uint64
-	err := c.withReleases(ctx, "count the releases", func(ctx context.Context, s jetstream.Stream) error {
+// ReleaseCounts is the number of messages that the stream holds under every environment's name that has any, known or not, and the
+// sequence of the stream's last message: where that has not moved, nothing was put in.
+func (c *Conn) ReleaseCounts(ctx context.Context) (counts map[string]uint64, last uint64, err error) {
+	err = c.withReleases(ctx, "count the releases", func(ctx context.Context, s jetstream.Stream) error {
 		info, err := s.Info(ctx, jetstream.WithSubjectFilter(">")) // asks as often as it takes to get all pages
 		if err != nil {
 			return err
 		}
-		counts = make(map[string]uint64, len(info.State.Subjects))
+		last, counts = info.State.LastSeq, make(map[string]uint64, len(info.State.Subjects))
 		for subject, n := range info.State.Subjects {
-			environment, ok := events.ReleaseEnvironment(subject)
-			if !ok {
-				environment = subject
-			}
-			counts[environment] = n
+			counts[environmentOf(subject)] = n
 		}
 		return nil
 	})
-	return counts, err
+	return counts, last, err
+}
+
+// environmentOf is the environment that a subject of the stream names, whether or not there can be such an environment.
+func environmentOf(subject string) string {
+	return strings.TrimPrefix(subject, events.ReleaseSubject(""))
 }
 
 // Head is an environment's last message in the stream, from the stream's leader. Sequence 0: there is none.
@@ -133,6 +134,20 @@ func (c *Conn) ReadReleases(ctx context.Context, environment string, fn func(Sto
 	}
 	r := reading{stream: events.StreamReleases, filter: events.ReleaseSubject(environment), until: head.Sequence}
 	return c.read(ctx, r, func(m message) error { return fn(m.Stored) })
+}
+
+// ReadAllReleases hands over all messages of the stream with the environment that each one's subject names, up to the last as it is
+// now, in the stream's order, and returns the sequence of that last one.
+func (c *Conn) ReadAllReleases(ctx context.Context, fn func(environment string, s Stored) error) (last uint64, err error) {
+	info, err := c.streamInfo(ctx, events.StreamReleases)
+	if err != nil {
+		return 0, err
+	}
+	if info.State.Msgs == 0 {
+		return info.State.LastSeq, nil
+	}
+	r := reading{stream: events.StreamReleases, until: info.State.LastSeq}
+	return info.State.LastSeq, c.read(ctx, r, func(m message) error { return fn(environmentOf(m.subject), m.Stored) })
 }
 
 // PurgeReleases removes all messages of an environment, so that they can be sent from revision 1 on; agents drop what they know.

@@ -43,7 +43,7 @@ func TestReleasesArriveUnchangedWhereTheyWereMeant(t *testing.T) {
 					t.Errorf("%s, another in its place: %+v", out[i].Environment, r)
 				}
 			}
-			counts, err := c.ReleaseCounts(ctx)
+			counts, _, err := c.ReleaseCounts(ctx)
 			if err != nil || len(counts) != n || counts["env-0"] != 1 {
 				t.Errorf("counts %v, %v", counts, err)
 			}
@@ -92,7 +92,7 @@ func TestServerKilledWhileReleasesAreSentIsReconciled(t *testing.T) {
 	ctx := bustest.Context(t)
 	go func() { done <- c.Send(ctx, out) }()
 	bustest.Eventually(t, "some were stored", func() bool {
-		counts, err := c.ReleaseCounts(ctx)
+		counts, _, err := c.ReleaseCounts(ctx)
 		return err == nil && len(counts) > 10
 	})
 	p.Kill()
@@ -111,7 +111,7 @@ func TestServerKilledWhileReleasesAreSentIsReconciled(t *testing.T) {
 			t.Errorf("%s, sent again: %v", out[i].Environment, r.Err)
 		}
 	}
-	counts, err := c.ReleaseCounts(ctx)
+	counts, _, err := c.ReleaseCounts(ctx)
 	if err != nil || len(counts) != environments {
 		t.Fatalf("%d environments have releases, %v", len(counts), err)
 	}

@@ -15,11 +15,11 @@ import (
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
-func (p *Publisher) handler() (http.Handler, error) {
+func (p *Publisher) handler() http.Handler {
 	return api.New(api.Options{
 		Backend: p, Version: telemetry.Version(), Hosts: p.opts.Hosts,
 		Health: http.HandlerFunc(p.health), Ready: http.HandlerFunc(p.ready), Metrics: telemetry.Metrics(p.opts.Registry),
-	}), nil
+	})
 }
 
 // Do decides a command and appends its entry; with dryRun it only decides.
@@ -29,7 +29,7 @@ func (p *Publisher) Do(ctx context.Context, c ledger.Command, dryRun bool) (ledg
 
 // Read calls fn with what is known now; fn must not keep or change it.
 func (p *Publisher) Read(fn func(s *ledger.State, r fleet.Reports, asOf time.Time)) {
-	reports, asOf := p.reports.view(), p.reports.busTime(time.Now())
+	reports, asOf := p.reports.view(), p.book.busTime(time.Now())
 	p.book.read(func(s *ledger.State) { fn(s, reports, asOf) })
 }
 
@@ -60,28 +60,35 @@ func (p *Publisher) BusURL() string {
 // Verify reads the whole ledger from the bus again, into a state of its own, and derives every release again.
 func (p *Publisher) Verify(ctx context.Context) (out api.Verification, err error) {
 	began := time.Now()
-	p.book.read(func(s *ledger.State) { out.Ledger = s.ID })
-	state := ledger.New(out.Ledger)
-	broken := p.conn.ReadLedger(ctx, 1, func(s bus.Stored) error {
+	var known events.LedgerTip // before the bus is asked: this publisher may be appending
+	p.book.read(func(s *ledger.State) {
+		out.Ledger, known = s.ID, events.LedgerTip{Number: s.Number, Hash: s.Hash}
+	})
+	state, forked := ledger.New(out.Ledger), false
+	err = p.conn.ReadLedger(ctx, 1, func(s bus.Stored) error {
 		_, released, err := state.Apply(s.Payload, s.Stamp)
 		if err == nil {
 			out.Releases += len(released)
 			out.Tip = events.LedgerTip{Number: state.Number, Hash: state.Hash}
+			forked = forked || (state.Number == known.Number && state.Hash != known.Hash)
 		}
 		return err
 	})
 	out.Seconds = time.Since(began).Seconds()
-	switch known := p.book.number(); {
-	case ctx.Err() != nil || reasonOf(broken) == events.ReasonBusDown && broken != nil:
-		return out, &api.UnavailableError{Reason: events.ReasonBusDown, Message: "the ledger could not be read: " + broken.Error()}
-	case broken != nil:
-		out.Message, out.Next = broken.Error(), "nothing is written until it is repaired; agents keep what they have"
-	case state.Number < known:
-		out.Message = fmt.Sprintf("the bus's ledger ends at entry %d, and %d entries are known here", state.Number, known)
-		out.Next = "nothing is written until it is repaired; agents keep what they have"
+	switch {
+	case err != nil && reasonOf(err) == events.ReasonBusDown:
+		return out, &api.UnavailableError{Reason: events.ReasonBusDown, Message: "the ledger could not be read: " + err.Error(), Next: "try again when the bus is back"}
+	case err != nil:
+		out.Message = err.Error()
+	case state.Number < known.Number:
+		out.Message = fmt.Sprintf("the bus's ledger ends at entry %d, and %d entries are known here", state.Number, known.Number)
+	case forked:
+		out.Message = fmt.Sprintf("entry %d on the bus is another one than the one known here", known.Number)
 	default:
 		out.OK, out.Message = true, fmt.Sprintf("%d entries are chained without a gap, and %d releases were derived again as recorded", state.Number, out.Releases)
+		return out, nil
 	}
+	out.Next = "nothing is written until it is repaired; agents keep what they have"
 	return out, nil
 }
 
@@ -121,14 +128,14 @@ func (p *Publisher) checkStanding() api.Check {
 }
 
 func (p *Publisher) checkLead() api.Check {
-	if len(p.leading) > 0 {
+	if p.leading.Load() {
 		return api.Check{Name: "lease", OK: true, Message: "this publisher sends, gathers and pulses"}
 	}
 	return api.Check{Name: "lease", OK: true, Message: "another publisher sends, gathers and pulses; this one stands by"}
 }
 
 func (p *Publisher) checkReleases(ctx context.Context) api.Check {
-	counts, err := p.conn.ReleaseCounts(ctx)
+	counts, _, err := p.conn.ReleaseCounts(ctx)
 	if err != nil {
 		return api.Check{Name: "releases", Message: err.Error(), Next: "the stream is rebuilt from the ledger by itself; look again"}
 	}

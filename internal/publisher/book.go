@@ -25,7 +25,9 @@ type book struct {
 	mu     sync.RWMutex
 	state  *ledger.State
 	hashes []events.Digest // of entry n at n-1
+	offset time.Duration   // of the bus's clock from this one's
 	standing
+	doubts  uint64        // how often the standing was called into question
 	changed chan struct{} // closed when the standing changes
 }
 
@@ -41,9 +43,37 @@ type standing struct {
 // appendTimeout outlives an append whose answer is slow; after it the outcome is unknown, and the ledger is read again.
 const appendTimeout = 10 * time.Second
 
-func newBook(state *ledger.State) *book {
-	return &book{state: state, changed: make(chan struct{}), released: func([]ledger.Released) {},
-		standing: standing{checking: true, reason: events.ReasonStartup, message: "the ledger is being checked", since: time.Now()}}
+// newBook projects the copy of the ledger.
+func newBook(entries *ledgerCopy) (*book, error) {
+	b := &book{
+		copy: entries, released: func([]ledger.Released) {}, changed: make(chan struct{}),
+		standing: standing{checking: true, reason: events.ReasonStartup, message: "the ledger is being checked", since: time.Now()},
+	}
+	return b, b.load("")
+}
+
+// load makes the state anew from the copy. ID is the ledger's where it is known.
+func (b *book) load(id string) error {
+	state, hashes := ledger.New(id), []events.Digest(nil)
+	err := b.copy.load(func(s bus.Stored) error {
+		if state.ID == "" {
+			first, err := events.DecodeEntry(s.Payload)
+			if err != nil {
+				return err
+			}
+			state = ledger.New(first.Ledger)
+		}
+		_, _, err := state.Apply(s.Payload, s.Stamp)
+		hashes = append(hashes, state.Hash)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.state, b.hashes = state, hashes
+	return nil
 }
 
 // read calls fn with the state; fn must not keep or change it.
@@ -53,20 +83,78 @@ func (b *book) read(fn func(*ledger.State)) {
 	fn(b.state)
 }
 
-// stand sets the standing and says whether it is another one.
-func (b *book) stand(s standing) bool {
+// number is of the newest entry known here.
+func (b *book) number() uint64 {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.state.Number
+}
+
+// setBusTime notes what the bus's clock says now.
+func (b *book) setBusTime(bus, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s.writable == b.writable && s.checking == b.checking && s.reason == b.reason && s.message == b.message {
+	b.offset = bus.Sub(now)
+}
+
+// busTime is the bus's time: stamps are compared with it.
+func (b *book) busTime(now time.Time) time.Time {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return now.Add(b.offset)
+}
+
+// doubt says that the ledger may not be written, or not before it has been checked, and whether that is news.
+func (b *book) doubt(s standing) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.doubts++
+	return b.stand(s)
+}
+
+// checkAgain lets commands wait for the next check, unless they are refused already.
+func (b *book) checkAgain() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.writable {
+		b.stand(standing{checking: true, reason: events.ReasonStartup, message: "the ledger is being checked again"})
+	}
+}
+
+// doubted is how often the standing was called into question so far.
+func (b *book) doubted() uint64 {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.doubts
+}
+
+// open lets the ledger be written after a check, unless it was doubted since the check began.
+func (b *book) open(doubts uint64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.doubts != doubts {
 		return false
 	}
-	s.since = time.Now()
+	b.stand(standing{writable: true})
+	return true
+}
+
+// stand sets the standing and says whether it is another one. mu is held.
+func (b *book) stand(s standing) bool {
+	s.since = b.since
+	if s == b.standing {
+		return false
+	}
+	if s.writable != b.writable || s.reason != b.reason {
+		s.since = time.Now()
+	}
 	b.standing = s
 	close(b.changed)
 	b.changed = make(chan struct{})
 	return true
 }
 
+// standingNow is the standing, and a channel that is closed when it is another one.
 func (b *book) standingNow() (standing, <-chan struct{}) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -91,36 +179,50 @@ func (b *book) awaitChecked(ctx context.Context) error {
 	}
 }
 
+// errMoved says that what a decision rested on is not so any more: it is to be made anew.
+var errMoved = errors.New("the ledger moved")
+
 // do decides a command and appends its entry. A decision that lost the race for its place is made anew.
 func (b *book) do(ctx context.Context, c ledger.Command, dryRun bool) (ledger.Outcome, error) {
-	if err := b.awaitChecked(ctx); err != nil {
-		return ledger.Outcome{}, err
-	}
-	b.commit.Lock()
-	defer b.commit.Unlock()
 	for {
-		d, err := b.decide(c)
-		if err != nil {
+		if err := b.awaitChecked(ctx); err != nil {
 			return ledger.Outcome{}, err
 		}
-		if d.Known || dryRun {
-			return ledger.Outcome{Result: d.Result, Effect: d.Effect, Again: d.Known, DryRun: dryRun && !d.Known}, nil
-		}
-		done, err := b.appendDecision(ctx, d)
-		if errors.Is(err, bus.ErrConflict) {
-			if err := b.catchUp(ctx); err != nil {
-				return ledger.Outcome{}, b.lost(err)
-			}
-			continue
-		}
-		if err != nil {
-			return ledger.Outcome{}, b.lost(err)
-		}
-		if done {
-			d.Result.Entry = b.number()
-			return ledger.Outcome{Result: d.Result, Effect: d.Effect}, nil
+		if out, err := b.attempt(ctx, c, dryRun); !errors.Is(err, errMoved) {
+			return out, err
 		}
 	}
+}
+
+// attempt decides and appends once. It returns errMoved when the decision is to be made anew.
+func (b *book) attempt(ctx context.Context, c ledger.Command, dryRun bool) (ledger.Outcome, error) {
+	b.commit.Lock()
+	defer b.commit.Unlock()
+	if s, _ := b.standingNow(); !s.writable {
+		return ledger.Outcome{}, errMoved // while this command waited for its turn
+	}
+	d, err := b.decide(c)
+	if err != nil {
+		return ledger.Outcome{}, err
+	}
+	out := ledger.Outcome{Result: d.Result, Effect: d.Effect, Again: d.Known, DryRun: dryRun && !d.Known}
+	if d.Known || dryRun {
+		return out, nil
+	}
+	err = b.appendDecision(ctx, d)
+	if errors.Is(err, bus.ErrConflict) {
+		if err = b.catchUp(ctx); err == nil {
+			return ledger.Outcome{}, errMoved
+		}
+	}
+	switch {
+	case err != nil:
+		return ledger.Outcome{}, b.lost(err)
+	case d.Entry == nil:
+		return ledger.Outcome{}, errMoved // its contents are in the ledger now
+	}
+	out.Entry = b.number()
+	return out, nil
 }
 
 func (b *book) decide(c ledger.Command) (ledger.Decision, error) {
@@ -129,42 +231,39 @@ func (b *book) decide(c ledger.Command) (ledger.Decision, error) {
 	return b.state.Decide(c, time.Now())
 }
 
-func (b *book) number() uint64 {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.state.Number
-}
-
-// appendDecision appends the contents that a decision needs first, or its entry; done says that it was the entry.
-func (b *book) appendDecision(ctx context.Context, d ledger.Decision) (done bool, err error) {
+// appendDecision appends the contents that a decision needs first, or its entry. It does not end with ctx: whoever asked may go,
+// the outcome is to be known.
+func (b *book) appendDecision(ctx context.Context, d ledger.Decision) error {
 	entries := d.Stores
 	if d.Entry != nil {
-		entries, done = [][]byte{d.Entry}, true
+		entries = [][]byte{d.Entry}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendTimeout)
 	defer cancel()
 	for _, entry := range entries {
 		if _, err := b.conn.Append(ctx, entry, b.number()); err != nil {
-			return false, err
+			return err
 		}
-		if err := b.apply(entry, time.Time{}); err != nil {
-			return false, err
+		// The bus's stamp is known when the entry is read back; until then it is estimated.
+		if err := b.apply(entry, b.busTime(time.Now())); err != nil {
+			return err
 		}
 	}
-	return done, nil
+	return nil
 }
 
-// apply projects the next entry and hands on what it released. An error means that this program and the ledger do not agree: the
-// state is not used any more.
+// apply projects the next entry and hands on what it released. After an error the state is made anew from the copy: it may have
+// taken half of the entry. commit is held.
 func (b *book) apply(payload []byte, stamp time.Time) error {
 	b.mu.Lock()
 	_, released, err := b.state.Apply(payload, stamp)
 	if err == nil {
 		b.hashes = append(b.hashes, b.state.Hash)
 	}
+	id := b.state.ID
 	b.mu.Unlock()
 	if err != nil {
-		return fatal{err}
+		return errors.Join(err, b.load(id))
 	}
 	if len(released) > 0 {
 		b.released(released)
@@ -172,35 +271,54 @@ func (b *book) apply(payload []byte, stamp time.Time) error {
 	return nil
 }
 
-// A fatal error ends the publisher: its state is not the ledger's any more.
-type fatal struct{ error }
-
-func (f fatal) Unwrap() error { return f.error }
-
 // lost notes that the bus or the ledger failed a command whose outcome is not known. The ledger is read again before the next
 // append.
 func (b *book) lost(err error) error {
-	b.stand(standing{checking: !errors.As(err, new(fatal)), reason: reasonOf(err), message: err.Error()})
+	b.doubt(standing{checking: true, reason: reasonOf(err), message: "the outcome of an append is not known: " + err.Error()})
 	return &api.UnavailableError{Reason: reasonOf(err), Message: "the ledger could not be written: " + err.Error(),
 		Next: "send the command again with the same id: what was done is not done twice"}
 }
 
-func reasonOf(err error) events.Reason {
-	switch {
-	case errors.Is(err, bus.ErrHole):
-		return events.ReasonLedgerTruncated
-	case errors.Is(err, bus.ErrLedgerChanged), errors.Is(err, ledger.ErrBroken), errors.Is(err, ledger.ErrDerivation):
-		return events.ReasonLedgerForked
+// isLedgerTrouble says that an error is about what the ledger holds, not about reaching it.
+func isLedgerTrouble(err error) bool {
+	switch reasonOf(err) {
+	case events.ReasonLedgerTruncated, events.ReasonLedgerForked, events.ReasonUpgradeNeeded:
+		return true
 	}
-	if reason := events.ReasonOf(err); reason != "" {
+	return false
+}
+
+// reasonOf is why the ledger cannot be written.
+func reasonOf(err error) events.Reason {
+	var setting *bus.SettingError
+	switch reason := events.ReasonOf(err); {
+	case errors.Is(err, bus.ErrHole), errors.Is(err, bus.ErrLedgerChanged):
+		return events.ReasonLedgerTruncated
+	case errors.Is(err, ledger.ErrBroken), errors.Is(err, ledger.ErrDerivation), reason == events.ReasonMalformed:
+		return events.ReasonLedgerForked
+	case reason != "":
 		return reason
+	case errors.As(err, &setting):
+		return events.ReasonBusSettings
 	}
 	return events.ReasonBusDown
 }
 
-// catchUp reads what others appended. commit is held.
-func (b *book) catchUp(ctx context.Context) error {
+// sync reads what other publishers appended.
+func (b *book) sync(ctx context.Context) error {
+	b.commit.Lock()
+	defer b.commit.Unlock()
 	return b.conn.ReadLedger(ctx, b.number()+1, func(s bus.Stored) error { return b.apply(s.Payload, s.Stamp) })
+}
+
+// catchUp reads the entry that came first, and those after it. Where there is none, the ledger is not what it was. commit is held.
+func (b *book) catchUp(ctx context.Context) error {
+	before := b.number()
+	err := b.conn.ReadLedger(ctx, before+1, func(s bus.Stored) error { return b.apply(s.Payload, s.Stamp) })
+	if err == nil && b.number() == before {
+		err = events.Errorf(events.ReasonLedgerTruncated, "the bus's ledger does not end at entry %d, and holds none after it", before)
+	}
+	return err
 }
 
 // readBack takes an entry that came from the bus: one's own, which now has its stamp, or another publisher's. It is compared or
@@ -231,6 +349,7 @@ func (b *book) compare(s bus.Stored) error {
 	return nil
 }
 
+// copied is the newest entry that was read back from the bus.
 func (b *book) copied() uint64 {
 	b.commit.Lock()
 	defer b.commit.Unlock()

@@ -6,82 +6,79 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
-const (
-	// recheckInterval is how often a running publisher looks whether the ledger still is what it was (guarantee 12).
-	recheckInterval = 10 * time.Second
-	// busRetry is the pause before a bus that did not answer is asked again; a reconnect asks at once.
-	busRetry = time.Second
-	// beatWait is how long the first check waits for a beat of every agent that was alive.
-	beatWait = 12 * time.Second
-)
+// busRetry is the pause before a bus that did not answer is asked again; a reconnect asks at once.
+const busRetry = time.Second
 
 // watchLedger keeps the book equal to the ledger: it checks, follows, and begins again when the connection comes back, something
-// happens to the stream, or a command's outcome is unknown. While a check finds something the ledger is read-only, with the reason.
+// happens to the stream, or a command's outcome is unknown (guarantee 12). When a check finds something the ledger is read-only,
+// with the reason.
 func (p *Publisher) watchLedger(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
+		doubts := p.book.doubted()
 		err := p.checkLedger(ctx)
-		if err == nil {
-			p.book.stand(standing{writable: true})
+		switch {
+		case err != nil:
+			p.trouble(ctx, err)
+		case p.book.open(doubts):
 			p.log.Info().Uint64("entry", p.book.number()).Msg("the ledger is checked and open")
-			err = p.followLedger(ctx)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if errors.As(err, new(fatal)) {
-			return err
-		}
-		pause := p.noteTrouble(err)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-p.recheck:
-		case <-time.After(pause):
+			err := p.followLedger(ctx)
+			p.log.Info().AnErr("because", err).Msg("the ledger is checked again")
+			p.book.checkAgain()
 		}
 	}
+	return ctx.Err()
 }
 
-// noteTrouble makes the ledger read-only and says when to look again. Commands wait for a check, and are refused otherwise.
-func (p *Publisher) noteTrouble(err error) (pause time.Duration) {
-	if err == nil || errors.Is(err, errRecheck) {
-		p.book.stand(standing{checking: true, reason: events.ReasonStartup, message: "the ledger is being checked again"})
-		return 0
+// trouble makes the ledger read-only and waits until it is time to look again.
+func (p *Publisher) trouble(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
 	}
-	reason := reasonOf(err)
-	if p.book.stand(standing{reason: reason, message: err.Error()}) {
+	reason, pause := reasonOf(err), p.opts.Recheck
+	if reason == events.ReasonBusDown {
+		pause = busRetry
+	}
+	if p.book.doubt(standing{reason: reason, message: withoutReason(err)}) {
 		p.log.Error().Err(err).Str("reason", string(reason)).Msg("the ledger is read-only")
 	}
-	if reason == events.ReasonBusDown {
-		return busRetry
+	select {
+	case <-ctx.Done():
+	case <-p.recheck:
+	case <-time.After(pause):
 	}
-	return p.opts.recheck()
 }
 
-var errRecheck = errors.New("the ledger is to be checked again")
+// withoutReason is an error's text without the reason that stands beside it anyway.
+func withoutReason(err error) string {
+	if with, ok := err.(*events.Error); ok {
+		return with.Err.Error()
+	}
+	return err.Error()
+}
 
 // checkLedger reads the whole ledger and compares it with what is known of it here, on the bus, and at the agents.
 func (p *Publisher) checkLedger(ctx context.Context) error {
+	select {
+	case <-p.recheck: // whatever it was about is looked at now
+	default:
+	}
 	began := time.Now()
-	if err := p.openStreams(ctx); err != nil {
+	err := p.readLedger(ctx)
+	if err == nil || isLedgerTrouble(err) {
+		p.announceKnown()
+	}
+	if err != nil {
 		return err
 	}
-	if err := p.compareEnd(ctx); err != nil {
-		return err
-	}
-	if err := p.conn.ReadLedger(ctx, 1, p.book.readBack); err != nil {
-		return err
-	}
-	if err := p.compareHeads(ctx); err != nil {
-		return err
-	}
-	p.announceKnown()
-	if err := p.conn.ReadBeats(ctx, p.takeBeat); err != nil {
+	if err := p.compareReleases(ctx); err != nil {
 		return err
 	}
 	if err := p.compareBeats(ctx, began); err != nil {
@@ -90,7 +87,18 @@ func (p *Publisher) checkLedger(ctx context.Context) error {
 	return p.begin(ctx)
 }
 
-// announceKnown lets acks and beats in. Only watchLedger calls it.
+// readLedger reads the ledger to its end, each entry being compared or applied.
+func (p *Publisher) readLedger(ctx context.Context) error {
+	if err := p.openStreams(ctx); err != nil {
+		return err
+	}
+	if err := p.compareEnd(ctx); err != nil {
+		return err
+	}
+	return p.conn.ReadLedger(ctx, 1, p.book.readBack)
+}
+
+// announceKnown lets acks and beats in, and this publisher lead. Only watchLedger's goroutine calls it.
 func (p *Publisher) announceKnown() {
 	select {
 	case <-p.known:
@@ -104,11 +112,11 @@ func (p *Publisher) openStreams(ctx context.Context) error {
 	var id string
 	p.book.read(func(s *ledger.State) { id = s.ID })
 	found, err := p.conn.EnsureStreams(ctx, bus.StreamOptions{LedgerID: id, Replicas: p.opts.Replicas, LeaseTTL: p.opts.LeaseTTL})
+	if setting, ok := errors.AsType[*bus.SettingError](err); ok && setting.Stream == events.StreamLedger {
+		return p.whichLedger(ctx, id, err)
+	}
 	if err != nil {
 		return err
-	}
-	if id != "" && found != id {
-		return events.Errorf(events.ReasonLedgerForked, "the bus holds ledger %s, and this data directory is of ledger %s: give it a directory of its own", found, id)
 	}
 	p.book.mu.Lock()
 	defer p.book.mu.Unlock()
@@ -116,14 +124,26 @@ func (p *Publisher) openStreams(ctx context.Context) error {
 	return nil
 }
 
-// compareEnd compares the ledger's extent with what is known here: shorter is cut, fewer messages than numbers is holed.
-func (p *Publisher) compareEnd(ctx context.Context) error {
+// whichLedger says what a LEDGER with other settings is: another ledger, one that lost entries by those settings, or only unsafe.
+func (p *Publisher) whichLedger(ctx context.Context, id string, setting error) error {
 	info, err := p.conn.LedgerEnd(ctx)
 	if err != nil {
 		return err
 	}
-	p.reports.setBusTime(info.Now, time.Now())
-	known := p.book.number()
+	if id != "" && info.ID != id {
+		return events.Errorf(events.ReasonLedgerForked, "the bus holds ledger %q, and this data directory is of ledger %s: give it a directory or a bus of its own", info.ID, id)
+	}
+	return errors.Join(p.compareEnd(ctx), setting)
+}
+
+// compareEnd compares the ledger's extent with what is known here: shorter is cut, fewer messages than numbers is holed.
+func (p *Publisher) compareEnd(ctx context.Context) error {
+	known := p.book.number() // before the bus is asked: this publisher may be appending
+	info, err := p.conn.LedgerEnd(ctx)
+	if err != nil {
+		return err
+	}
+	p.book.setBusTime(info.Now, time.Now())
 	switch {
 	case info.Last < known:
 		return events.Errorf(events.ReasonLedgerTruncated, "the bus's ledger ends at entry %d, and %d entries are known here", info.Last, known)
@@ -133,40 +153,40 @@ func (p *Publisher) compareEnd(ctx context.Context) error {
 	return nil
 }
 
-// compareHeads compares with the releases on the bus: a signed one that the ledger does not know shows that it was cut or forked.
-func (p *Publisher) compareHeads(ctx context.Context) error {
-	counts, err := p.conn.ReleaseCounts(ctx)
-	if err != nil {
-		return err
-	}
-	for environment := range counts {
-		if events.CheckName(environment) != nil {
-			continue // no environment's subject: the sender removes it
-		}
-		head, err := p.conn.Head(ctx, environment)
-		if err != nil {
-			return err
-		}
-		if err := p.compareHead(environment, head); err != nil {
-			return err
-		}
-	}
-	return nil
+// compareReleases compares with the releases on the bus: a signed one that the ledger does not know shows that it was cut or forked.
+func (p *Publisher) compareReleases(ctx context.Context) error {
+	_, err := p.conn.ReadAllReleases(ctx, func(environment string, m bus.Stored) error {
+		return p.twice(ctx, func() error { return p.contradicts(environment, m) })
+	})
+	return err
 }
 
-func (p *Publisher) compareHead(environment string, head bus.Stored) (err error) {
-	of, revision, previous, peek := events.PeekRelease(head.Payload)
-	if head.Sequence == 0 || peek != nil || of != environment {
+// twice judges again, with the ledger read to its end, what seems to contradict it: another publisher may be ahead of what was read
+// here.
+func (p *Publisher) twice(ctx context.Context, judge func() error) error {
+	if judge() == nil {
 		return nil
 	}
-	chain := events.Chain(previous, head.Payload)
+	if err := p.book.sync(ctx); err != nil {
+		return err
+	}
+	return judge()
+}
+
+// contradicts says that a message of the release stream is validly signed, and not what the ledger released. What is not signed is
+// no evidence: the sender removes it. A ledger without entries is different: nobody's releases can be older than it.
+func (p *Publisher) contradicts(environment string, m bus.Stored) (err error) {
+	of, revision, previous, peek := events.PeekRelease(m.Payload)
+	chain := events.Chain(previous, m.Payload)
 	p.book.read(func(s *ledger.State) {
-		if trust := s.Trust(); trust != nil && events.VerifyWave(s.ID, chain, head.Signature, trust.AllowsPublisher) != nil {
-			return // not ours: the sender removes it
-		} else if trust == nil && events.VerifyWave(s.ID, chain, head.Signature, func(key string) bool { return key == p.signer.Public() }) != nil {
-			return
+		trust, e := s.Trust(), s.Environments[environment]
+		switch {
+		case trust == nil:
+			err = events.Errorf(events.ReasonLedgerTruncated, "the ledger is empty, and the bus holds releases of %s: it lost its ledger, or is not new", environment)
+		case peek != nil || of != environment, e != nil && e.OnChain(revision, chain) == nil:
+		case events.VerifyWave(s.ID, chain, m.Signature, trust.AllowsPublisher) == nil:
+			err = contradiction(s, environment, revision, chain, "the release stream")
 		}
-		err = contradiction(s, environment, revision, chain, "the release stream")
 	})
 	return err
 }
@@ -185,17 +205,28 @@ func contradiction(s *ledger.State, environment string, revision uint64, chain e
 	return nil
 }
 
-// compareBeats compares with one beat of every agent that was last seen alive, waiting for it at most beatWait.
+// compareBeats compares with one beat of every agent that was last seen alive, waiting for it at most BeatWait.
 func (p *Publisher) compareBeats(ctx context.Context, began time.Time) error {
-	wait, cancel := context.WithTimeout(ctx, p.opts.beatWait())
-	defer cancel()
-	missing, err := p.reports.awaitBeats(wait, began)
-	if err != nil {
+	if p.book.number() == 0 {
+		return p.conn.ReadBeats(ctx, func(r bus.Report) error {
+			return events.Errorf(events.ReasonLedgerTruncated, "the ledger is empty, and agent %s of %s has beaten: the bus lost its ledger, or is not new", r.Agent, r.Environment)
+		})
+	}
+	if err := p.conn.ReadBeats(ctx, p.reports.beat); err != nil {
 		return err
 	}
-	for _, id := range missing {
+	wait, cancel := context.WithTimeout(ctx, p.opts.BeatWait)
+	defer cancel()
+	for _, id := range p.reports.awaitBeats(wait, began) {
 		p.log.Warn().Str("environment", id.Environment).Str("agent", id.Agent).Msg("the agent was alive, and did not beat while the ledger was checked")
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return p.twice(ctx, p.judgeBeats)
+}
+
+func (p *Publisher) judgeBeats() error {
 	for id, beat := range p.reports.beats() {
 		if err := p.judgeBeat(id, beat); err != nil {
 			return err
@@ -205,14 +236,11 @@ func (p *Publisher) compareBeats(ctx context.Context, began time.Time) error {
 }
 
 // judgeBeat compares what an agent holds, and the newest entry it has heard of, with the ledger.
-func (p *Publisher) judgeBeat(id fleet.AgentID, beat fleet.Beat) (err error) {
+func (p *Publisher) judgeBeat(id fleet.AgentID, beat fleet.Beat) error {
 	who := fmt.Sprintf("agent %s of %s", id.Agent, id.Environment)
 	p.book.mu.RLock()
 	defer p.book.mu.RUnlock()
 	s := p.book.state
-	if e, known := s.Environments[id.Environment]; known && e.Agents[id.Agent] != nil && e.Agents[id.Agent].Revoked {
-		return nil
-	}
 	if err := contradiction(s, id.Environment, beat.Revision, beat.Chain, who); err != nil {
 		return err
 	}
@@ -236,53 +264,57 @@ func (p *Publisher) begin(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		_, err = p.book.appendDecision(ctx, d)
-		return err
+		return p.book.appendDecision(ctx, d)
 	}
 	if !trust.AllowsPublisher(p.signer.Public()) {
-		return fatal{fmt.Errorf("the key in %s is none that the ledger's trust document names: copy publisher.key from the first publisher's data directory", p.opts.Data)}
+		return events.Errorf(events.ReasonTrust, "the key in %s is none that the ledger's trust document names: copy publisher.key from the first publisher's data directory", p.opts.Data)
 	}
 	return nil
 }
 
-// followLedger reads entries as they come, and looks at the ledger's end from time to time, until something is to be checked.
+// followLedger reads entries as they come, and looks at the bus from time to time, until something is to be checked.
 func (p *Publisher) followLedger(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() {
-		cancel(p.watchEnd(ctx))
-	}()
-	err := p.conn.FollowLedger(ctx, p.book.copied()+1, p.book.readBack)
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return err
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return p.conn.FollowLedger(ctx, p.book.copied()+1, p.book.readBack) })
+	both.Go(func() error { return p.watchEnd(ctx) })
+	return both.Wait()
 }
 
 // watchEnd returns when the ledger is to be checked again, with the reason.
 func (p *Publisher) watchEnd(ctx context.Context) error {
-	tick := time.NewTicker(p.opts.recheck())
+	tick := time.NewTicker(p.opts.Recheck)
 	defer tick.Stop()
 	for {
 		now, changed := p.book.standingNow()
 		if !now.writable {
-			return errRecheck // the bus is gone, or a command's outcome is unknown
+			return errors.New(now.message) // the bus is gone, or a command's outcome is unknown
 		}
+		look := p.openStreams
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
+			continue
 		case <-p.recheck:
-			return errRecheck
+			return errors.New("something happened to the bus")
+		case <-p.streams:
 		case <-tick.C:
-			if err := p.compareEnd(ctx); err != nil && ctx.Err() == nil {
-				return err
-			}
-			for id, beat := range p.reports.beats() {
-				if p.judgeBeat(id, beat) != nil {
-					return errRecheck // another publisher may be ahead of what was read here: the check decides
-				}
-			}
+			look = p.lookAround
 		}
+		if err := look(ctx); err != nil {
+			return err
+		}
+		nudge(p.sender.look)
 	}
+}
+
+// lookAround looks whether the bus still holds what it should, and whether an agent knows better.
+func (p *Publisher) lookAround(ctx context.Context) error {
+	if err := p.openStreams(ctx); err != nil {
+		return err
+	}
+	if err := p.compareEnd(ctx); err != nil {
+		return err
+	}
+	return p.twice(ctx, p.judgeBeats)
 }

@@ -48,21 +48,30 @@ func newMetrics(registry prometheus.Registerer, p *Publisher) *metrics {
 	return m
 }
 
-// observe takes the lag of a newly applied range: of its newest release, which the ack is about.
-func (m *metrics) observe(b *book, id fleet.AgentID, s ledger.Statement) {
-	if s.Word != events.WordApplied {
-		return
+// observe takes the lag of what agents just were recorded to have applied: of the newest release of each ack.
+func (m *metrics) observe(b *book, recorded []gathered) {
+	for _, g := range recorded {
+		if g.delivery.Ack != nil && g.statement.Word == events.WordApplied {
+			m.observeOne(b, g.delivery.Environment, g.statement)
+		}
 	}
+}
+
+func (m *metrics) observeOne(b *book, environment string, s ledger.Statement) {
 	var released time.Time
-	b.read(func(state *ledger.State) { released = state.Environments[id.Environment].Releases[s.Last-1].Stamp })
+	b.read(func(state *ledger.State) {
+		if e := state.Environments[environment]; e != nil && s.Last <= e.Head() {
+			released = e.Releases[s.Last-1].Stamp
+		}
+	})
 	if !released.IsZero() {
-		m.lag.WithLabelValues(id.Environment, "total").Observe(max(0, s.Stamp.Sub(released).Seconds()))
+		m.lag.WithLabelValues(environment, "total").Observe(max(0, s.Stamp.Sub(released).Seconds()))
 	}
 	for phase, span := range map[string][2]time.Time{
 		"verify": {s.Phases.Received, s.Phases.Verified}, "apply": {s.Phases.Verified, s.Phases.Applied}, "commit": {s.Phases.Applied, s.Phases.Committed},
 	} {
 		if !span[0].IsZero() && !span[1].IsZero() {
-			m.lag.WithLabelValues(id.Environment, phase).Observe(max(0, span[1].Sub(span[0]).Seconds()))
+			m.lag.WithLabelValues(environment, phase).Observe(max(0, span[1].Sub(span[0]).Seconds()))
 		}
 	}
 }
@@ -79,7 +88,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	gauge(descBuild, 1, telemetry.Version())
 	gauge(descEntries, float64(view.Ledger.Tip.Number))
 	gauge(descWritable, truth(view.Ledger.Writable))
-	gauge(descLease, truth(len(m.publisher.leading) > 0))
+	gauge(descLease, truth(m.publisher.leading.Load()))
 	for reason, n := range m.publisher.reports.rejections() {
 		out <- prometheus.MustNewConstMetric(descRejected, prometheus.CounterValue, float64(n), string(reason))
 	}

@@ -3,69 +3,28 @@ package publisher
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/bus/embedded"
-	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/lifecycle"
+	"github.com/lockstep-dev/lockstep/internal/telemetry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
-
-// Options of a Publisher. The zero value of a field is its default.
-type Options struct {
-	Data   string // directory; required. It holds the publisher's key, its copy of the ledger and the embedded bus
-	Listen string // HTTP address; empty: 127.0.0.1:7070. Beyond loopback it needs TLS
-	TLS    *TLS   // for both listeners beyond loopback; clients show certificates until there are credentials
-
-	NATSListen string // address of the embedded bus; empty: 127.0.0.1:4222. Port 0 is chosen by the system
-
-	NATS                     string   // an existing NATS server or cluster, instead of the embedded one
-	Credentials              string   // NATS credentials file
-	CA, Cert, Key            string   // PEM files: the server's authority, this client's certificate and key
-	Hosts                    []string // names by which the API is reached, beside loopback's
-	Replicas                 int      // of the streams; 0: 1, and 3 on a cluster
-	MonitorURL               string   // of the existing server, for proving its durability
-	SystemCredentials        string   // the same by the system account
-	AcceptUnprovenDurability bool     // go on where it cannot be proven, and say so on every screen
-	Log                      zerolog.Logger
-	Registry                 *prometheus.Registry // nil: a new one
-	LeaseTTL                 time.Duration        // how long a dead publisher holds the lease; 0: 5 s
-	PulseInterval            time.Duration        // 0: 15 s
-	BeatWait                 time.Duration        // how long the first check waits for beats; 0: 12 s
-	Recheck                  time.Duration        // how often the ledger's end is looked at; 0: 10 s
-}
-
-// TLS names the PEM files of the listeners that other machines reach.
-type TLS struct{ Cert, Key, ClientCA string }
-
-const pulseInterval = 15 * time.Second
-
-func (o *Options) beatWait() time.Duration { return orElse(o.BeatWait, beatWait) }
-func (o *Options) recheck() time.Duration  { return orElse(o.Recheck, recheckInterval) }
-
-func orElse(d, otherwise time.Duration) time.Duration {
-	if d > 0 {
-		return d
-	}
-	return otherwise
-}
 
 // A Publisher is a running control plane.
 type Publisher struct {
@@ -82,22 +41,20 @@ type Publisher struct {
 	durability string
 	listener   net.Listener
 	recheck    chan struct{} // the ledger is to be checked
-	known      chan struct{} // closed when the ledger has been read once
-	leading    chan struct{} // holds a value while this publisher has the lease
+	streams    chan struct{} // a stream beside the ledger is to be checked
+	known      chan struct{} // closed when the ledger has been read as far as it can be
+	leading    atomic.Bool   // this publisher has the lease
 	group      *lifecycle.Group
 }
 
 // New opens the data directory and starts or reaches the bus. Nothing is served before Start.
 func New(ctx context.Context, o Options) (_ *Publisher, err error) {
-	if o.Data == "" {
-		return nil, errors.New("publisher: no data directory is named")
-	}
-	if o.Registry == nil {
-		o.Registry = prometheus.NewRegistry()
+	if o, err = o.withDefaults(); err != nil {
+		return nil, err
 	}
 	p := &Publisher{
-		opts: o, log: o.Log, reports: newReports(), recheck: make(chan struct{}, 1), known: make(chan struct{}), leading: make(chan struct{}, 1), group: lifecycle.New(ctx),
-		name: "publisher-" + uuid.NewString(), durability: "proven",
+		opts: o, log: o.Log, name: "publisher-" + uuid.NewString(), durability: "proven", group: lifecycle.New(ctx),
+		recheck: make(chan struct{}, 1), streams: make(chan struct{}, 1), known: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
@@ -109,7 +66,8 @@ func New(ctx context.Context, o Options) (_ *Publisher, err error) {
 			return nil, err
 		}
 	}
-	p.sender = newSender(p.book, p.conn, p.signer, p.log)
+	p.sender = newSender(p)
+	p.reports = newReports(p.book)
 	p.book.conn, p.book.released = p.conn, p.sender.released
 	p.metrics = newMetrics(o.Registry, p)
 	return p, nil
@@ -151,39 +109,18 @@ func (p *Publisher) openKey(context.Context) error {
 
 // openBook projects the publisher's own copy of the ledger.
 func (p *Publisher) openBook(context.Context) error {
-	var b *book
-	entries, err := openCopy(filepath.Join(p.opts.Data, "ledger.copy"), func(s bus.Stored) error {
-		if b == nil {
-			first, err := events.DecodeEntry(s.Payload)
-			if err != nil {
-				return err
-			}
-			b = newBook(ledger.New(first.Ledger))
-		}
-		return b.apply(s.Payload, s.Stamp)
-	})
+	entries, err := openCopy(filepath.Join(p.opts.Data, "ledger.copy"))
 	if err != nil {
 		return err
 	}
-	if b == nil {
-		b = newBook(ledger.New(""))
-	}
-	b.copy = entries
-	p.book = b
 	p.group.Defer("copy of the ledger", func(context.Context) error { return entries.file.Close() })
-	return nil
+	p.book, err = newBook(entries)
+	return err
 }
 
 // listen opens the HTTP listener before anything is started: a port in use is said at once.
 func (p *Publisher) listen(context.Context) error {
-	address := p.opts.Listen
-	if address == "" {
-		address = "127.0.0.1:7070"
-	}
-	if err := p.checkReach(address, "--listen"); err != nil {
-		return err
-	}
-	l, err := net.Listen("tcp", address)
+	l, err := net.Listen("tcp", p.opts.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP: %w; choose another address with --listen", err)
 	}
@@ -192,7 +129,7 @@ func (p *Publisher) listen(context.Context) error {
 		return nil
 	})
 	p.listener = l
-	if !isLoopback(address) {
+	if !isLoopback(p.opts.Listen) {
 		config, err := p.opts.TLS.config()
 		if err != nil {
 			return err
@@ -200,39 +137,6 @@ func (p *Publisher) listen(context.Context) error {
 		p.listener = tls.NewListener(l, config)
 	}
 	return nil
-}
-
-// checkReach refuses an address that other machines reach without TLS.
-func (p *Publisher) checkReach(address, flag string) error {
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return fmt.Errorf("%s %q: %w; write host:port", flag, address, err)
-	}
-	if !isLoopback(address) && p.opts.TLS == nil {
-		return fmt.Errorf("%s %s reaches beyond this machine, and there is no TLS: name --tls-cert, --tls-key and --tls-client-ca, or listen on 127.0.0.1", flag, address)
-	}
-	return nil
-}
-
-func isLoopback(address string) bool {
-	host, _, _ := net.SplitHostPort(address)
-	ip := net.ParseIP(host)
-	return host == "localhost" || (ip != nil && ip.IsLoopback())
-}
-
-func (t *TLS) config() (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-	if err != nil {
-		return nil, fmt.Errorf("TLS certificate: %w", err)
-	}
-	pem, err := os.ReadFile(t.ClientCA)
-	if err != nil {
-		return nil, fmt.Errorf("TLS authority for client certificates: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("TLS authority for client certificates: %s holds no PEM certificate", t.ClientCA)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13}, nil
 }
 
 // openBus starts the embedded bus, or connects to the existing one.
@@ -261,20 +165,13 @@ func (p *Publisher) openBus(ctx context.Context) error {
 }
 
 func (p *Publisher) startServer() (*embedded.Server, error) {
-	address := p.opts.NATSListen
-	if address == "" {
-		address = "127.0.0.1:4222"
-	}
-	if err := p.checkReach(address, "--nats-listen"); err != nil {
-		return nil, err
-	}
-	host, port, _ := net.SplitHostPort(address)
+	host, port, _ := net.SplitHostPort(p.opts.NATSListen)
 	number, err := strconv.Atoi(port)
 	if err != nil {
-		return nil, fmt.Errorf("--nats-listen %q: %w", address, err)
+		return nil, fmt.Errorf("--nats-listen %q: %w; write the port as a number", p.opts.NATSListen, err)
 	}
 	o := embedded.Options{StoreDir: filepath.Join(p.opts.Data, "bus"), Host: host, Port: number, Log: p.log.With().Str("part", "bus").Logger()}
-	if p.opts.TLS != nil && !isLoopback(address) {
+	if p.opts.TLS != nil && !isLoopback(p.opts.NATSListen) {
 		o.TLS = &embedded.TLS{Cert: p.opts.TLS.Cert, Key: p.opts.TLS.Key, CA: p.opts.TLS.ClientCA}
 	}
 	return embedded.Start(o)
@@ -283,7 +180,7 @@ func (p *Publisher) startServer() (*embedded.Server, error) {
 // proveDurability shows that an existing bus keeps appends through power loss. It needs the streams, which it makes where they are
 // missing.
 func (p *Publisher) proveDurability(ctx context.Context) error {
-	if err := p.openStreams(ctx); err != nil {
+	if err := p.openStreams(ctx); err != nil && !isLedgerTrouble(err) {
 		return err
 	}
 	err := p.conn.ProveDurability(ctx, bus.Proof{MonitorURL: p.opts.MonitorURL, SystemCredentials: p.opts.SystemCredentials})
@@ -295,16 +192,13 @@ func (p *Publisher) proveDurability(ctx context.Context) error {
 	return err
 }
 
+// onChange is told when the connection is lost; what follows when it comes back is onNotice's.
 func (p *Publisher) onChange(c bus.Change) {
-	if c.Connected {
-		nudge(p.recheck)
-		return
-	}
 	if c.Err != nil {
 		p.log.Warn().Err(c.Err).Msg("the bus connection is lost or was refused something")
 	}
-	if p.conn != nil && !p.conn.Connected() {
-		p.book.stand(standing{reason: events.ReasonBusDown, message: "the bus is not reachable"})
+	if !c.Connected {
+		p.book.doubt(standing{reason: events.ReasonBusDown, message: "the bus is not reachable"})
 	}
 }
 
@@ -316,74 +210,88 @@ func (p *Publisher) Start() error {
 	}
 	p.group.Defer("stream watch", func(context.Context) error { stop(); return nil })
 	p.group.Go("ledger", p.watchLedger)
-	p.group.Go("acks", p.followAcks)
-	p.group.Go("beats", p.followBeats)
-	p.group.Go("lease", func(ctx context.Context) error { return p.conn.HoldLease(ctx, p.name, p.lead) })
-	p.group.Go("http", p.serveHTTP)
+	p.group.Go("acks", p.insist("acks cannot be read", func(ctx context.Context) error { return p.conn.FollowAcks(ctx, 1, p.reports.ack) }))
+	p.group.Go("beats", p.insist("beats cannot be read", func(ctx context.Context) error { return p.conn.FollowBeats(ctx, p.reports.beat) }))
+	p.group.Go("gatherer", p.gather)
+	p.group.Go("lease", p.insist("the lease cannot be had", func(ctx context.Context) error { return p.conn.HoldLease(ctx, p.name, p.lead) }))
+	p.group.Go("http", func(ctx context.Context) error { return telemetry.Serve(ctx, p.listener, p.handler()) })
 	return nil
 }
 
-// followAcks begins once the ledger has been read: whose key signs an ack is in there.
-func (p *Publisher) followAcks(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-p.known:
-		return p.conn.FollowAcks(ctx, 1, p.takeAck)
+// insist is a part that begins when the ledger has been read, because who may say what is in there, and is run again after what
+// it returns.
+func (p *Publisher) insist(failure string, run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.known:
+		}
+		for {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				p.log.Warn().Err(err).Msg(failure + "; trying again")
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(busRetry):
+			}
+		}
 	}
 }
 
-// followBeats begins once the ledger has been read, too.
-func (p *Publisher) followBeats(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-p.known:
-		return p.conn.FollowBeats(ctx, p.takeBeat)
-	}
-}
-
-func (p *Publisher) takeAck(r bus.Report) error {
-	if statement, fresh := p.reports.ack(p.book, r, time.Now()); fresh {
-		p.metrics.observe(p.book, fleet.AgentID{Environment: r.Environment, Agent: r.Agent}, statement)
-	}
-	return nil
-}
-
-func (p *Publisher) takeBeat(r bus.Report) error {
-	p.reports.beat(p.book, r)
-	return nil
-}
-
+// onNotice is told of what happens to the streams.
 func (p *Publisher) onNotice(n bus.Notice) {
 	p.log.Debug().Str("stream", n.Stream).Str("action", n.Action).Msg("a stream may have changed")
-	if n.Stream != events.StreamAcks && n.Stream != events.StreamBeats {
-		nudge(p.sender.look)
-	}
-	if n.Stream != events.StreamReleases || n.Action != "created" {
-		nudge(p.recheck)
+	switch n.Stream {
+	case "", events.StreamLedger: // all of them
+		if n.Action != "created" { // by this publisher, or one that checks it
+			nudge(p.recheck)
+		}
+	default:
+		nudge(p.streams)
 	}
 }
 
-// lead does what one publisher does at a time: it sends, gathers and pulses.
+// nudge leaves a signal in a channel of one place.
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// lead does what one publisher does at a time: it sends, gathers and pulses. One that may not write gives way from time to time, so
+// that another gets a turn.
 func (p *Publisher) lead(ctx context.Context) {
+	// What the publisher before this one did is read first: agents must not hear of fewer entries than they did.
+	if err := p.book.sync(ctx); err != nil {
+		p.log.Warn().Err(err).Msg("the ledger could not be read to its end when the lease was taken")
+	}
 	p.log.Info().Msg("this publisher holds the lease")
-	p.leading <- struct{}{}
-	defer func() { <-p.leading }()
+	p.leading.Store(true)
+	defer p.leading.Store(false)
+
 	parts := lifecycle.New(ctx)
 	parts.Go("sender", func(ctx context.Context) error { p.sender.run(ctx); return nil })
 	parts.Go("pulse", func(ctx context.Context) error { p.pulse(ctx); return nil })
-	parts.Go("gatherer", func(ctx context.Context) error {
-		p.reports.gather(ctx, p.book, func(err error) { p.log.Warn().Err(err).Msg("deliveries could not be recorded; trying again") })
-		return nil
-	})
-	<-parts.Done()
+	giveWay := time.NewTicker(p.opts.Recheck)
+	defer giveWay.Stop()
+	for stay := true; stay; {
+		select {
+		case <-parts.Done():
+			stay = false
+		case <-giveWay.C:
+			standing, _ := p.book.standingNow()
+			stay = standing.writable || standing.checking
+		}
+	}
 	_ = parts.Stop(context.WithoutCancel(ctx)) // its parts return no errors
 }
 
 // pulse tells agents that the publisher lives, and how far the ledger goes.
 func (p *Publisher) pulse(ctx context.Context) {
-	tick := time.NewTicker(orElse(p.opts.PulseInterval, pulseInterval))
+	tick := time.NewTicker(p.opts.PulseInterval)
 	defer tick.Stop()
 	for {
 		if err := p.pulseOnce(time.Now()); err != nil {
@@ -400,32 +308,19 @@ func (p *Publisher) pulse(ctx context.Context) {
 func (p *Publisher) pulseOnce(now time.Time) error {
 	// The counter grows over restarts and from one publisher to the next, because time does.
 	pulse := events.Pulse{Counter: uint64(now.UnixMicro()), Clock: events.Stamp(now)}
+	believed := false
 	p.book.read(func(s *ledger.State) {
 		pulse.Ledger, pulse.Tip = s.ID, events.LedgerTip{Number: s.Number, Hash: s.Hash}
+		believed = s.Trust() != nil && s.Trust().AllowsPublisher(p.signer.Public())
 	})
+	if !believed {
+		return nil // a new ledger, or somebody else's
+	}
 	payload, header, err := events.EncodePulse(pulse, p.signer)
 	if err != nil {
 		return err
 	}
 	return p.conn.PublishPulse(payload, header)
-}
-
-func (p *Publisher) serveHTTP(ctx context.Context) error {
-	handler, err := p.handler()
-	if err != nil {
-		return err
-	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	stop := context.AfterFunc(ctx, func() {
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = server.Shutdown(bounded) // what is still open after that is cut off
-	})
-	defer stop()
-	if err := server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
 }
 
 // URL is where the API is served.

@@ -21,95 +21,159 @@ const (
 	beatGrace = 3 * time.Second
 	// unfitLife is how long an ack that fits nothing yet is kept: its entry may be on its way from another publisher.
 	unfitLife = 30 * time.Second
+	// unfitMost is how many of those are kept; anybody can make some.
+	unfitMost = 10_000
 )
 
 // reports are what agents say: every ack until it is recorded, and the newest beat of each.
 type reports struct {
+	book *book
+
 	mu       sync.Mutex
-	waiting  []gathered // not recorded yet
+	waiting  []*gathered // not recorded yet, oldest first
+	unfit    int         // of waiting, those that fit nothing yet
 	newest   map[fleet.AgentID]beatReport
 	heard    chan struct{}         // closed when a beat arrives
-	offset   time.Duration         // of the bus's clock from this one's
 	rejected map[events.Reason]int // statements that were not valid
 }
 
+// A gathered statement is on its way into the ledger.
 type gathered struct {
 	delivery  events.Delivery
 	statement ledger.Statement
-	judged    bool      // statement was read
-	after     time.Time // record it from then on
+	fits      bool      // the statement was read: its agent signed it, and the ledger released what it is about
 	until     time.Time // drop it then, if it still fits nothing
 }
 
 type beatReport struct {
 	fleet.Beat
 	delivery events.Delivery
+	reached  time.Time // the bus's stamp of the first beat at this revision
 }
 
-func newReports() *reports {
-	return &reports{newest: map[fleet.AgentID]beatReport{}, heard: make(chan struct{}), rejected: map[events.Reason]int{}}
+func newReports(b *book) *reports {
+	return &reports{book: b, newest: map[fleet.AgentID]beatReport{}, heard: make(chan struct{}), rejected: map[events.Reason]int{}}
 }
 
 // ack takes an ack from the bus.
-func (r *reports) ack(b *book, report bus.Report, now time.Time) (ledger.Statement, bool) {
-	g := gathered{until: now.Add(unfitLife), delivery: events.Delivery{
+func (r *reports) ack(report bus.Report) error {
+	g := &gathered{until: time.Now().Add(unfitLife), delivery: events.Delivery{
 		Environment: report.Environment, Agent: report.Agent, Stamp: events.Stamp(report.Stamp), Ack: report.Payload, Signature: report.Signature,
 	}}
-	known, err := g.judge(b)
+	known, err := r.judge(g)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err != nil && events.ReasonOf(err) != events.ReasonLedgerForked && ledger.KindOf(err) != ledger.KindNotFound {
-		r.rejected[events.ReasonOf(err)]++
-		return g.statement, false
+	switch early := notYet(err); {
+	case known:
+	case err != nil && !early, early && r.unfit >= unfitMost:
+		r.reject(err)
+	default:
+		r.waiting = append(r.waiting, g)
+		if early {
+			r.unfit++
+		}
 	}
-	if known {
-		return g.statement, false
-	}
-	r.waiting = append(r.waiting, g)
-	return g.statement, err == nil
+	return nil
 }
 
-// judge reads the statement against the ledger; known says that nothing in it is new.
-func (g *gathered) judge(b *book) (known bool, err error) {
-	b.read(func(s *ledger.State) {
-		var agent *ledger.Agent
-		if g.statement, agent, err = s.Read(g.delivery); err == nil {
-			g.judged, known = true, agent.Knows(g.statement)
+// notYet says that a statement may fit once more entries are known: its agent is not enrolled here, or is beyond the ledger.
+func notYet(err error) bool {
+	return err != nil && (events.ReasonOf(err) == events.ReasonLedgerForked || ledger.KindOf(err) == ledger.KindNotFound)
+}
+
+// reject counts a statement that was not valid. mu is held.
+func (r *reports) reject(err error) {
+	reason := events.ReasonOf(err)
+	if reason == "" {
+		reason = events.ReasonSignature // of nobody who is enrolled
+	}
+	r.rejected[reason]++
+}
+
+// judge reads a statement against the ledger; known says that nothing in it is new.
+func (r *reports) judge(g *gathered) (known bool, err error) {
+	r.book.read(func(s *ledger.State) {
+		if g.fits { // verified before
+			if a := enrolled(s, fleet.AgentID{Environment: g.delivery.Environment, Agent: g.delivery.Agent}); a != nil {
+				known = a.Knows(g.statement)
+				return
+			}
 		}
+		var agent *ledger.Agent
+		g.statement, agent, err = s.Read(g.delivery)
+		g.fits = err == nil
+		known = err == nil && agent.Knows(g.statement)
 	})
 	return known, err
 }
 
-// beat takes a beat from the bus. It is kept when it is validly signed by the agent that it names.
-func (r *reports) beat(b *book, report bus.Report) {
+// enrolled is the agent of that name, nil where there is none whose word counts.
+func enrolled(s *ledger.State, id fleet.AgentID) *ledger.Agent {
+	if e := s.Environments[id.Environment]; e != nil {
+		if a := e.Agents[id.Agent]; a != nil && !a.Revoked {
+			return a
+		}
+	}
+	return nil
+}
+
+// beat takes a beat from the bus. It is kept when it is validly signed by the agent that it names, and newer than the one before:
+// one that is sent again, by whomever, does not make a silent agent heard.
+func (r *reports) beat(report bus.Report) error {
 	id := fleet.AgentID{Environment: report.Environment, Agent: report.Agent}
-	var key string
-	b.read(func(s *ledger.State) {
-		if e := s.Environments[id.Environment]; e != nil && e.Agents[id.Agent] != nil && !e.Agents[id.Agent].Revoked {
-			key = e.Agents[id.Agent].Key
+	var key, of string
+	r.book.read(func(s *ledger.State) {
+		of = s.ID
+		if a := enrolled(s, id); a != nil {
+			key = a.Key
 		}
 	})
 	beat, err := events.DecodeBeat(report.Payload, report.Signature, id.Environment, id.Agent, key)
+	if err == nil && beat.Ledger != of {
+		err = events.Errorf(events.ReasonWrongLedger, "the beat is for ledger %s", beat.Ledger)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
-		r.rejected[events.ReasonOf(err)]++
-		return
+		r.reject(err)
+		return nil
 	}
-	r.newest[id] = beatReport{fleet.Beat{Beat: beat, Stamp: report.Stamp}, events.Delivery{
+	before, heard := r.newest[id]
+	if heard && !newer(beat, before.Beat.Beat) {
+		return nil
+	}
+	now := beatReport{fleet.Beat{Beat: beat, Stamp: report.Stamp}, events.Delivery{
 		Environment: id.Environment, Agent: id.Agent, Stamp: events.Stamp(report.Stamp), Beat: report.Payload, Signature: report.Signature,
-	}}
+	}, report.Stamp}
+	if heard && before.Revision == beat.Revision {
+		now.reached = before.reached
+	}
+	r.newest[id] = now
 	close(r.heard)
 	r.heard = make(chan struct{})
+	return nil
 }
 
+// newer says whether a beat was made after another: beats of one boot are counted, boots are told apart by the agent's clock.
+func newer(b, before events.Beat) bool {
+	if b.Boot == before.Boot {
+		return b.Number > before.Number
+	}
+	return b.Clock.After(before.Clock)
+}
+
+// beats are the newest of every agent whose word counts.
 func (r *reports) beats() map[fleet.AgentID]fleet.Beat {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make(map[fleet.AgentID]fleet.Beat, len(r.newest))
-	for id, b := range r.newest {
-		out[id] = b.Beat
-	}
+	r.book.read(func(s *ledger.State) {
+		for id, b := range r.newest {
+			if enrolled(s, id) != nil {
+				out[id] = b.Beat
+			}
+		}
+	})
 	return out
 }
 
@@ -119,7 +183,7 @@ func (r *reports) view() fleet.Reports {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, g := range r.waiting {
-		if g.judged && g.delivery.Ack != nil {
+		if g.fits {
 			id := fleet.AgentID{Environment: g.delivery.Environment, Agent: g.delivery.Agent}
 			out.Unrecorded[id] = append(out.Unrecorded[id], g.statement)
 		}
@@ -127,107 +191,66 @@ func (r *reports) view() fleet.Reports {
 	return out
 }
 
-// setBusTime notes what the bus's clock says now.
-func (r *reports) setBusTime(bus, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.offset = bus.Sub(now)
-}
-
-// busTime is the bus's time: stamps are compared with it.
-func (r *reports) busTime(now time.Time) time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return now.Add(r.offset)
-}
-
 // awaitBeats waits for a beat after began of every agent that was alive then, and says who did not answer.
-func (r *reports) awaitBeats(ctx context.Context, began time.Time) ([]fleet.AgentID, error) {
+func (r *reports) awaitBeats(ctx context.Context, began time.Time) (missing []fleet.AgentID) {
+	began = r.book.busTime(began)
 	for {
 		r.mu.Lock()
-		began := began.Add(r.offset)
 		heard := r.heard
-		var missing []fleet.AgentID
-		for id, b := range r.newest {
+		r.mu.Unlock()
+		missing = nil
+		for id, b := range r.beats() {
 			if !b.Stamp.After(began) && began.Sub(b.Stamp) < fleet.SilentAfter {
 				missing = append(missing, id)
 			}
 		}
-		r.mu.Unlock()
 		if len(missing) == 0 {
-			return nil, nil
+			return nil
 		}
 		select {
 		case <-heard:
 		case <-ctx.Done():
-			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-				return missing, nil
-			}
-			return missing, ctx.Err()
+			return missing
 		}
 	}
 }
 
-// gather records what agents said, at most one entry a second, while this publisher holds the lease.
-func (r *reports) gather(ctx context.Context, b *book, failed func(error)) {
-	tick := time.NewTicker(gatherInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if standing, _ := b.standingNow(); !standing.writable {
-			continue
-		}
-		deliveries := r.due(b, time.Now())
-		if len(deliveries) == 0 {
-			continue
-		}
-		if _, err := b.do(ctx, ledger.Command{By: "publisher", Body: ledger.RecordDeliveries{Deliveries: deliveries}}, false); err != nil &&
-			!errors.Is(err, ledger.ErrNothingNew) && ctx.Err() == nil {
-			failed(err)
-		}
-	}
-}
-
-// due is what is to be recorded now. What has been recorded meanwhile, by whomever, is forgotten; so is what fits nothing for too long.
-func (r *reports) due(b *book, now time.Time) []events.Delivery {
-	waiting := r.candidates(b)
-	var due []events.Delivery
-	done := map[string]bool{}
-	for i := range waiting {
-		g := &waiting[i]
-		known, err := g.judge(b)
+// due is what is to be recorded now. What has been recorded meanwhile, by whomever, is forgotten; so is what fits nothing for too
+// long.
+func (r *reports) due(now time.Time) (due []gathered) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unfit = 0
+	r.waiting = slices.DeleteFunc(r.waiting, func(g *gathered) bool {
+		known, err := r.judge(g)
 		switch {
-		case known, err != nil && now.After(g.until):
-			done[g.delivery.Signature] = true
-		case err == nil && !now.Before(g.after) && len(due) < ledger.MaxDeliveries:
-			due = append(due, g.delivery)
+		case known:
+			return true
+		case err == nil:
+			due = append(due, *g)
+		case notYet(err) && now.Before(g.until):
+			r.unfit++
+		default:
+			r.reject(err)
+			return true
+		}
+		return false
+	})
+	for _, d := range r.beatDeliveries(r.book.busTime(now)) {
+		g := gathered{delivery: d}
+		if known, err := r.judge(&g); err == nil && !known {
+			due = append(due, g)
 		}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.waiting = slices.DeleteFunc(r.waiting, func(g gathered) bool { return done[g.delivery.Signature] })
-	for i := range r.waiting {
-		if !r.waiting[i].judged {
-			_, _ = r.waiting[i].judge(b) // what fits now is shown
-		}
-	}
-	return due
+	return due[:min(len(due), ledger.MaxDeliveries)]
 }
 
-// candidates are the acks that wait, and the beats of agents that are past what the ledger knows of them.
-func (r *reports) candidates(b *book) []gathered {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := slices.Clone(r.waiting)
-	b.read(func(s *ledger.State) {
-		for id, beat := range r.newest {
-			e := s.Environments[id.Environment]
-			if a := e.Agents[id.Agent]; beat.Revision > a.Position {
-				out = append(out, gathered{delivery: beat.delivery, after: beat.Stamp.Add(beatGrace - r.offset)})
+// beatDeliveries are the beats of agents that have long been past what the ledger knows of them: their acks were lost. mu is held.
+func (r *reports) beatDeliveries(busNow time.Time) (out []events.Delivery) {
+	r.book.read(func(s *ledger.State) {
+		for id, b := range r.newest {
+			if a := enrolled(s, id); a != nil && b.Revision > a.Position && busNow.Sub(b.reached) > beatGrace {
+				out = append(out, b.delivery)
 			}
 		}
 	})
@@ -239,4 +262,33 @@ func (r *reports) rejections() map[events.Reason]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return maps.Clone(r.rejected)
+}
+
+// gather records what agents said, at most one entry a second, while this publisher holds the lease. The others only forget what
+// was recorded.
+func (p *Publisher) gather(ctx context.Context) error {
+	tick := time.NewTicker(gatherInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		due := p.reports.due(time.Now())
+		if standing, _ := p.book.standingNow(); len(due) == 0 || !standing.writable || !p.leading.Load() {
+			continue
+		}
+		deliveries := make([]events.Delivery, len(due))
+		for i, g := range due {
+			deliveries[i] = g.delivery
+		}
+		_, err := p.book.do(ctx, ledger.Command{By: "publisher", Body: ledger.RecordDeliveries{Deliveries: deliveries}}, false)
+		switch {
+		case err == nil:
+			p.metrics.observe(p.book, due)
+		case !errors.Is(err, ledger.ErrNothingNew) && ctx.Err() == nil:
+			p.log.Warn().Err(err).Msg("deliveries could not be recorded; trying again")
+		}
+	}
 }

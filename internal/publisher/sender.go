@@ -14,19 +14,26 @@ import (
 )
 
 // A sender brings what the ledger released into the release stream and keeps the stream complete. It works while this publisher
-// holds the lease; the expected sequence of every release makes a second one harmless.
+// holds the lease and its ledger is checked; the expected sequence of every release makes a second one harmless.
 //
 // The stream is derived: where it does not hold exactly what the ledger released to an environment, that subject is purged and sent
-// again from revision 1. Payloads are the same as before, and agents drop what they know.
+// again from revision 1. Payloads are the same as before, and agents drop what they know. Only what contradicts the ledger and is
+// validly signed is left where it is: it shows that the ledger is not what it was.
 type sender struct {
 	book   *book
 	conn   *bus.Conn
 	signer *events.Signer
 	log    zerolog.Logger
-	wake   chan struct{} // there is something to send
-	look   chan struct{} // the stream may not be what it was
+	every  time.Duration // how often the stream is compared with the ledger
 
-	cursors map[string]*cursor // by environment; what is known to be in the stream
+	contradicts func(environment string, m bus.Stored) error
+	recheck     chan struct{} // the ledger is to be checked
+	wake        chan struct{} // there is something to send
+	look        chan struct{} // the stream may not be what it was
+
+	cursors  map[string]cursor // what is known to be in the stream, by environment
+	surveyed bool              // cursors are of the whole stream
+	last     uint64            // sequence of the stream's last message as far as it was looked at or sent
 
 	mu    sync.Mutex
 	fresh map[string][]byte // payloads just derived, by release id: no need to derive them again
@@ -39,15 +46,14 @@ type cursor struct {
 }
 
 const (
-	// compareInterval is how often the stream is compared with the ledger.
-	compareInterval = 10 * time.Second
-	sendRetry       = time.Second
-	sendBatch       = 1000
+	sendRetry = time.Second
+	sendBatch = 1000
 )
 
-func newSender(b *book, conn *bus.Conn, signer *events.Signer, log zerolog.Logger) *sender {
+func newSender(p *Publisher) *sender {
 	return &sender{
-		book: b, conn: conn, signer: signer, log: log, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), fresh: map[string][]byte{},
+		book: p.book, conn: p.conn, signer: p.signer, log: p.log, every: p.opts.Recheck, contradicts: p.contradicts,
+		recheck: p.recheck, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), fresh: map[string][]byte{},
 	}
 }
 
@@ -63,93 +69,82 @@ func (s *sender) released(list []ledger.Released) {
 	nudge(s.wake)
 }
 
-// nudge leaves a signal in a channel of one place.
-func nudge(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// run sends until ctx ends, which is when the lease is lost.
-func (s *sender) run(ctx context.Context) {
-	s.cursors = map[string]*cursor{}
-	s.clearFresh()
-	tick := time.NewTicker(compareInterval)
-	defer tick.Stop()
-	for ctx.Err() == nil {
-		pause := s.work(ctx)
-		select {
-		case <-ctx.Done():
-		case <-s.wake:
-		case <-s.look:
-			clear(s.cursors)
-		case <-tick.C:
-			s.compareCounts(ctx)
-		case <-pause:
-		}
-	}
-}
-
 func (s *sender) clearFresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.fresh)
 }
 
-// work sends all that is to be sent. It returns when to try again, or nil when there is nothing left to do. While the ledger is
-// not checked nothing is sent: what it releases may not be what it had released.
-func (s *sender) work(ctx context.Context) <-chan time.Time {
-	standing, changed := s.book.standingNow()
-	if !standing.writable {
-		go func() {
-			select {
-			case <-changed:
-				nudge(s.wake)
-			case <-ctx.Done():
-			}
-		}()
-		return nil
-	}
+// run sends until ctx ends, which is when the lease is lost.
+func (s *sender) run(ctx context.Context) {
+	s.surveyed = false
+	s.clearFresh()
+	tick := time.NewTicker(s.every)
+	defer tick.Stop()
 	for ctx.Err() == nil {
+		standing, changed := s.book.standingNow()
+		var again <-chan time.Time
+		if standing.writable { // otherwise what the ledger releases may not be what it had released
+			if err := s.work(ctx); err != nil && ctx.Err() == nil {
+				s.log.Warn().Err(err).Msg("releases could not be sent; trying again")
+				again = time.After(sendRetry)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-again:
+		case <-s.wake:
+		case <-s.look:
+			s.surveyed = false
+		case <-tick.C:
+			s.compare(ctx)
+		}
+	}
+}
+
+// work sends all that is to be sent.
+func (s *sender) work(ctx context.Context) error {
+	if !s.surveyed {
+		if err := s.survey(ctx); err != nil {
+			return err
+		}
+	}
+	for {
 		batch, err := s.next(ctx)
-		if err == nil && len(batch) == 0 {
+		if err != nil {
+			return err
+		}
+		if len(batch) == 0 {
 			s.clearFresh()
 			return nil
 		}
-		if err == nil {
-			err = s.send(ctx, batch)
-		}
-		if err != nil && ctx.Err() == nil {
-			s.log.Warn().Err(err).Msg("releases could not be sent; trying again")
-			return time.After(sendRetry)
+		if err := s.send(ctx, batch); err != nil {
+			return err
 		}
 	}
-	return nil
 }
 
 // next is the next release of every environment that is short of some.
-func (s *sender) next(ctx context.Context) ([]ledger.Released, error) {
+func (s *sender) next(ctx context.Context) (batch []ledger.Released, err error) {
 	heads := map[string]uint64{}
 	s.book.read(func(state *ledger.State) {
 		for name, e := range state.Environments {
-			heads[name] = e.Head()
+			if c, located := s.cursors[name]; !located || c.revision < e.Head() {
+				heads[name] = e.Head()
+			}
 		}
 	})
-	var batch []ledger.Released
 	for name, head := range heads {
 		if len(batch) == sendBatch {
 			break
 		}
-		c := s.cursors[name]
-		if c == nil {
-			var err error
-			if c, err = s.locate(ctx, name); err != nil {
+		if _, located := s.cursors[name]; !located {
+			if err := s.locate(ctx, name); err != nil {
 				return nil, err
 			}
-			s.cursors[name] = c
 		}
-		if c.revision < head {
+		if c := s.cursors[name]; c.revision < head {
 			r, err := s.release(name, c.revision+1)
 			if err != nil {
 				return nil, err
@@ -173,7 +168,7 @@ func (s *sender) release(environment string, revision uint64) (out ledger.Releas
 	return out, err
 }
 
-// send signs a batch, wave by wave, and sends it. What another publisher sent first, or somebody put there, is looked at anew.
+// send signs a batch, wave by wave, and sends it. Where another publisher sent first, or somebody put something, is looked at anew.
 func (s *sender) send(ctx context.Context, batch []ledger.Released) error {
 	headers := map[uint64][]string{}
 	outgoing := make([]bus.Outgoing, len(batch))
@@ -189,14 +184,13 @@ func (s *sender) send(ctx context.Context, batch []ledger.Released) error {
 	}
 	var failed error
 	for i, result := range s.conn.Send(ctx, outgoing) {
-		environment := batch[i].Environment
-		switch {
-		case result.Err == nil:
-			s.cursors[environment] = &cursor{batch[i].Revision, result.Sequence}
-		case errors.Is(result.Err, bus.ErrConflict):
-			delete(s.cursors, environment)
-		default:
-			delete(s.cursors, environment)
+		if result.Err == nil {
+			s.cursors[batch[i].Environment] = cursor{batch[i].Revision, result.Sequence}
+			s.last = max(s.last, result.Sequence)
+			continue
+		}
+		delete(s.cursors, batch[i].Environment)
+		if !errors.Is(result.Err, bus.ErrConflict) {
 			failed = result.Err
 		}
 	}
@@ -214,69 +208,4 @@ func (s *sender) sign(entry uint64) (headers []string, err error) {
 		}
 	})
 	return s.signer.SignWave(id, chains)
-}
-
-// locate finds out what the stream holds of an environment. Anything but the ledger's releases up to some revision, each once, is
-// purged.
-func (s *sender) locate(ctx context.Context, environment string) (*cursor, error) {
-	want := uint64(0)
-	at := &cursor{}
-	foreign := false
-	err := s.conn.ReadReleases(ctx, environment, func(m bus.Stored) error {
-		want++
-		at.revision, at.sequence = want, m.Sequence
-		foreign = foreign || !s.isRelease(environment, want, m)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if !foreign {
-		return at, nil
-	}
-	s.log.Warn().Str("environment", environment).Msg("the release stream does not hold what the ledger released; sending it again")
-	if err := s.conn.PurgeReleases(ctx, environment); err != nil {
-		return nil, err
-	}
-	return &cursor{}, nil
-}
-
-// isRelease says whether a message is the ledger's revision, validly signed.
-func (s *sender) isRelease(environment string, revision uint64, m bus.Stored) (ok bool) {
-	_, _, previous, err := events.PeekRelease(m.Payload)
-	if err != nil {
-		return false
-	}
-	chain := events.Chain(previous, m.Payload)
-	s.book.read(func(state *ledger.State) {
-		e := state.Environments[environment]
-		ok = revision <= e.Head() && e.Releases[revision-1].Chain == chain &&
-			events.VerifyWave(state.ID, chain, m.Signature, state.Trust().AllowsPublisher) == nil
-	})
-	return ok
-}
-
-// compareCounts compares the number of messages in the stream with what is known to be there. A subject that belongs to no
-// environment is purged.
-func (s *sender) compareCounts(ctx context.Context) {
-	counts, err := s.conn.ReleaseCounts(ctx)
-	if err != nil {
-		return // the next look comes soon
-	}
-	for environment, c := range s.cursors {
-		if counts[environment] != c.revision {
-			delete(s.cursors, environment)
-		}
-	}
-	for name := range counts {
-		known := false
-		s.book.read(func(state *ledger.State) { _, known = state.Environments[name] })
-		if known || events.CheckName(name) != nil {
-			continue
-		}
-		s.log.Warn().Str("environment", name).Msg("the release stream held messages of an environment that does not exist; removing them")
-		if err := s.conn.PurgeReleases(ctx, name); err != nil {
-			s.log.Warn().Err(err).Msg("they could not be removed; trying again")
-		}
-	}
 }

@@ -35,6 +35,7 @@ const (
 	ReasonNoPulse         Reason = "no-pulse"
 	ReasonHeadUnchecked   Reason = "head-unchecked"
 	ReasonBusDown         Reason = "bus-unreachable"
+	ReasonBusSettings     Reason = "bus-settings"
 	ReasonLedgerForked    Reason = "ledger-forked"
 	ReasonLedgerTruncated Reason = "ledger-truncated"
 	ReasonHistoryMissing  Reason = "history-missing"
