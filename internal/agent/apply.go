@@ -25,13 +25,9 @@ type shared struct {
 // or, with ReasonUndo, that not even that could be done. Connector errors say whether another try helps; everything else is worth
 // one.
 func (c *chain) apply(ctx context.Context) error {
-	torn := c.failure != nil && c.failure.Word == events.WordTorn
-	if torn || (c.intent != nil && c.intent.Chain != c.target.Chain) {
+	if c.torn() || (c.intent != nil && c.intent.Chain != c.target.Chain) {
 		if err := c.putBack(ctx, nil); err != nil {
 			return err
-		}
-		if torn {
-			c.failure = nil // it is whole again; what comes of the next try says the rest
 		}
 	}
 	if len(c.waiting) == 0 {
@@ -223,19 +219,26 @@ func (c *chain) putBack(ctx context.Context, plans []shared) error {
 	if err := c.undo(ctx, units); err != nil {
 		return events.Errorf(events.ReasonUndo, "the instance could not be put back to revision %d: %w", c.checkpoint.Revision, err)
 	}
-	if c.intent == nil {
+	if c.intent == nil && !c.torn() {
 		return nil
+	}
+	failure := c.failure
+	if c.torn() {
+		failure = nil // it is whole again; what comes of the next try says the rest
 	}
 	if err := c.opts.fault("undone"); err != nil {
 		return err
 	}
-	if err := c.store.Update(func(tx *store.Tx) error { return tx.SetIntent(nil) }); err != nil {
+	if err := c.store.Update(func(tx *store.Tx) error { return errors.Join(tx.SetIntent(nil), tx.SetFailure(failure)) }); err != nil {
 		return storeFailed(err)
 	}
-	c.intent = nil
+	c.intent, c.failure = nil, failure
 	c.dropPreImages()
 	return nil
 }
+
+// torn says whether the last undo failed.
+func (c *chain) torn() bool { return c.failure != nil && c.failure.Word == events.WordTorn }
 
 func (c *chain) undo(ctx context.Context, units []connector.Unit) error {
 	var errs []error
@@ -310,7 +313,7 @@ func (c *chain) commit(seen readBack, applied time.Time) error {
 	return nil
 }
 
-// cleanUp removes what was kept for a crash; what stays behind is found and ignored at the next start.
+// cleanUp removes what was kept for a crash; what stays behind is found at the next start.
 func (c *chain) cleanUp() {
 	if c.opts.fault("cleanup") != nil {
 		return
@@ -319,6 +322,10 @@ func (c *chain) cleanUp() {
 		c.intent = nil
 		c.dropPreImages()
 	}
+	c.dropPending()
+}
+
+func (c *chain) dropPending() {
 	if err := removePending(c.opts.State); err != nil {
 		c.log.Warn().Err(err).Msg("could not remove the pending run")
 	}

@@ -158,9 +158,7 @@ func (c *chain) advance(ctx context.Context) error {
 	case connector.AsError(err).Permanent:
 		c.retry, c.tried = nil, c.target.Chain
 		c.fail(events.WordFailed, err)
-		if err := removePending(c.opts.State); err != nil {
-			c.log.Warn().Err(err).Msg("could not remove the pending run")
-		}
+		c.dropPending()
 	default:
 		c.again(err)
 	}

@@ -45,7 +45,9 @@ func TestWhatThePublisherDidNotReleaseIsCountedAndNeverApplied(t *testing.T) {
 		wire.Publish(spoofed)
 	}
 	wire.Flush()
-	a.is("counted", func(s agent.Status) bool { return s.Rejected["signature"] == 4 && s.Rejected["environment"] == 1 && s.Rejected["malformed"] == 1 })
+	a.is("counted", func(s agent.Status) bool {
+		return s.Rejected["signature"] == 4 && s.Rejected["environment"] == 1 && s.Rejected["malformed"] == 1
+	})
 	w.beat("reports what was rejected", func(b events.Beat) bool { return b.Rejected == 6 })
 	w.set("variable/b", `"good"`)
 	w.applied(3)
@@ -118,7 +120,9 @@ func TestADeletedAndRebuiltReleaseStreamChangesNothing(t *testing.T) {
 	w.applied(2)
 	trust := w.stored()[0]
 	bustest.NewWire(t, w.server.ClientURL()).DropStream(events.StreamReleases)
-	a.is("misses its head", func(s agent.Status) bool { return s.Condition.Reason == events.ReasonHistoryMissing || s.Condition.Word == agent.Stale })
+	a.is("misses its head", func(s agent.Status) bool {
+		return s.Condition.Reason == events.ReasonHistoryMissing || s.Condition.Word == agent.Stale
+	})
 	bustest.Streams(t, w.conn)
 	w.send(trust)
 	w.send(first.Releases...)

@@ -70,7 +70,11 @@ func (c *chain) recover(ctx context.Context) {
 		}
 		c.unverified = true
 	}
+	if c.intent == nil {
+		c.dropPreImages() // they hold secrets
+	}
 	if len(c.waiting) == 0 {
+		c.dropPending()
 		c.compare(ctx)
 		return
 	}
