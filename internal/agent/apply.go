@@ -127,7 +127,7 @@ func (c *chain) firstContact(ctx context.Context, want connector.Values, plans [
 			return err
 		}
 		return connector.Permanent(events.ReasonFirstContact,
-			"the instance holds other values for %s: see them with `lockstep-agent plan`; propose them with `lockstep-agent adopt`, or run with --overwrite", keyList(conflicts))
+			"the instance holds other values for %s: see them with `agent plan`; propose them with `agent adopt`, or run with --overwrite", keyList(conflicts))
 	}
 	if len(held) == 0 {
 		return nil

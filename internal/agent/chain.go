@@ -103,7 +103,7 @@ func (c *chain) accept(r bus.Release) (*fold.Step, error) {
 
 func checkPin(o *Options, revision uint64, chain events.Digest) error {
 	if pin := o.Enrolment.Head; revision == pin.Revision && chain != pin.Chain {
-		return events.Errorf(events.ReasonLedgerForked, "revision %d has the chain digest %s, the enrolment pins %s: have the ledger looked at, or enrol again with `lockstep env enrol --repin`",
+		return events.Errorf(events.ReasonLedgerForked, "revision %d has the chain digest %s, the enrolment pins %s: have the ledger looked at, or enrol again with `publisher env enrol --repin`",
 			revision, chain.Short(), pin.Chain.Short())
 	}
 	return nil

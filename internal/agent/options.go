@@ -58,7 +58,7 @@ func (o Options) withDefaults() (Options, error) {
 	case o.MaxStale < 0:
 		return o, fmt.Errorf("agent options: MaxStale is %s", o.MaxStale)
 	}
-	if err := o.Secrets.validate(); err != nil {
+	if err := o.Secrets.Validate(); err != nil {
 		return o, fmt.Errorf("agent options: Secrets: %w", err)
 	}
 	o.MaxStale = cmp.Or(o.MaxStale, 2*time.Minute)

@@ -24,7 +24,8 @@ type Secrets struct {
 	Files []string // directories whose files may be read
 }
 
-func (s Secrets) validate() error {
+// Validate names the field that cannot work.
+func (s Secrets) Validate() error {
 	for _, pattern := range s.Env {
 		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
 			return fmt.Errorf("env: %q is no pattern such as CRM_*", pattern)

@@ -74,7 +74,7 @@ func ReadEnrolment(path string) (*Enrolment, error) {
 		return nil, fmt.Errorf("read enrolment: %w", hideSource(err))
 	}
 	if err := e.check(); err != nil {
-		return nil, fmt.Errorf("read enrolment: %s: %w: enrol the agent again with `lockstep env enrol`", path, err)
+		return nil, fmt.Errorf("read enrolment: %s: %w: enrol the agent again with `publisher env enrol`", path, err)
 	}
 	for _, p := range []*string{&e.Bus.CA, &e.Bus.Cert, &e.Bus.Key, &e.Bus.Credentials} {
 		if *p != "" && !filepath.IsAbs(*p) {

@@ -97,7 +97,7 @@ func open(path string, options *bbolt.Options) (s *Store, err error) {
 		db, err := bbolt.Open(path, 0o600, options)
 		switch {
 		case errors.Is(err, berrors.ErrTimeout):
-			return fmt.Errorf("%s: %w; ask the running agent (lockstep-agent status), or stop it first", path, ErrLocked)
+			return fmt.Errorf("%s: %w; ask the running agent (agent status), or stop it first", path, ErrLocked)
 		case errors.As(err, new(*fs.PathError)):
 			return fmt.Errorf("open store: %w", err)
 		case err != nil:

@@ -274,9 +274,9 @@ func TestAStoreInUseIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store")
 	storetest.Open(t, path, identity)
 	_, err := store.OpenReadOnly(path)
-	refused(t, err, store.ErrLocked, "lockstep-agent status")
+	refused(t, err, store.ErrLocked, "agent status")
 	_, err = store.Open(path, identity)
-	refused(t, err, store.ErrLocked, "lockstep-agent status")
+	refused(t, err, store.ErrLocked, "agent status")
 }
 
 func TestAStoreThatIsNotThereIsNotMadeByLooking(t *testing.T) {

@@ -1,0 +1,102 @@
+// Package agentfile reads an agent's file, agent.yaml: where it keeps its state, what it configures, and what it may do.
+//
+// Guarantees: it is read strictly, every error names file, line or field, and nothing is opened before all of it makes sense. Who
+// the agent is stands elsewhere, in its enrolment (internal/keys): the file holds no secret.
+package agentfile
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/agent"
+	"github.com/lockstep-dev/lockstep/internal/config"
+	"github.com/lockstep-dev/lockstep/internal/connector"
+	"github.com/lockstep-dev/lockstep/internal/connector/build"
+	"github.com/lockstep-dev/lockstep/internal/keys"
+)
+
+// DefaultState is where the state is kept beside the file.
+const DefaultState = "lockstep-agent"
+
+// What an agent does with values that it finds at first contact and that differ.
+const (
+	Refuse    = "refuse"
+	Overwrite = "overwrite"
+)
+
+// A File is an agent's file.
+type File struct {
+	State          string         `yaml:"state" json:"state"`                   // directory, relative to the file; default lockstep-agent
+	Listen         string         `yaml:"listen" json:"listen,omitempty"`       // loopback address of health and metrics, as in 127.0.0.1:9464; default none
+	MaxStaleness   time.Duration  `yaml:"maxStaleness" json:"maxStaleness"`     // not ready when stale for longer; default 2m
+	Step           bool           `yaml:"step" json:"step"`                     // apply every revision by itself; default false
+	OnFirstContact string         `yaml:"onFirstContact" json:"onFirstContact"` // refuse (default) or overwrite
+	Secrets        Secrets        `yaml:"secrets" json:"secrets"`               // what secret references may name; default nothing
+	Connectors     []build.Config `yaml:"connectors" json:"-"`                  // what the agent configures; at least one
+
+	dir string // of the file
+}
+
+// Secrets are what secret references may name.
+type Secrets struct {
+	Env   []string `yaml:"env" json:"env,omitempty"`     // environment variables; * stands for any characters, as in CRM_*
+	Files []string `yaml:"files" json:"files,omitempty"` // directories, absolute
+}
+
+// Read reads and checks a file. It opens nothing that the file names.
+func Read(path string) (*File, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("the agent's file: %w", err)
+	}
+	f := &File{}
+	if err := config.Decode(path, text, f); err != nil {
+		return nil, err
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("the agent's file: %w", err)
+	}
+	f.dir = filepath.Dir(absolute)
+	f.State = cmp.Or(f.State, DefaultState)
+	if !filepath.IsAbs(f.State) {
+		f.State = filepath.Join(f.dir, f.State)
+	}
+	f.MaxStaleness = cmp.Or(f.MaxStaleness, 2*time.Minute)
+	f.OnFirstContact = cmp.Or(f.OnFirstContact, Refuse)
+	if err := f.check(); err != nil {
+		return nil, &config.Error{File: path, Line: 1, Column: 1, Message: err.Error()}
+	}
+	return f, nil
+}
+
+func (f *File) check() error {
+	if !slices.Contains([]string{Refuse, Overwrite}, f.OnFirstContact) {
+		return fmt.Errorf("onFirstContact: want %s or %s, have %q", Refuse, Overwrite, f.OnFirstContact)
+	}
+	if f.MaxStaleness < 0 {
+		return fmt.Errorf("maxStaleness: %s is less than nothing", f.MaxStaleness)
+	}
+	if err := agent.Secrets(f.Secrets).Validate(); err != nil {
+		return fmt.Errorf("secrets: %w", err)
+	}
+	return build.Validate(f.Connectors)
+}
+
+// Open opens the connectors for the agent of an enrolment; the closer gives the instance free.
+func (f *File) Open(e *keys.Enrolment) (*connector.Router, io.Closer, error) {
+	return build.Open(f.Connectors, f.dir, e.Environment+"/"+e.Agent)
+}
+
+// Options are the options of the agent of an enrolment, as far as the file says them.
+func (f *File) Options(e *keys.Enrolment, router *connector.Router) agent.Options {
+	return agent.Options{
+		Enrolment: e, State: f.State, Router: router, Secrets: agent.Secrets(f.Secrets), Step: f.Step,
+		Overwrite: f.OnFirstContact == Overwrite, Listen: f.Listen, MaxStale: f.MaxStaleness,
+	}
+}
