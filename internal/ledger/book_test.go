@@ -34,6 +34,8 @@ type book struct {
 	now      time.Time
 	commands int
 	acks     uint64
+	// unwatched says that decide need not compare the state before and after: with thousands of environments that takes long.
+	unwatched bool
 }
 
 const ledgerID = "0b7c5f0e-1f5e-4a1e-9d53-0d2f6a6f7c11"
@@ -99,6 +101,9 @@ func (b *book) command(c ledger.Command) (ledger.Result, error) {
 func (b *book) decide(c ledger.Command) (ledger.Decision, error) {
 	b.t.Helper()
 	b.now = b.now.Add(time.Second)
+	if b.unwatched {
+		return b.state.Decide(c, b.now)
+	}
 	before := picture(b.state)
 	d, err := b.state.Decide(c, b.now)
 	if after := picture(b.state); !reflect.DeepEqual(before, after) {
