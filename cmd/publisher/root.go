@@ -24,7 +24,7 @@ const (
 // run is the program without its process: arguments and streams in, exit code out.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr}
-	root := newRoot(c)
+	root := newRoot(c, args)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exitCode(err)
 }
 
-func newRoot(c *cli) *cobra.Command {
+func newRoot(c *cli, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "publisher",
 		Short: "Carry approved configuration changes to every environment, in one order, and prove that they arrived",
@@ -58,7 +58,13 @@ Look:       publisher status`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	group(root)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%v", err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// Flags of a command that is not there are not the mistake.
+		if _, rest, found := root.Find(args); found == nil && cmd.HasSubCommands() && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+			return cmd.Args(cmd, rest[:1])
+		}
+		return usage(cmd, "%v", err)
+	})
 	root.AddGroup(&cobra.Group{ID: groupChange, Title: "Change:"}, &cobra.Group{ID: groupOperate, Title: "Look and operate:"}, &cobra.Group{ID: groupServe, Title: "Serve:"})
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.said.Server, "server", "", "`URL` of the publisher (default $LOCKSTEP_SERVER, the context file, or this user's publisher on this machine)")
@@ -73,7 +79,7 @@ Look:       publisher status`,
 	}
 	add(groupChange, proposeCommand(c), reviseCommand(c), changesCommand(c), showCommand(c), approveCommand(c), rejectCommand(c), withdrawCommand(c), rollbackCommand(c))
 	add(groupOperate, statusCommand(c), historyCommand(c), getCommand(c), environmentCommand(c), ledgerCommand(c), doctorCommand(c))
-	add(groupServe, serveCommand(c))
+	add(groupServe, demoCommand(c), serveCommand(c))
 	root.AddCommand(versionCommand(c), exitCodesTopic())
 	demandKnownArguments(root)
 	return root

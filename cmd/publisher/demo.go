@@ -1,0 +1,27 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lockstep-dev/lockstep/internal/demo"
+	"github.com/lockstep-dev/lockstep/internal/telemetry"
+)
+
+func demoCommand(c *cli) *cobra.Command {
+	o := demo.Options{Out: c.stdout, Command: os.Args[0]}
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run everything on this machine, and show one change on its way",
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Log, err = telemetry.NewLogger(c.stderr, "text", "warn"); err != nil {
+				return err
+			}
+			return demo.Run(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.Once, "once", false, "end when everything has arrived everywhere")
+	cmd.Flags().StringVar(&o.Dir, "dir", "", "where data is kept (default: a temporary directory that is removed)")
+	return cmd
+}
