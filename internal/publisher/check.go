@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,7 +47,7 @@ func (p *Publisher) trouble(ctx context.Context, err error) {
 	if reason == events.ReasonBusDown {
 		pause = busRetry
 	}
-	if p.book.doubt(standing{reason: reason, message: withoutReason(err)}) {
+	if p.book.doubt(standing{reason: reason, message: strings.TrimPrefix(err.Error(), string(reason)+": ")}) {
 		p.log.Error().Err(err).Str("reason", string(reason)).Msg("the ledger is read-only")
 	}
 	select {
@@ -54,14 +55,6 @@ func (p *Publisher) trouble(ctx context.Context, err error) {
 	case <-p.recheck:
 	case <-time.After(pause):
 	}
-}
-
-// withoutReason is an error's text without the reason that stands beside it anyway.
-func withoutReason(err error) string {
-	if with, ok := err.(*events.Error); ok {
-		return with.Err.Error()
-	}
-	return err.Error()
 }
 
 // checkLedger reads the whole ledger and compares it with what is known of it here, on the bus, and at the agents.
