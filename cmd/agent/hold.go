@@ -1,0 +1,36 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func holdCommand(c *cli) *cobra.Command {
+	var length time.Duration
+	var reason string
+	cmd := &cobra.Command{
+		Use:     "hold --for DURATION -m WHY",
+		Short:   "Let the running agent apply nothing for a while",
+		Long:    "Let the running agent apply nothing for a while. It verifies and follows releases all the same, and everybody sees that it is held.",
+		Example: `  agent hold --for 1h -m "release party"`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if length <= 0 || reason == "" {
+				return usage(cmd, "say for how long with --for, and why with -m")
+			}
+			client, _, err := c.client(cmd)
+			if err != nil {
+				return err
+			}
+			until := time.Now().Add(length)
+			if err := client.Hold(cmd.Context(), until, reason); err != nil {
+				return err
+			}
+			c.note("held until %s", until.UTC().Format("2006-01-02 15:04:05Z"))
+			return nil
+		},
+	}
+	cmd.Flags().DurationVar(&length, "for", 0, "how long, as in 30m or 2h")
+	cmd.Flags().StringVarP(&reason, "message", "m", "", "why")
+	return cmd
+}

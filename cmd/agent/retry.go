@@ -1,0 +1,22 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func retryCommand(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "retry",
+		Short: "Let the running agent try again what failed",
+		Long:  "Let the running agent try again what failed. Where the instance differs from the checkpoint, the checkpoint is applied again.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, _, err := c.client(cmd)
+			if err != nil {
+				return err
+			}
+			if err := client.Retry(cmd.Context()); err != nil {
+				return err
+			}
+			c.note("trying again; see 'agent status'")
+			return nil
+		},
+	}
+}
