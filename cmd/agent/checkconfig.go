@@ -47,12 +47,8 @@ type checked struct {
 }
 
 func (c *cli) showChecked(u checked) {
-	listen := u.Listen
-	if listen == "" {
-		listen = "nowhere"
-	}
 	rows := []string{
-		"state\t" + u.State, "health and metrics\t" + listen, "not ready when stale for\t" + u.MaxStaleness.String(),
+		"state\t" + u.State, "health and metrics\t" + u.Listen, "not ready when stale for\t" + u.MaxStaleness.String(),
 		"at first contact\t" + u.OnFirstContact, fmt.Sprintf("every revision by itself\t%v", u.Step),
 	}
 	if u.Agent != "" {

@@ -65,6 +65,9 @@ func (c *cli) showStatus(s *agent.Status) {
 	add("publisher", "last heard %s", moment(s.LastPulse))
 	if s.Running {
 		add("head", "last looked at %s", moment(s.LastCheck))
+		if s.HTTP != "" {
+			add("health", "http://%s/readyz, /metrics", s.HTTP)
+		}
 	}
 	add("outbox", "%d acks", s.Outbox)
 	for _, conn := range s.Connectors {

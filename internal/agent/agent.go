@@ -125,6 +125,7 @@ func (a *Agent) listen() (err error) {
 		return err
 	}
 	a.group.Defer("http listener", func(context.Context) error { return closed(a.http.Close()) })
+	a.shown.HTTP = a.Addr()
 	return nil
 }
 
@@ -153,15 +154,17 @@ func (a *Agent) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.mu.Lock()
 	a.conn = conn
+	a.mu.Unlock()
 	a.group.Defer("bus", func(context.Context) error { conn.Close(); return nil })
 	stop, err := conn.SubscribePulse(a.onPulse)
 	if err != nil {
 		return err
 	}
 	a.group.Defer("pulses", func(context.Context) error { stop(); return nil })
+	a.group.Go("beats", a.beats) // it writes down at its end what the outbox had sent
 	a.group.Go("outbox", a.outbox.run)
-	a.group.Go("beats", a.beats)
 	a.group.Go("releases", a.followReleases)
 	a.group.Go("chain", a.run)
 	a.group.Go("control", func(ctx context.Context) error { return serveControl(ctx, a) })

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/connector"
+	execconn "github.com/lockstep-dev/lockstep/internal/connector/exec"
 	"github.com/lockstep-dev/lockstep/internal/connector/file"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 )
@@ -99,7 +100,7 @@ func (c child) run(t testing.TB) (died bool) {
 }
 
 // kinds are instances on disk: which files, changed by how many connectors.
-var kinds = []string{"one file", "several files", "two connectors"}
+var kinds = []string{"one file", "several files", "two connectors", "program"}
 
 // openKind opens an instance below root.
 func openKind(kind, root string) (_ *connector.Router, closeAll func(), err error) {
@@ -129,6 +130,12 @@ func openKind(kind, root string) (_ *connector.Router, closeAll func(), err erro
 		routes = append(routes, open("all", "", variables, endpoints))
 	case "two connectors":
 		routes = append(routes, open("variables", "one", variables), open("endpoints", "two", endpoints))
+	}
+	if kind == "program" {
+		script, absErr := filepath.Abs("../../examples/exec-connector/one-file-each.sh")
+		c, openErr := execconn.Open("program", execconn.Config{Command: []string{script, root}, Observes: true}, root)
+		err = errors.Join(absErr, openErr)
+		routes = append(routes, connector.Route{Resources: []connector.Glob{"variable/*", "endpoint/*"}, Connector: c})
 	}
 	if err != nil {
 		closeAll()

@@ -16,6 +16,7 @@ type Status struct {
 	Version     string            `json:"version"`
 	Running     bool              `json:"running"`
 	Started     time.Time         `json:"started,omitzero"`
+	HTTP        string            `json:"http,omitempty"` // where health and metrics are served
 	Condition   Condition         `json:"condition"`
 	Checkpoint  store.Checkpoint  `json:"checkpoint"`
 	Followed    uint64            `json:"followed"`          // newest revision that was verified
@@ -83,9 +84,9 @@ func (a *Agent) Status() Status {
 // step is told by its ack.
 func (a *Agent) evaluate() (s Status, changed bool) {
 	h := a.hearing.now()
-	connected := a.conn != nil && a.conn.Connected()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	connected := a.conn != nil && a.conn.Connected()
 	s = a.shown
 	s.Connected, s.LastPulse, s.Tip, s.Head = connected, firstOf(h.at, h.before), h.tip, max(s.Followed, s.Checkpoint.Revision)
 	s.Outbox, s.LastAck = a.outbox.size()

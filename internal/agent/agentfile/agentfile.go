@@ -23,6 +23,9 @@ import (
 // DefaultState is where the state is kept beside the file.
 const DefaultState = "lockstep-agent"
 
+// NoListen says that health and metrics are not served.
+const NoListen = "none"
+
 // What an agent does with values that it finds at first contact and that differ.
 const (
 	Refuse    = "refuse"
@@ -32,7 +35,7 @@ const (
 // A File is an agent's file.
 type File struct {
 	State          string         `yaml:"state" json:"state"`                   // directory, relative to the file; default lockstep-agent
-	Listen         string         `yaml:"listen" json:"listen,omitempty"`       // loopback address of health and metrics, as in 127.0.0.1:9464; default none
+	Listen         string         `yaml:"listen" json:"listen,omitempty"`       // loopback address of health and metrics, or none; default 127.0.0.1:0
 	MaxStaleness   time.Duration  `yaml:"maxStaleness" json:"maxStaleness"`     // not ready when stale for longer; default 2m
 	Step           bool           `yaml:"step" json:"step"`                     // apply every revision by itself; default false
 	OnFirstContact string         `yaml:"onFirstContact" json:"onFirstContact"` // refuse (default) or overwrite
@@ -69,6 +72,7 @@ func Read(path string) (*File, error) {
 	}
 	f.MaxStaleness = cmp.Or(f.MaxStaleness, 2*time.Minute)
 	f.OnFirstContact = cmp.Or(f.OnFirstContact, Refuse)
+	f.Listen = cmp.Or(f.Listen, "127.0.0.1:0")
 	if err := f.check(); err != nil {
 		return nil, &config.Error{File: path, Line: 1, Column: 1, Message: err.Error()}
 	}
@@ -95,8 +99,12 @@ func (f *File) Open(e *keys.Enrolment) (*connector.Router, io.Closer, error) {
 
 // Options are the options of the agent of an enrolment, as far as the file says them.
 func (f *File) Options(e *keys.Enrolment, router *connector.Router) agent.Options {
-	return agent.Options{
+	o := agent.Options{
 		Enrolment: e, State: f.State, Router: router, Secrets: agent.Secrets(f.Secrets), Step: f.Step,
 		Overwrite: f.OnFirstContact == Overwrite, Listen: f.Listen, MaxStale: f.MaxStaleness,
 	}
+	if o.Listen == NoListen {
+		o.Listen = ""
+	}
+	return o
 }

@@ -28,7 +28,7 @@ func TestAFileHasItsDefaultsBesideIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.State != filepath.Join(filepath.Dir(path), "lockstep-agent") || f.OnFirstContact != "refuse" || f.MaxStaleness != 2*time.Minute || f.Listen != "" {
+	if f.State != filepath.Join(filepath.Dir(path), "lockstep-agent") || f.OnFirstContact != "refuse" || f.MaxStaleness != 2*time.Minute || f.Listen != "127.0.0.1:0" {
 		t.Errorf("%+v", f)
 	}
 }
