@@ -37,7 +37,7 @@ func (c *cli) connect() (*client.Client, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	publisher, err := client.New(target.Server)
+	publisher, err := client.New(target)
 	return publisher, target.As, err
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -113,5 +114,20 @@ func world(ts *testscript.TestScript, _ bool, args []string) {
 		p.Must("ben", ledger.Propose{Reason: "ben's", Edits: []ledger.Edit{{Environments: []string{"dev"}, Set: map[string]json.RawMessage{"variable/b": []byte(`1`)}}}})
 	default:
 		ts.Fatalf("the world knows no %q", args)
+	}
+}
+
+func TestAnInterruptedVerbSaysSoToItsShell(t *testing.T) {
+	server := httptest.NewServer(api.New(api.Options{Backend: apitest.New(t)}))
+	t.Cleanup(server.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	var stdout, stderr strings.Builder
+	code := make(chan int)
+	go func() {
+		code <- run(ctx, []string{"status", "--watch", "--server", server.URL}, strings.NewReader(""), &stdout, &stderr)
+	}()
+	cancel()
+	if got := <-code; got != exitInterrupted || stderr.String() != "interrupted\n" {
+		t.Errorf("exit code %d, %s", got, stderr.String())
 	}
 }

@@ -34,13 +34,17 @@ type Client struct {
 	http *http.Client
 }
 
-// New is a client of the publisher at a URL such as http://127.0.0.1:7070.
-func New(server string) (*Client, error) {
-	u, err := url.Parse(server)
+// New is a client of the target's publisher.
+func New(target Target) (*Client, error) {
+	u, err := url.Parse(target.Server)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return nil, &ledger.Error{Kind: ledger.KindInvalid, Message: strconv.Quote(server) + " is no server address", Next: "write it as in http://127.0.0.1:7070"}
+		return nil, &ledger.Error{Kind: ledger.KindInvalid, Message: strconv.Quote(target.Server) + " is no server address", Next: "write it as in http://127.0.0.1:7070"}
 	}
-	return &Client{base: u.Scheme + "://" + u.Host, http: &http.Client{}}, nil
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if transport.TLSClientConfig, err = target.TLS.config(); err != nil {
+		return nil, err
+	}
+	return &Client{base: u.Scheme + "://" + u.Host, http: &http.Client{Transport: transport}}, nil
 }
 
 // Server is the publisher's address.
@@ -190,6 +194,10 @@ func (c *Client) failed(ctx context.Context, err error) error {
 	if refused, ok := errors.AsType[*net.OpError](err); ok && refused.Op == "dial" {
 		return &api.UnavailableError{Message: fmt.Sprintf("no publisher answers at %s: %v", c.base, refused.Err),
 			Next: "start one with 'publisher serve' or 'publisher demo', or name another with --server"}
+	}
+	if distrusts(err) {
+		return &api.UnavailableError{Message: fmt.Sprintf("%s and this client do not trust each other: %v", c.base, err),
+			Next: "name certificates in the context file or in LOCKSTEP_TLS_CA, LOCKSTEP_TLS_CERT and LOCKSTEP_TLS_KEY"}
 	}
 	return &lostError{&api.UnavailableError{Message: fmt.Sprintf("the answer of %s was lost: %v", c.base, err), Next: "try again"}}
 }

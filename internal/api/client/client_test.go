@@ -2,7 +2,10 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -23,7 +26,7 @@ func connect(t *testing.T, handler http.Handler) *client.Client {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	c, err := client.New(server.URL + "/")
+	c, err := client.New(client.Target{Server: server.URL + "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +103,7 @@ func TestSomethingElseBehindTheAddressIsSaid(t *testing.T) {
 		}
 	}
 	server := httptest.NewServer(http.NotFoundHandler())
-	c, err := client.New(server.URL)
+	c, err := client.New(client.Target{Server: server.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,8 +112,48 @@ func TestSomethingElseBehindTheAddressIsSaid(t *testing.T) {
 		t.Errorf("nobody there: %v", err)
 	}
 	for _, bad := range []string{"", "127.0.0.1:7070", "ftp://x", "http://x/path", "http://"} {
-		if _, err := client.New(bad); err == nil {
+		if _, err := client.New(client.Target{Server: bad}); err == nil {
 			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestAPublisherBeyondThisMachineIsShownACertificate(t *testing.T) {
+	p := apitest.New(t)
+	server := httptest.NewUnstartedServer(api.New(api.Options{Backend: p}))
+	server.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	certificate := server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := client.TLS{CA: filepath.Join(dir, "ca.pem"), Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	for path, block := range map[string]*pem.Block{
+		files.CA:   {Type: "CERTIFICATE", Bytes: server.Certificate().Raw},
+		files.Cert: {Type: "CERTIFICATE", Bytes: certificate.Certificate[0]},
+		files.Key:  {Type: "PRIVATE KEY", Bytes: key},
+	} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fleet := func(files client.TLS) error {
+		c, err := client.New(client.Target{Server: server.URL, TLS: files})
+		if err != nil {
+			return err
+		}
+		_, err = c.Fleet(t.Context())
+		return err
+	}
+	if err := fleet(files); err != nil {
+		t.Error(err)
+	}
+	for name, without := range map[string]client.TLS{"authority": {Cert: files.Cert, Key: files.Key}, "certificate": {CA: files.CA}, "key": {CA: files.CA, Cert: files.Cert}} {
+		if err := fleet(without); err == nil || strings.Contains(err.Error(), "was lost") {
+			t.Errorf("without %s: %v", name, err)
 		}
 	}
 }
@@ -155,15 +198,16 @@ func TestTheServerIsFoundInTheOrderThatIsPromised(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "config", "lockstep"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "config", "lockstep", "context.yaml"), []byte("server: http://127.0.0.1:2\nas: carla\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "config", "lockstep", "context.yaml"), []byte("server: http://127.0.0.1:2\nas: carla\ntls: {ca: ca.pem, cert: /etc/cert.pem, key: key.pem}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	expect(client.Target{}, "http://127.0.0.1:2")
 	t.Setenv("LOCKSTEP_SERVER", "http://127.0.0.1:3")
 	expect(client.Target{}, "http://127.0.0.1:3")
 	expect(client.Target{Server: "http://127.0.0.1:4"}, "http://127.0.0.1:4")
-	if got, _ := client.Locate(client.Target{}); got.As != "carla" {
-		t.Errorf("as %s", got.As)
+	got, err := client.Locate(client.Target{})
+	if want := filepath.Join(dir, "config", "lockstep", "ca.pem"); err != nil || got.As != "carla" || got.TLS.CA != want || got.TLS.Cert != "/etc/cert.pem" {
+		t.Errorf("got %+v %v", got, err)
 	}
 	remove()
 	if _, err := os.Stat(filepath.Join(dir, "config")); err != nil {

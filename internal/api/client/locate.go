@@ -19,22 +19,25 @@ import (
 // DefaultServer is where a publisher listens when nobody says otherwise.
 const DefaultServer = "http://127.0.0.1:7070"
 
-// A Target is which publisher to talk to, and as whom.
+// A Target is which publisher to talk to, and as whom. The tags are the format of the context file, which a person may write once:
+// ~/.config/lockstep/context.yaml.
 type Target struct {
-	Server string
-	As     string
-}
-
-// contextFile is what a person may write down once: ~/.config/lockstep/context.yaml.
-type contextFile struct {
-	Server string `yaml:"server"`
+	Server string `yaml:"server"` // URL such as http://127.0.0.1:7070
 	As     string `yaml:"as"`
+	TLS    TLS    `yaml:"tls"`
 }
 
-// Locate fills in what was not said: from LOCKSTEP_SERVER and LOCKSTEP_AS, from the context file, from the publisher that
+// TLS names the PEM files that a publisher beyond this machine demands; relative paths in the context file are relative to it.
+type TLS struct {
+	CA   string `yaml:"ca"`   // who signs the publisher's certificate; empty: whom the system trusts
+	Cert string `yaml:"cert"` // the client's own
+	Key  string `yaml:"key"`
+}
+
+// Locate fills in what was not said: from the LOCKSTEP_ variables, from the context file, from the publisher that
 // advertises itself on this machine, and at last the default address and the name of the OS user.
 func Locate(said Target) (Target, error) {
-	var written contextFile
+	var written Target
 	path, err := contextPath()
 	if err != nil {
 		return said, err
@@ -48,6 +51,9 @@ func Locate(said Target) (Target, error) {
 	}
 	said.Server = first(said.Server, os.Getenv("LOCKSTEP_SERVER"), written.Server)
 	said.As = first(said.As, os.Getenv("LOCKSTEP_AS"), written.As)
+	said.TLS.CA = first(said.TLS.CA, os.Getenv("LOCKSTEP_TLS_CA"), beside(path, written.TLS.CA))
+	said.TLS.Cert = first(said.TLS.Cert, os.Getenv("LOCKSTEP_TLS_CERT"), beside(path, written.TLS.Cert))
+	said.TLS.Key = first(said.TLS.Key, os.Getenv("LOCKSTEP_TLS_KEY"), beside(path, written.TLS.Key))
 	if said.Server == "" {
 		said.Server = first(advertised(), DefaultServer)
 	}
@@ -66,6 +72,14 @@ func first(texts ...string) string {
 		}
 	}
 	return ""
+}
+
+// beside is a path that is relative to a file.
+func beside(file, path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(file), path)
 }
 
 func contextPath() (string, error) {
