@@ -19,16 +19,17 @@ type Released struct {
 	Payload []byte
 }
 
-// derive writes the payload of a recorded release: a pure function of the ledger.
-func (s *State) derive(environment string, r Release) ([]byte, error) {
+// derive is a recorded release with its payload: a pure function of the ledger.
+func (s *State) derive(environment string, r Release) (events.Release, []byte, error) {
 	if r.Derivation != 1 {
-		return nil, events.Errorf(events.ReasonUpgradeNeeded, "derivation %d is not known; upgrade this program", r.Derivation)
+		return events.Release{}, nil, events.Errorf(events.ReasonUpgradeNeeded, "derivation %d is not known; upgrade this program", r.Derivation)
 	}
 	release, err := s.deriveV1(environment, r)
 	if err != nil {
-		return nil, fmt.Errorf("derive revision %d of %s: %w", r.Revision, environment, err)
+		return release, nil, fmt.Errorf("derive revision %d of %s: %w", r.Revision, environment, err)
 	}
-	return events.EncodeRelease(release, r.Time, r.TraceParent)
+	payload, err := events.EncodeRelease(release, r.Time, r.TraceParent)
+	return release, payload, err
 }
 
 // deriveV1 is derivation version 1. It never changes.
@@ -71,7 +72,8 @@ func (s *State) Payload(environment string, revision uint64) ([]byte, error) {
 	if !found || revision == 0 || revision > e.Head() {
 		return nil, refuse(KindNotFound, "", "%s has no revision %d", environment, revision)
 	}
-	return s.derive(environment, e.Releases[revision-1])
+	_, payload, err := s.derive(environment, e.Releases[revision-1])
+	return payload, err
 }
 
 // Folded is an environment as it was at a revision, folded from its releases as the ledger derives them.
@@ -105,23 +107,13 @@ func (e *Environment) RevisionAt(t time.Time) uint64 {
 	return revision
 }
 
-// release derives a release as the next one of its environment, and accepts it as an agent would.
-func (s *State) release(e *Environment, r Release) (Release, []byte, *fold.Step, error) {
-	var err error
-	if r.State, err = s.stateAfter(e.Fold, r); err != nil {
-		return r, nil, nil, err
+// next derives a release as the next one of its environment, and fills in what follows from that.
+func (s *State) next(e *Environment, r *Release) (derived events.Release, payload []byte, err error) {
+	if r.State, err = s.stateAfter(e.Fold, *r); err != nil {
+		return derived, nil, err
 	}
 	r.Previous = e.Fold.Chain
-	payload, err := s.derive(e.Name, r)
-	if err != nil {
-		return r, nil, nil, err
-	}
-	step, err := e.Fold.Accept(payload)
-	if err != nil {
-		return r, nil, nil, err
-	}
-	r.Chain = step.Chain
-	return r, payload, step, nil
+	return s.derive(e.Name, *r)
 }
 
 // stateAfter is the state digest that an environment would have after a release.
@@ -151,16 +143,20 @@ type wave struct {
 	undos []func()
 }
 
-// add tries the next release of an environment.
+// add tries the next release of an environment: it is accepted as an agent would.
 func (w *wave) add(environment string, r Release) error {
 	e := w.state.Environments[environment]
 	r.Revision, r.Derivation = e.Fold.Revision+1, currentDerivation
-	r, _, step, err := w.state.release(e, r)
+	_, payload, err := w.state.next(e, &r)
+	if err != nil {
+		return err
+	}
+	step, err := e.Fold.Accept(payload)
 	if err != nil {
 		return err
 	}
 	w.undos = append(w.undos, func() { e.Fold.Revert(step) })
-	w.refs = append(w.refs, events.ReleaseRef{Environment: environment, Revision: r.Revision, Chain: r.Chain})
+	w.refs = append(w.refs, events.ReleaseRef{Environment: environment, Revision: r.Revision, Chain: step.Chain})
 	return nil
 }
 

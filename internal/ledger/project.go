@@ -248,8 +248,8 @@ func (p *projection) compiled(c *Change, environments []events.ProposedEnvironme
 		if part.Inverse, err = content[[]events.Inverse](p.State, e.Inverse); err != nil {
 			return err
 		}
-		if !slices.EqualFunc(part.Operations, part.Inverse, func(op events.Operation, undo events.Inverse) bool { return op.Key == undo.Key }) {
-			return fmt.Errorf("%w: the operations for %s and their inverse are of different resources", ErrBroken, e.Environment)
+		if len(part.Operations) == 0 || !slices.EqualFunc(part.Operations, part.Inverse, undoes) {
+			return fmt.Errorf("%w: the operations for %s are none, or not undone by their inverse", ErrBroken, e.Environment)
 		}
 		c.Parts = append(c.Parts, part)
 		leaves[i] = events.Leaf{Change: c.ID, Environment: e.Environment, Inverse: e.Inverse, Operations: e.Operations}
@@ -265,6 +265,11 @@ func (p *projection) compiled(c *Change, environments []events.ProposedEnvironme
 		c.Parts[i].path = paths[i]
 	}
 	return nil
+}
+
+// undoes says whether an operation and its inverse are well-formed and of one resource.
+func undoes(op events.Operation, undo events.Inverse) bool {
+	return op.Key == undo.Key && events.CheckOperation(op.Op, op.Key, op.Value) == nil && events.CheckOperation(undo.Op, undo.Key, undo.Value) == nil
 }
 
 func (p *projection) waveReleased(f *events.WaveReleased) error {
@@ -336,14 +341,20 @@ func (p *projection) release(w events.Wave, i int, r Release) error {
 	}
 	r.Revision, r.Derivation = ref.Revision, w.Derivation
 	r.Entry, r.Place, r.Time, r.Stamp, r.TraceParent = p.entry.Number, len(p.released), p.entry.Time, p.stamp, p.entry.TraceParent
-	r, payload, _, err := p.State.release(e, r)
+	derived, payload, err := p.next(e, &r)
+	if err != nil {
+		return fmt.Errorf("revision %d of %s: %w", ref.Revision, ref.Environment, err)
+	}
+	// It was read as agents read it before it was recorded; with its chain digest it is the same bytes.
+	step, err := e.Fold.AcceptDecoded(derived, payload)
 	if err != nil {
 		return fmt.Errorf("%w: revision %d of %s: %w", ErrDerivation, ref.Revision, ref.Environment, err)
 	}
-	if r.Chain != ref.Chain {
+	if step.Chain != ref.Chain {
 		return fmt.Errorf("%w: revision %d of %s is recorded with chain digest %s, and is derived with %s",
-			ErrDerivation, ref.Revision, ref.Environment, ref.Chain.Short(), r.Chain.Short())
+			ErrDerivation, ref.Revision, ref.Environment, ref.Chain.Short(), step.Chain.Short())
 	}
+	r.Chain = step.Chain
 	e.Releases = append(e.Releases, r)
 	p.waves[p.entry.Number] = append(p.waves[p.entry.Number], ref)
 	p.released = append(p.released, Released{Environment: ref.Environment, Release: r, Payload: payload})

@@ -129,19 +129,20 @@ func (r *Release) check() error {
 		return Errorf(ReasonMalformed, "a release of %s without a revision", r.Environment)
 	}
 	for _, op := range r.Operations {
-		if err := checkOperation(op.Op, op.Key, op.Value); err != nil {
+		if err := CheckOperation(op.Op, op.Key, op.Value); err != nil {
 			return Errorf(ReasonMalformed, "release: %w", err)
 		}
 	}
 	for _, op := range r.Inverse {
-		if err := checkOperation(op.Op, op.Key, op.Value); err != nil {
+		if err := CheckOperation(op.Op, op.Key, op.Value); err != nil {
 			return Errorf(ReasonMalformed, "release: %w", err)
 		}
 	}
 	return nil
 }
 
-func checkOperation(op, key string, value json.RawMessage) error {
+// CheckOperation says whether an operation, or an inverse, is one: a known verb on a resource, with a value exactly when it sets.
+func CheckOperation(op, key string, value json.RawMessage) error {
 	if err := CheckKey(key); err != nil {
 		return err
 	}

@@ -58,7 +58,14 @@ func (e *Environment) Accept(payload []byte) (*Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := e.follows(r); err != nil {
+	return e.AcceptDecoded(r, payload)
+}
+
+// AcceptDecoded is Accept for whoever has the release beside the payload that it is encoded as: who derives it again, and compares
+// its chain digest.
+func (e *Environment) AcceptDecoded(r events.Release, payload []byte) (*Step, error) {
+	err := e.follows(r)
+	if err != nil {
 		return nil, err
 	}
 	step := &Step{Release: r, Chain: events.Chain(e.Chain, payload)}
