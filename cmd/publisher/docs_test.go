@@ -27,7 +27,7 @@ func TestTheManualNamesEveryVerb(t *testing.T) {
 		for _, sub := range cmd.Commands() {
 			walk(sub)
 			name := strings.TrimPrefix(sub.CommandPath(), "publisher ")
-			if !regexp.MustCompile("`(help )?" + name + "[ `]").MatchString(manual) && !sub.HasSubCommands() {
+			if !regexp.MustCompile("`(help )?"+name+"[ `]").MatchString(manual) && !sub.HasSubCommands() {
 				t.Errorf("%s is not in docs/cli.md", name)
 			}
 			if sub.Short == "" {

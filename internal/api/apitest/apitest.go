@@ -190,6 +190,12 @@ func (p *Publisher) reports() fleet.Reports {
 			continue
 		}
 		beat := events.Beat{Environment: a.Environment, Agent: a.Agent, Clock: time.Now(), Version: "v1.2.3", Revision: known.Position, Connectors: []string{"file"}, Condition: string(fleet.InStep)}
+		switch {
+		case known.Open != nil:
+			beat.Condition, beat.Reason, beat.Message, beat.Since = string(fleet.Failing), known.Open.Reason, known.Open.Message, known.Open.Stamp
+		case known.Position < e.Head():
+			beat.Condition = string(fleet.Behind)
+		}
 		if known.Position > 0 {
 			at := e.Releases[known.Position-1]
 			beat.Chain, beat.State = at.Chain, at.State
