@@ -50,7 +50,7 @@ is not approved; without it the change is approved as it is now, and what that i
 			return c.follow(cmd.Context(), wait, change.ID, out.Released)
 		},
 	}
-	cmd.Flags().StringVarP(&comment, "message", "m", "", "`COMMENT`")
+	cmd.Flags().StringVarP(&comment, "message", "m", "", "add a `COMMENT`")
 	cmd.Flags().StringVar(&seen, "digest", "", "approve only this `DIGEST` of the change")
 	w.register(cmd)
 	wait.register(cmd)

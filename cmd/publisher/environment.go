@@ -214,7 +214,7 @@ func envRevokeCommand(c *cli) *cobra.Command {
 }
 
 func registerEnding(cmd *cobra.Command, w *writing, yes *bool, reason *string) {
-	cmd.Flags().StringVarP(reason, "message", "m", "", "`WHY`")
+	cmd.Flags().StringVarP(reason, "message", "m", "", "say `WHY`")
 	cmd.Flags().BoolVarP(yes, "yes", "y", false, "do not ask")
 	w.register(cmd)
 }

@@ -100,7 +100,7 @@ func (c *cli) getAll(ctx context.Context, publisher *client.Client, environment,
 	return c.show(list, func() { c.listResources(list, environment) })
 }
 
-const maxShownValue = 60
+const maxShownValue = 40
 
 func (c *cli) listResources(list []fleet.ResourceView, environment string) {
 	if len(list) == 0 {

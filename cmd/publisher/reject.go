@@ -21,7 +21,7 @@ func rejectCommand(c *cli) *cobra.Command {
 			return c.ended(cmd, w, ledger.Reject{Change: args[0], Reason: reason}, "rejected")
 		},
 	}
-	cmd.Flags().StringVarP(&reason, "message", "m", "", "`WHY`")
+	cmd.Flags().StringVarP(&reason, "message", "m", "", "say `WHY`")
 	w.register(cmd)
 	return cmd
 }

@@ -50,9 +50,9 @@ restore is shown first.`,
 			return c.rollBack(cmd.Context(), w, wait, body)
 		},
 	}
-	cmd.Flags().StringArrayVar(&environments, "env", nil, "`NAME` of an environment, or a pattern: only there (repeatable)")
+	cmd.Flags().StringArrayVar(&environments, "env", nil, "only in environment `NAME`, or in those of a pattern (repeatable)")
 	cmd.Flags().Uint64Var(&revision, "to-revision", 0, "bring the environment back to what it was at revision `N`")
-	cmd.Flags().StringVarP(&reason, "message", "m", "", "`WHY`")
+	cmd.Flags().StringVarP(&reason, "message", "m", "", "say `WHY`")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	complete(cmd, "env", c.completeEnvironments)
 	w.register(cmd)

@@ -67,9 +67,9 @@ Look:       publisher status`,
 	})
 	root.AddGroup(&cobra.Group{ID: groupChange, Title: "Change:"}, &cobra.Group{ID: groupOperate, Title: "Look and operate:"}, &cobra.Group{ID: groupServe, Title: "Serve:"})
 	flags := root.PersistentFlags()
-	flags.StringVar(&c.said.Server, "server", "", "`URL` of the publisher (default $LOCKSTEP_SERVER, the context file, or this user's publisher on this machine)")
-	flags.StringVar(&c.said.As, "as", "", "`NAME` of who acts (default $LOCKSTEP_AS, the context file, or this user)")
-	flags.VarP(&c.format, "output", "o", "`FORMAT`: table, json or yaml")
+	flags.StringVar(&c.said.Server, "server", "", "the publisher's `URL` (default $LOCKSTEP_SERVER, the context file, or this user's publisher on this machine)")
+	flags.StringVar(&c.said.As, "as", "", "act as `NAME` (default $LOCKSTEP_AS, the context file, or this user)")
+	flags.VarP(&c.format, "output", "o", "write data as `FORMAT`: table, json or yaml")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	add := func(id string, commands ...*cobra.Command) {
 		for _, cmd := range commands {

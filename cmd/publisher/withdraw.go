@@ -18,7 +18,7 @@ func withdrawCommand(c *cli) *cobra.Command {
 			return c.ended(cmd, w, ledger.Withdraw{Change: args[0], Reason: reason}, "withdrew")
 		},
 	}
-	cmd.Flags().StringVarP(&reason, "message", "m", "", "`WHY`")
+	cmd.Flags().StringVarP(&reason, "message", "m", "", "say `WHY`")
 	w.register(cmd)
 	return cmd
 }
