@@ -154,7 +154,7 @@ func checkPath(p string) error {
 	case p == "":
 		return errors.New("is missing")
 	case !filepath.IsLocal(p) || path.Clean(p) != p || p == ".":
-		return fmt.Errorf("%q does not stay below the root: write it relative to the root, without . and ..", p)
+		return fmt.Errorf("%q does not stay below the root: write it relative to the root, without . and .. in it", p)
 	case strings.HasPrefix(path.Base(p), ownPrefix) || strings.HasSuffix(p, tempSuffix):
 		return fmt.Errorf("%q is a name that the connector uses itself", p)
 	}

@@ -72,7 +72,7 @@ func (d *disk) acquire(holder string) error {
 		return fmt.Errorf("%s is configured by %s already: two agents on one instance would undo each other; stop that one or name another root",
 			d.root.Name(), strings.Join(strings.Fields(string(other)), " "))
 	}
-	if err := f.Truncate(0); err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(fmt.Sprintf("%s (process %d)\n", holder, os.Getpid())), 0)
 	}
 	if err != nil {
