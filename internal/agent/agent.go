@@ -163,6 +163,7 @@ func (a *Agent) Start(ctx context.Context) error {
 		return err
 	}
 	a.group.Defer("pulses", func(context.Context) error { stop(); return nil })
+	a.opts.Log.Info().Uint64("revision", a.chain.checkpoint.Revision).Str("http", a.Addr()).Msg("agent started")
 	a.group.Go("beats", a.beats) // it writes down at its end what the outbox had sent
 	a.group.Go("outbox", a.outbox.run)
 	a.group.Go("releases", a.followReleases)
@@ -171,7 +172,6 @@ func (a *Agent) Start(ctx context.Context) error {
 	if a.http != nil {
 		a.group.Go("http", func(ctx context.Context) error { return telemetry.Serve(ctx, a.http, a.handler()) })
 	}
-	a.opts.Log.Info().Uint64("revision", a.chain.checkpoint.Revision).Str("http", a.Addr()).Msg("agent started")
 	return nil
 }
 
