@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -47,10 +48,13 @@ func ledgerInfo(info *jetstream.StreamInfo) LedgerInfo {
 // there. ErrUnavailable: not appended as far as could be seen; read the ledger before another attempt, which is safe because it
 // expects the same end. Where ctx ends first, the outcome is unknown: give it one that outlives the append.
 func (c *Conn) Append(ctx context.Context, payload []byte, expectedLast uint64) (sequence uint64, err error) {
+	return c.append(ctx, outgoing(events.SubjectLedger, payload, ""), expectedLast)
+}
+
+func (c *Conn) append(ctx context.Context, entry *nats.Msg, expectedLast uint64) (sequence uint64, err error) {
 	bounded, cancel := c.bounded(ctx)
 	defer cancel()
-	ack, err := c.js.PublishMsg(bounded, outgoing(events.SubjectLedger, payload, ""),
-		jetstream.WithExpectStream(events.StreamLedger), jetstream.WithExpectLastSequence(expectedLast))
+	ack, err := c.js.PublishMsg(bounded, entry, jetstream.WithExpectStream(events.StreamLedger), jetstream.WithExpectLastSequence(expectedLast))
 	if err == nil {
 		return ack.Sequence, nil
 	}
@@ -59,7 +63,7 @@ func (c *Conn) Append(ctx context.Context, payload []byte, expectedLast uint64) 
 	}
 	settling, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	return c.settle(settling, events.StreamLedger, wanted{Sequence: expectedLast + 1}, payload, err)
+	return c.settle(settling, events.StreamLedger, wanted{Sequence: expectedLast + 1}, entry.Data, err)
 }
 
 // ReadLedger hands over the entries from a sequence on, up to the end as it is now, in order. A missing one is a *HoleError.

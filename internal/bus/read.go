@@ -168,7 +168,7 @@ func (c *Conn) consume(ctx context.Context, r reading, opened func() error, fn f
 			return nil
 		}
 		err = fn(message{
-			Stored:  Stored{Sequence: meta.Sequence.Stream, Stamp: meta.Timestamp, Payload: m.Data(), Signature: m.Headers().Get(events.SignatureHeader)},
+			Stored:  Stored{Sequence: meta.Sequence.Stream, Stamp: firstStamp(r.stream, m, meta), Payload: m.Data(), Signature: m.Headers().Get(events.SignatureHeader)},
 			subject: m.Subject(),
 			pending: meta.NumPending,
 		})

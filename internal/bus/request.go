@@ -18,7 +18,7 @@ import (
 // Stored is a message as the bus holds it. Sequence 0 means that there is none.
 type Stored struct {
 	Sequence  uint64    // in its stream
-	Stamp     time.Time // by the bus, when it was stored
+	Stamp     time.Time // by the bus, when it was stored; of an entry in a repaired ledger, when it was first stored
 	Payload   []byte
 	Signature string // header Lockstep-Signature
 }

@@ -31,6 +31,9 @@ const (
 	ContentType = "application/cloudevents+json"
 	// SignatureHeader carries a Signature beside the payload it covers.
 	SignatureHeader = "Lockstep-Signature"
+	// FirstStampHeader carries, beside an entry of a ledger that was repaired, when the bus first stored it (RFC 3339, nanoseconds).
+	// It counts in LEDGER only: nobody else may choose a stamp.
+	FirstStampHeader = "Lockstep-First-Stamp"
 )
 
 // ReleaseSubject is where an environment's releases are stored.

@@ -1,0 +1,76 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// SalvageLedger hands over what is left of the ledger, in its order, whatever is missing between. Where there is no LEDGER, nothing
+// is left.
+func (c *Conn) SalvageLedger(ctx context.Context, fn func(Stored) error) error {
+	info, err := c.streamInfo(ctx, events.StreamLedger)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return nil
+	case err != nil:
+		return err
+	case info.State.Msgs == 0:
+		return nil
+	}
+	r := reading{stream: events.StreamLedger, until: info.State.LastSeq}
+	return c.read(ctx, r, func(m message) error { return fn(m.Stored) })
+}
+
+// CheckLedger says why LEDGER is not the stream that o asks for: it is missing (ErrLedgerChanged), of another ledger, or set
+// differently (*SettingError).
+func (c *Conn) CheckLedger(ctx context.Context, o StreamOptions) error {
+	info, err := c.streamInfo(ctx, events.StreamLedger)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("%w: there is no stream %s", ErrLedgerChanged, events.StreamLedger)
+	case err != nil:
+		return err
+	case info.Config.Metadata[ledgerIDKey] != o.LedgerID:
+		return &SettingError{events.StreamLedger, "ledger id", o.LedgerID, info.Config.Metadata[ledgerIDKey]}
+	}
+	return compareSettings(streams(o)[0], info.Config)
+}
+
+// RestoreLedger replaces LEDGER, whatever it holds, by one that holds the entries, the first at sequence 1. Each keeps its stamp: it
+// travels in the header Lockstep-First-Stamp. ErrConflict says that somebody else appends to the new stream. After an error the
+// ledger is incomplete.
+func (c *Conn) RestoreLedger(ctx context.Context, o StreamOptions, entries []Stored) error {
+	bounded, cancel := c.bounded(ctx)
+	err := c.js.DeleteStream(bounded, events.StreamLedger)
+	cancel()
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return failed(ctx, "delete the old "+events.StreamLedger, err)
+	}
+	if _, err := c.ensureStream(ctx, streams(o)[0]); err != nil {
+		return err
+	}
+	for i, e := range entries {
+		m := outgoing(events.SubjectLedger, e.Payload, "")
+		m.Header.Set(events.FirstStampHeader, e.Stamp.UTC().Format(time.RFC3339Nano))
+		if _, err := c.append(ctx, m, uint64(i)); err != nil {
+			return fmt.Errorf("write entry %d again: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+// firstStamp is when the bus stored a message, or first stored it where that is an entry of a repaired ledger.
+func firstStamp(stream string, m jetstream.Msg, meta *jetstream.MsgMetadata) time.Time {
+	if stream == events.StreamLedger {
+		if first, err := time.Parse(time.RFC3339Nano, m.Headers().Get(events.FirstStampHeader)); err == nil {
+			return first
+		}
+	}
+	return meta.Timestamp
+}
