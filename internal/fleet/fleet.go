@@ -133,8 +133,12 @@ type said struct {
 	beat        Beat
 	heard       bool  // there is a beat
 	forked      error // the beat's checkpoint is not on the ledger's chain
-	overtaken   bool  // an ack came after the beat
-	newest      bool  // the beat is later than all that was acknowledged
+	overtaken   bool  // something was applied after the beat
+}
+
+// after says that the beat was surely written after a statement: it knows better.
+func (s said) after(d *ledger.Delivery) bool {
+	return s.heard && (d == nil || s.beat.Stamp.Sub(d.Stamp) > recent)
 }
 
 func buildAgent(e *ledger.Environment, a *ledger.Agent, beat Beat, heard bool, asOf time.Time) Agent {
@@ -146,14 +150,14 @@ func buildAgent(e *ledger.Environment, a *ledger.Agent, beat Beat, heard bool, a
 	if heard {
 		out.Version, out.Connectors, out.Rejected = beat.Version, beat.Connectors, beat.Rejected
 		out.ClockSkew = beat.Clock.Sub(beat.Stamp).Seconds()
-		s.overtaken, s.newest = a.Heard.After(beat.Stamp), beat.Stamp.Sub(a.Heard) > recent
-		if !s.overtaken {
+		s.overtaken = a.Latest != nil && a.Latest.Stamp.After(beat.Stamp)
+		if beat.Stamp.After(out.LastSeen) {
 			out.LastSeen = beat.Stamp
 		}
 		if beat.Revision > 0 {
 			s.forked = e.OnChain(beat.Revision, beat.Chain)
 		}
-		if s.forked == nil && (s.newest || beat.Revision >= out.Revision) {
+		if s.forked == nil && (beat.Revision >= out.Revision || s.after(a.Latest)) {
 			out.Revision, out.State = beat.Revision, beat.State
 		}
 	}
@@ -169,9 +173,7 @@ func (s said) judge(out *Agent, asOf time.Time) {
 			out.Condition, out.Reason, out.Message, out.Since = c, reason, message, since
 		}
 	}
-	if !s.newest {
-		s.judgeAcks(out, consider)
-	}
+	s.judgeAcks(out, consider)
 	if s.heard {
 		s.judgeBeat(out, consider)
 	}
@@ -192,7 +194,7 @@ func (s said) judge(out *Agent, asOf time.Time) {
 type verdict func(c Condition, reason events.Reason, message string, since time.Time)
 
 func (s said) judgeAcks(out *Agent, consider verdict) {
-	if open := s.Open; open != nil {
+	if open := s.Open; open != nil && !s.after(open) {
 		condition := Failing
 		switch open.Word {
 		case events.WordTorn:
@@ -203,7 +205,7 @@ func (s said) judgeAcks(out *Agent, consider verdict) {
 		consider(condition, open.Reason, open.Message, open.Stamp)
 	}
 	latest := s.Latest
-	if latest == nil {
+	if latest == nil || s.after(latest) {
 		return
 	}
 	switch {

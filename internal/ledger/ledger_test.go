@@ -313,3 +313,30 @@ func asJSON(t testing.TB, v any) string {
 	}
 	return string(b)
 }
+
+func TestTheTimeOfEntriesNeverRunsBackwards(t *testing.T) {
+	b := environments(t, "prod")
+	before := b.state.Time
+	b.now = b.now.Add(-24 * time.Hour) // the publisher's clock is set back
+	c := b.release(set("prod", "variable/x", "1"))
+	if !b.state.Time.Equal(before) || !b.state.Changes[c].Approved.Equal(before) {
+		t.Errorf("%s after %s", b.state.Time, before)
+	}
+	b.verify()
+}
+
+func TestTheBusStampsReleasesOnceTheyAreReadBack(t *testing.T) {
+	b := environments(t, "dev", "prod")
+	r := b.approve("ben", b.must("anna", set("*", "variable/x", "1")).Change)
+	stamp := b.now.Add(time.Minute)
+	b.state.Stamp(r.Entry, stamp)
+	b.state.Stamp(r.Entry+100, stamp) // of an entry that releases nothing
+	if refs := b.state.Wave(r.Entry); len(refs) != 2 || refs[0] != r.Released[0] {
+		t.Errorf("the wave is %+v", refs)
+	}
+	for place, e := range b.state.EnvironmentList() {
+		if !e.Releases[1].Stamp.Equal(stamp) || e.Releases[0].Stamp.Equal(stamp) || e.Releases[1].Place != place {
+			t.Errorf("%s: %+v", e.Name, e.Releases)
+		}
+	}
+}
