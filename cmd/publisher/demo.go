@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -10,7 +11,7 @@ import (
 )
 
 func demoCommand(c *cli) *cobra.Command {
-	o := demo.Options{Out: c.stdout, Command: os.Args[0]}
+	o := demo.Options{Out: c.stdout, Command: started(os.Args[0])}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run everything on this machine, and show one change on its way",
@@ -24,4 +25,12 @@ func demoCommand(c *cli) *cobra.Command {
 	cmd.Flags().BoolVar(&o.Once, "once", false, "end when everything has arrived everywhere")
 	cmd.Flags().StringVar(&o.Dir, "dir", "", "where data is kept (default: a temporary directory that is removed)")
 	return cmd
+}
+
+// started is how the person started this program, for the commands that the demo shows.
+func started(program string) string {
+	if strings.Contains(program, "go-build") {
+		return "go run ./cmd/publisher" // its binary is gone when it ends
+	}
+	return program
 }

@@ -24,29 +24,49 @@ func diff(operations []fleet.OperationView, indent string) string {
 	return b.String()
 }
 
-// effects writes what a command changes, per environment: of a key that changes more than once, the first and the last value.
+// effects writes what a command changes where: of a key that changes more than once, the first and the last value. Environments in
+// which the same changes stand together.
 func effects(list []ledger.Effect) string {
-	var net []ledger.Effect
-	place := map[[2]string]int{}
+	var order []string // of the differences
+	where := map[string][]string{}
+	for _, environment := range byEnvironment(list) {
+		var b strings.Builder
+		for _, e := range environment {
+			if !bytes.Equal(e.Before, e.After) {
+				writeDiff(&b, "  ", e.Key, e.Before, e.After)
+			}
+		}
+		if where[b.String()] == nil {
+			order = append(order, b.String())
+		}
+		where[b.String()] = append(where[b.String()], environment[0].Environment)
+	}
+	var out strings.Builder
+	for _, difference := range order {
+		out.WriteString(strings.Join(where[difference], ", ") + "\n" + difference)
+	}
+	return out.String()
+}
+
+// byEnvironment is the net effect on each environment, in the order in which they come.
+func byEnvironment(list []ledger.Effect) (out [][]ledger.Effect) {
+	environment, place := map[string]int{}, map[[2]string]int{}
 	for _, e := range list {
-		id := [2]string{e.Environment, e.Key}
-		if i, again := place[id]; again {
-			net[i].After = e.After
-		} else {
-			place[id] = len(net)
-			net = append(net, e)
+		at, known := environment[e.Environment]
+		if !known {
+			at = len(out)
+			environment[e.Environment] = at
+			out = append(out, nil)
 		}
+		key := [2]string{e.Environment, e.Key}
+		if i, again := place[key]; again {
+			out[at][i].After = e.After
+			continue
+		}
+		place[key] = len(out[at])
+		out[at] = append(out[at], e)
 	}
-	var b strings.Builder
-	for i, e := range net {
-		if i == 0 || net[i-1].Environment != e.Environment {
-			b.WriteString(e.Environment + "\n")
-		}
-		if !bytes.Equal(e.Before, e.After) {
-			writeDiff(&b, "  ", e.Key, e.Before, e.After)
-		}
-	}
-	return b.String()
+	return out
 }
 
 func writeDiff(b *strings.Builder, indent, name string, before, after json.RawMessage) {

@@ -58,8 +58,9 @@ func (c *cli) showChange(change fleet.Change) {
 	if change.Status == string(ledger.StatusOpen) || change.Status == string(ledger.StatusExpired) {
 		field("expires", change.Expires.UTC().Format("2006-01-02 15:04:05Z"))
 	}
+	shown := map[string]string{}
 	for _, e := range change.Environments {
-		c.showPart(e)
+		c.showPart(e, shown)
 	}
 }
 
@@ -91,7 +92,8 @@ func approvals(change fleet.Change) string {
 	return out
 }
 
-func (c *cli) showPart(e fleet.ChangeEnvironment) {
+// showPart shows what the change means for one environment. Shown are the differences that were written before, and where.
+func (c *cli) showPart(e fleet.ChangeEnvironment, shown map[string]string) {
 	head := "\n" + c.paint(bold, e.Environment) + "  " + c.outcome(e.Outcome)
 	if e.Revision > 0 {
 		head += fmt.Sprintf(", revision %d, released %s", e.Revision, moment(e.Released))
@@ -103,7 +105,13 @@ func (c *cli) showPart(e fleet.ChangeEnvironment) {
 	if e.LeftOut != "" {
 		c.line("  left out: %s", plain(e.LeftOut))
 	}
-	c.line("%s", trim(diff(e.Operations, "  ")))
+	difference := trim(diff(e.Operations, "  "))
+	if first := shown[difference]; first != "" && len(e.Operations) > 1 {
+		c.line("  the same %d changes as in %s", len(e.Operations), first)
+	} else {
+		shown[difference] = e.Environment
+		c.line("%s", difference)
+	}
 	for _, a := range e.Agents {
 		c.line("  %s", agentLine(a))
 	}
