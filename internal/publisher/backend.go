@@ -64,6 +64,9 @@ func (p *Publisher) Verify(ctx context.Context) (out api.Verification, err error
 	p.book.read(func(s *ledger.State) {
 		out.Ledger, known = s.ID, events.LedgerTip{Number: s.Number, Hash: s.Hash}
 	})
+	if out.Ledger == "" {
+		return out, &api.UnavailableError{Reason: events.ReasonStartup, Message: "the ledger has not been reached yet", Next: "see 'publisher doctor'"}
+	}
 	state, forked := ledger.New(out.Ledger), false
 	err = p.conn.ReadLedger(ctx, 1, func(s bus.Stored) error {
 		_, released, err := state.Apply(s.Payload, s.Stamp)

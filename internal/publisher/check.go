@@ -126,7 +126,10 @@ func (p *Publisher) whichLedger(ctx context.Context, id string, setting error) e
 	if id != "" && info.ID != id {
 		return events.Errorf(events.ReasonLedgerForked, "the bus holds ledger %q, and this data directory is of ledger %s: give it a directory or a bus of its own", info.ID, id)
 	}
-	return errors.Join(p.compareEnd(ctx), setting)
+	if err := p.compareEnd(ctx); err != nil {
+		return err
+	}
+	return setting
 }
 
 // compareEnd compares the ledger's extent with what is known here: shorter is cut, fewer messages than numbers is holed.
