@@ -16,12 +16,13 @@ import (
 )
 
 const (
-	dialTimeout    = 5 * time.Second
-	requestTimeout = 5 * time.Second  // one question, one answer
-	settleTimeout  = 15 * time.Second // finding out what became of a write whose answer was lost
-	pingInterval   = 20 * time.Second
-	reconnectFirst = 100 * time.Millisecond
-	reconnectMost  = 5 * time.Second
+	dialTimeout     = 5 * time.Second
+	requestTimeout  = 5 * time.Second  // one question, one answer
+	settleTimeout   = 15 * time.Second // finding out what became of a write whose answer was lost
+	settleReconnect = 2 * time.Second  // waiting for the connection meanwhile: somebody waits for the answer
+	pingInterval    = 20 * time.Second
+	reconnectFirst  = 100 * time.Millisecond
+	reconnectMost   = 5 * time.Second
 )
 
 // Options of a connection.

@@ -79,6 +79,7 @@ func (c *Conn) monitorVarz(ctx context.Context, base string) (v varz, err error)
 	if err != nil {
 		return v, err
 	}
+	request.Close = true // it is asked once
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return v, err

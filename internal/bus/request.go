@@ -132,9 +132,11 @@ func (c *Conn) settle(ctx context.Context, stream string, w wanted, payload []by
 		case ctx.Err() == nil && !errors.Is(err, ErrUnavailable):
 			return 0, fmt.Errorf("outcome in %s unknown: %w: %w", stream, cause, err)
 		}
-		if _, err = c.connected(ctx); err == nil {
+		back, cancel := context.WithTimeout(ctx, settleReconnect)
+		if _, err = c.connected(back); err == nil {
 			err = pause(ctx, jitter(reconnectFirst))
 		}
+		cancel()
 		if err != nil {
 			return 0, fmt.Errorf("%w: outcome in %s unknown: %w: %w: read it and decide anew", ErrUnavailable, stream, cause, err)
 		}

@@ -113,11 +113,12 @@ func (b *book) doubt(s standing) bool {
 }
 
 // checkAgain lets commands wait for the next check, unless they are refused already.
-func (b *book) checkAgain() {
+func (b *book) checkAgain(reason events.Reason, message string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.doubts++
 	if b.writable {
-		b.stand(standing{checking: true, reason: events.ReasonStartup, message: "the ledger is being checked again"})
+		b.stand(standing{checking: true, reason: reason, message: message})
 	}
 }
 
@@ -274,7 +275,7 @@ func (b *book) apply(payload []byte, stamp time.Time) error {
 // lost notes that the bus or the ledger failed a command whose outcome is not known. The ledger is read again before the next
 // append.
 func (b *book) lost(err error) error {
-	b.doubt(standing{checking: true, reason: reasonOf(err), message: "the outcome of an append is not known: " + err.Error()})
+	b.checkAgain(reasonOf(err), "the outcome of an append is not known: "+err.Error())
 	return &api.UnavailableError{Reason: reasonOf(err), Message: "the ledger could not be written: " + err.Error(),
 		Next: "send the command again with the same id: what was done is not done twice"}
 }

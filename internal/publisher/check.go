@@ -32,7 +32,7 @@ func (p *Publisher) watchLedger(ctx context.Context) error {
 			p.log.Info().Uint64("entry", p.book.number()).Msg("the ledger is checked and open")
 			err := p.followLedger(ctx)
 			p.log.Info().AnErr("because", err).Msg("the ledger is checked again")
-			p.book.checkAgain()
+			p.book.checkAgain(events.ReasonStartup, "the ledger is being checked again")
 		}
 	}
 	return ctx.Err()

@@ -54,7 +54,7 @@ func startChild(t testing.TB, s childSettings) *child {
 	t.Cleanup(c.kill)
 	line, err := bufio.NewReader(out).ReadString('\n')
 	must(t, err)
-	c.Client, err = client.New(strings.TrimSpace(line))
+	c.Client, err = client.New(client.Target{Server: strings.TrimSpace(line)})
 	must(t, err)
 	return c
 }

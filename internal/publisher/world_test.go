@@ -273,6 +273,7 @@ func startAgent(t testing.TB, p *publisher.Publisher, environment, name string) 
 func (a *agent) stop() {
 	a.cancel()
 	a.ended.Wait()
+	a.conn.Close()
 }
 
 func (a *agent) run(ctx context.Context, feed *bus.Feed) {
