@@ -16,7 +16,6 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/lifecycle"
 	"github.com/lockstep-dev/lockstep/internal/telemetry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
-	"github.com/lockstep-dev/lockstep/pkg/fold"
 	"github.com/lockstep-dev/lockstep/pkg/store"
 )
 
@@ -97,7 +96,7 @@ func (a *Agent) load() error {
 		signer: a.signer, clock: o.Clock, fault: o.fault, interval: o.Intervals.Retry, log: o.Log, wake: make(chan struct{}, 1),
 	}
 	a.hearing = &hearing{ledger: o.Enrolment.Ledger, allows: trusted.allows, clock: o.Clock}
-	a.chain = &chain{opts: o, log: o.Log, store: a.store, believed: trusted, outbox: a.outbox, applied: fold.State{}}
+	a.chain = &chain{opts: o, log: o.Log, store: a.store, believed: trusted, outbox: a.outbox, show: a.show}
 	outbox, tip, err := a.chain.load()
 	if err != nil {
 		return err

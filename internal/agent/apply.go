@@ -308,6 +308,7 @@ func (c *chain) commit(seen readBack, applied time.Time) error {
 	}
 	c.waiting, c.unverified = nil, false
 	c.see(seen)
+	c.show()
 	c.outbox.put(acks)
 	c.cleanUp()
 	return nil

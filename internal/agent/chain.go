@@ -42,6 +42,7 @@ type chain struct {
 	unverified bool
 
 	outbox *outbox
+	show   func() // publishes what is here; before an ack says it to others
 }
 
 // A link is one verified release on its way.
@@ -280,6 +281,7 @@ func (c *chain) report(failure *store.Failure, ack events.Ack) {
 		c.log.Error().Err(err).Str("word", string(ack.Word)).Msg("could not keep an ack")
 		return
 	}
+	c.show()
 	c.outbox.put(acks)
 }
 

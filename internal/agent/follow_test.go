@@ -185,6 +185,7 @@ func TestPulsesThatAreNotNewAndSignedAreNotHeard(t *testing.T) {
 func TestAPulseOlderThanWhatWasSeenIsALedgerTruncatedOrForked(t *testing.T) {
 	w := newWorld(t)
 	a := start(t, w.options(connectortest.NewFake("fake")))
+	w.applied(1) // then it listens to pulses too
 	w.pulse(9, "nine")
 	a.condition(agent.InStep, "")
 	w.pulse(8, "eight")
