@@ -234,6 +234,7 @@ func (p *projection) changeProposed(f *events.ChangeProposed, revised bool) erro
 // compiled gives a change its parts, and checks that they are what its digest says.
 func (p *projection) compiled(c *Change, environments []events.ProposedEnvironment) error {
 	leaves := make([]events.Leaf, len(environments))
+	operations, inverses := contents[[]events.Operation]{}, contents[[]events.Inverse]{}
 	last := ""
 	for i, e := range environments {
 		if p.Environments[e.Environment] == nil || e.Environment <= last {
@@ -242,10 +243,10 @@ func (p *projection) compiled(c *Change, environments []events.ProposedEnvironme
 		last = e.Environment
 		part := Part{Environment: e.Environment, inverse: e.Inverse, index: uint64(i)}
 		var err error
-		if part.Operations, err = content[[]events.Operation](p.State, e.Operations); err != nil {
+		if part.Operations, err = operations.read(p.State, e.Operations); err != nil {
 			return err
 		}
-		if part.Inverse, err = content[[]events.Inverse](p.State, e.Inverse); err != nil {
+		if part.Inverse, err = inverses.read(p.State, e.Inverse); err != nil {
 			return err
 		}
 		if len(part.Operations) == 0 || !slices.EqualFunc(part.Operations, part.Inverse, undoes) {

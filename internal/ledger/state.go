@@ -218,10 +218,16 @@ func (e *Environment) AgentList() []*Agent {
 
 // WrittenSources are the edits of a change as its author wrote them.
 func (s *State) WrittenSources(c *Change) (Sources, error) {
-	return content[Sources](s, c.Sources)
+	return contents[Sources]{}.read(s, c.Sources)
 }
 
-func content[T any](s *State, digest events.Digest) (out T, err error) {
+// contents are contents that were read; environments that share one share its values.
+type contents[T any] map[events.Digest]T
+
+func (c contents[T]) read(s *State, digest events.Digest) (out T, err error) {
+	if out, read := c[digest]; read {
+		return out, nil
+	}
 	stored, found := s.contents[digest]
 	if !found {
 		return out, fmt.Errorf("%w: content %s is not in the ledger", ErrBroken, digest)
@@ -229,6 +235,7 @@ func content[T any](s *State, digest events.Digest) (out T, err error) {
 	if err := events.DecodeStrict(stored, &out); err != nil {
 		return out, fmt.Errorf("content %s: %w", digest, err)
 	}
+	c[digest] = out
 	return out, nil
 }
 
