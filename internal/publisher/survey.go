@@ -8,16 +8,17 @@ import (
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
-// A reading is what was found in the release stream: how far each environment's releases go, and where there is something else.
+// A reading is what was found in the release stream: how far each environment's releases go, how the newest is signed, and where
+// there is something else.
 type reading struct {
-	sender  *sender
-	cursors map[string]cursor
-	foreign map[string]bool
-	headers map[uint64][]string // as this publisher signs them, by entry
+	sender     *sender
+	cursors    map[string]cursor
+	signatures map[string]string
+	foreign    map[string]bool
 }
 
 func (s *sender) newReading() *reading {
-	return &reading{sender: s, cursors: map[string]cursor{}, foreign: map[string]bool{}, headers: map[uint64][]string{}}
+	return &reading{sender: s, cursors: map[string]cursor{}, signatures: map[string]string{}, foreign: map[string]bool{}}
 }
 
 // survey finds out what the whole stream holds. Anything but the ledger's releases up to some revision, each once, is purged.
@@ -34,11 +35,8 @@ func (s *sender) survey(ctx context.Context) error {
 			}
 		}
 	})
-	for environment := range r.foreign {
-		if err := s.purge(ctx, environment); err != nil {
-			return err
-		}
-		r.cursors[environment] = cursor{}
+	if err := r.purge(ctx); err != nil {
+		return err
 	}
 	s.cursors, s.last, s.surveyed = r.cursors, last, true
 	return nil
@@ -50,19 +48,11 @@ func (s *sender) locate(ctx context.Context, environment string) error {
 	if err := s.conn.ReadReleases(ctx, environment, func(m bus.Stored) error { return r.take(ctx, environment, m) }); err != nil {
 		return err
 	}
-	if r.foreign[environment] {
-		if err := s.purge(ctx, environment); err != nil {
-			return err
-		}
-		delete(r.cursors, environment)
+	if err := r.purge(ctx); err != nil {
+		return err
 	}
 	s.cursors[environment] = r.cursors[environment]
 	return nil
-}
-
-func (s *sender) purge(ctx context.Context, environment string) error {
-	s.log.Warn().Str("environment", environment).Msg("the release stream does not hold what the ledger released; sending it again")
-	return s.conn.PurgeReleases(ctx, environment)
 }
 
 // take judges the next message of an environment. What seems foreign is judged again with the ledger read to its end: another
@@ -71,12 +61,13 @@ func (r *reading) take(ctx context.Context, environment string, m bus.Stored) er
 	if r.foreign[environment] {
 		return nil
 	}
-	c := cursor{r.cursors[environment].revision + 1, m.Sequence}
-	if !r.isRelease(environment, c.revision, m) {
+	revision := r.cursors[environment].revision + 1
+	if !r.sender.isRelease(environment, revision, m) {
 		if err := r.sender.book.sync(ctx); err != nil {
 			return err
 		}
-		if r.foreign[environment] = !r.isRelease(environment, c.revision, m); r.foreign[environment] {
+		if !r.sender.isRelease(environment, revision, m) {
+			r.foreign[environment] = true
 			err := r.sender.contradicts(environment, m)
 			if err != nil {
 				nudge(r.sender.recheck)
@@ -84,35 +75,48 @@ func (r *reading) take(ctx context.Context, environment string, m bus.Stored) er
 			return err
 		}
 	}
-	r.cursors[environment] = c
+	r.cursors[environment], r.signatures[environment] = cursor{revision, m.Sequence}, m.Signature
 	return nil
 }
 
-// isRelease says whether a message is the ledger's revision, validly signed.
-func (r *reading) isRelease(environment string, revision uint64, m bus.Stored) bool {
+// purge removes what is foreign. The newest release has to be validly signed: whoever reads up to it believes the others by it.
+func (r *reading) purge(ctx context.Context) error {
+	for environment, signature := range r.signatures {
+		if !r.sender.isSigned(environment, r.cursors[environment].revision, signature) {
+			r.foreign[environment] = true
+		}
+	}
+	for environment := range r.foreign {
+		r.sender.log.Warn().Str("environment", environment).Msg("the release stream does not hold what the ledger released; sending it again")
+		if err := r.sender.conn.PurgeReleases(ctx, environment); err != nil {
+			return err
+		}
+		r.cursors[environment] = cursor{}
+	}
+	return nil
+}
+
+// isRelease says whether a message is the ledger's revision.
+func (s *sender) isRelease(environment string, revision uint64, m bus.Stored) (ok bool) {
 	_, _, previous, err := events.PeekRelease(m.Payload)
 	if err != nil {
 		return false
 	}
 	chain := events.Chain(previous, m.Payload)
-	var entry uint64
-	var place int
-	var valid func() bool
-	r.sender.book.read(func(state *ledger.State) {
-		if e := state.Environments[environment]; e != nil && e.OnChain(revision, chain) == nil {
-			entry, place = e.Releases[revision-1].Entry, e.Releases[revision-1].Place
-			id, allows := state.ID, state.Trust().AllowsPublisher
-			valid = func() bool { return events.VerifyWave(id, chain, m.Signature, allows) == nil }
-		}
+	s.book.read(func(state *ledger.State) {
+		e := state.Environments[environment]
+		ok = e != nil && e.OnChain(revision, chain) == nil
 	})
-	if valid == nil {
-		return false
-	}
-	// A wave signed once is cheaper than a signature verified for each of its releases.
-	if r.headers[entry] == nil {
-		r.headers[entry], _ = r.sender.sign(entry) // where that fails, verifying decides
-	}
-	return place < len(r.headers[entry]) && r.headers[entry][place] == m.Signature || valid()
+	return ok
+}
+
+// isSigned says whether a signature of the ledger's revision is one that agents believe.
+func (s *sender) isSigned(environment string, revision uint64, signature string) (ok bool) {
+	s.book.read(func(state *ledger.State) {
+		e := state.Environments[environment]
+		ok = e != nil && events.VerifyWave(state.ID, e.Releases[revision-1].Chain, signature, state.Trust().AllowsPublisher) == nil
+	})
+	return ok
 }
 
 // compare looks whether the stream holds as many messages as are known to be there and no newer ones.
