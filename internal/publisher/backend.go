@@ -40,6 +40,11 @@ func (p *Publisher) Fleet() (out fleet.View) {
 	return out
 }
 
+// Await waits until every agent that counts has acknowledged that it applied the releases, and the fleet view shows it.
+func (p *Publisher) Await(ctx context.Context, releases []events.ReleaseRef) error {
+	return p.reports.await(ctx, releases)
+}
+
 func (p *Publisher) ledgerView() fleet.LedgerView {
 	s, _ := p.book.standingNow()
 	out := fleet.LedgerView{Writable: s.writable, Durability: p.durability}

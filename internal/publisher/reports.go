@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -33,8 +34,10 @@ type reports struct {
 	waiting  []*gathered // not recorded yet, oldest first
 	unfit    int         // of waiting, those that fit nothing yet
 	newest   map[fleet.AgentID]beatReport
-	heard    chan struct{}         // closed when a beat arrives
-	rejected map[events.Reason]int // statements that were not valid
+	heard    chan struct{}            // closed when a beat arrives
+	applied  map[fleet.AgentID]uint64 // newest revision that an ack said is applied
+	acked    chan struct{}            // closed when applied changes
+	rejected map[events.Reason]int    // statements that were not valid
 }
 
 // A gathered statement is on its way into the ledger.
@@ -52,7 +55,10 @@ type beatReport struct {
 }
 
 func newReports(b *book) *reports {
-	return &reports{book: b, newest: map[fleet.AgentID]beatReport{}, heard: make(chan struct{}), rejected: map[events.Reason]int{}}
+	return &reports{
+		book: b, newest: map[fleet.AgentID]beatReport{}, heard: make(chan struct{}), rejected: map[events.Reason]int{},
+		applied: map[fleet.AgentID]uint64{}, acked: make(chan struct{}),
+	}
 }
 
 // ack takes an ack from the bus.
@@ -72,8 +78,57 @@ func (r *reports) ack(report bus.Report) error {
 		if early {
 			r.unfit++
 		}
+		r.note(g)
 	}
 	return nil
+}
+
+// note keeps how far an agent has come, as far as an ack says it, and lets whoever awaits it look. mu is held.
+func (r *reports) note(g *gathered) {
+	if !g.fits || g.statement.Word != events.WordApplied {
+		return
+	}
+	id := fleet.AgentID{Environment: g.delivery.Environment, Agent: g.delivery.Agent}
+	r.applied[id] = max(r.applied[id], g.statement.Last)
+	close(r.acked)
+	r.acked = make(chan struct{})
+}
+
+// await waits until every agent that counts has acknowledged that it applied the releases.
+func (r *reports) await(ctx context.Context, releases []events.ReleaseRef) error {
+	for {
+		r.mu.Lock()
+		acked := r.acked
+		for len(releases) > 0 && r.acknowledged(releases[0]) {
+			releases = releases[1:]
+		}
+		r.mu.Unlock()
+		if len(releases) == 0 {
+			return nil
+		}
+		select {
+		case <-acked:
+		case <-ctx.Done():
+			return fmt.Errorf("%d releases are not acknowledged, the first is revision %d of %s: %w",
+				len(releases), releases[0].Revision, releases[0].Environment, context.Cause(ctx))
+		}
+	}
+}
+
+// acknowledged says whether every agent that counts has said that it applied a release. mu is held.
+func (r *reports) acknowledged(ref events.ReleaseRef) (all bool) {
+	r.book.read(func(s *ledger.State) {
+		e := s.Environments[ref.Environment]
+		if all = e != nil && ref.Revision > 0 && ref.Revision <= e.Head(); !all {
+			return
+		}
+		for _, a := range e.Agents {
+			if a.Counts(e.Releases[ref.Revision-1]) {
+				all = all && max(a.Position, r.applied[fleet.AgentID{Environment: e.Name, Agent: a.Name}]) >= ref.Revision
+			}
+		}
+	})
+	return all
 }
 
 // notYet says that a statement may fit once more entries are known: its agent is not enrolled here, or is beyond the ledger.
@@ -223,6 +278,7 @@ func (r *reports) due(now time.Time) (due []gathered) {
 	r.unfit = 0
 	r.waiting = slices.DeleteFunc(r.waiting, func(g *gathered) bool {
 		known, err := r.judge(g)
+		r.note(g)
 		switch {
 		case known:
 			return true
