@@ -79,7 +79,7 @@ Look:       publisher status`,
 	}
 	add(groupChange, proposeCommand(c), reviseCommand(c), changesCommand(c), showCommand(c), approveCommand(c), rejectCommand(c), withdrawCommand(c), rollbackCommand(c))
 	add(groupOperate, statusCommand(c), historyCommand(c), getCommand(c), environmentCommand(c), ledgerCommand(c), doctorCommand(c))
-	add(groupServe, demoCommand(c), serveCommand(c))
+	add(groupServe, demoCommand(c), serveCommand(c), benchCommand(c))
 	root.AddCommand(versionCommand(c), exitCodesTopic())
 	demandKnownArguments(root)
 	return root

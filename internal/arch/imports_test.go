@@ -29,9 +29,10 @@ const (
 
 // layers names every package of ours once; what is below a package belongs to it unless it is named itself.
 var layers = map[string]layer{
-	"cmd/publisher": program,
-	"cmd/agent":     program,
-	"internal/demo": assembly,
+	"cmd/publisher":  program,
+	"cmd/agent":      program,
+	"internal/bench": assembly,
+	"internal/demo":  assembly,
 
 	"internal/publisher": runtime,
 	"internal/agent":     runtime,
