@@ -7,7 +7,7 @@ import (
 )
 
 func ledgerCommand(c *cli) *cobra.Command {
-	cmd := &cobra.Command{Use: "ledger", Short: "Verify the record of every decision and delivery"}
+	cmd := &cobra.Command{Use: "ledger", Short: "Verify and repair the record of every decision and delivery"}
 	group(cmd)
 	cmd.AddCommand(&cobra.Command{
 		Use:   "verify",
@@ -30,7 +30,7 @@ func ledgerCommand(c *cli) *cobra.Command {
 			}
 			return &exitError{exitFailure, text}
 		},
-	})
+	}, ledgerRepairCommand(c))
 	return cmd
 }
 

@@ -19,6 +19,8 @@ var (
 	ErrHole = errors.New("hole in the ledger")
 	// ErrLedgerChanged: the ledger stream is not the one that was read before: deleted, made anew, or cut.
 	ErrLedgerChanged = errors.New("ledger changed under its reader")
+	// ErrNoStream: the stream that was to be read is not there.
+	ErrNoStream = errors.New("no such stream")
 	// ErrForked: a validly signed release contradicts the chain up to the checkpoint.
 	ErrForked = errors.New("ledger forked")
 	// ErrHistoryMissing: the bus does not hold the revision that comes next.

@@ -195,6 +195,9 @@ func (c *Conn) streamInfo(ctx context.Context, stream string) (*jetstream.Stream
 	bounded, cancel := c.bounded(ctx)
 	defer cancel()
 	s, err := c.js.Stream(bounded, stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		err = fmt.Errorf("%w: %w", ErrNoStream, err)
+	}
 	if err != nil {
 		return nil, failed(ctx, "look at "+stream, err)
 	}

@@ -96,7 +96,7 @@ func (p *Publisher) Verify(ctx context.Context) (out api.Verification, err error
 		out.OK, out.Message = true, fmt.Sprintf("%d entries are chained without a gap, and %d releases were derived again as recorded", state.Number, out.Releases)
 		return out, nil
 	}
-	out.Next = "nothing is written until it is repaired; agents keep what they have"
+	out.Next = "nothing is written until it is repaired; agents keep what they have; " + p.repairNext()
 	return out, nil
 }
 
@@ -132,7 +132,7 @@ func (p *Publisher) checkStanding() api.Check {
 		return api.Check{Name: "ledger", OK: true, Message: fmt.Sprintf("checked and open, %d entries", p.book.number())}
 	}
 	return api.Check{Name: "ledger", Message: fmt.Sprintf("read-only since %s (%s): %s", s.since.UTC().Format(time.RFC3339), s.reason, s.message),
-		Next: "agents keep what they have; see 'publisher ledger verify'"}
+		Next: p.next(s.reason)}
 }
 
 func (p *Publisher) checkLead() api.Check {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -50,7 +51,7 @@ func (c *ledgerCopy) load(fn func(bus.Stored) error) error {
 			err = fn(stored)
 		}
 		if err != nil {
-			return fmt.Errorf("%s is damaged after entry %d: %w: move it away, and it is made anew from the bus", c.file.Name(), c.last, err)
+			return fmt.Errorf("%s is damaged after entry %d: %w: mend it with 'publisher ledger repair'", c.file.Name(), c.last, err)
 		}
 		c.last, c.size = stored.Sequence, c.size+int64(len(line))
 	}
@@ -71,12 +72,49 @@ func parseCopied(line []byte) (bus.Stored, error) {
 
 // add appends the next entry. A failure, a full disk, is ReasonStore; the entry is added when it is read again.
 func (c *ledgerCopy) add(s bus.Stored) error {
-	line := strconv.AppendUint(nil, s.Sequence, 10)
-	line = append(append(line, ' '), s.Stamp.UTC().Format(time.RFC3339Nano)...)
-	line = append(append(append(line, ' '), s.Payload...), '\n')
+	line := copiedLine(s)
 	if _, err := c.file.WriteAt(line, c.size); err != nil {
 		return events.Errorf(events.ReasonStore, "write the copy of the ledger: %w", err)
 	}
 	c.last, c.size = s.Sequence, c.size+int64(len(line))
 	return nil
+}
+
+func copiedLine(s bus.Stored) []byte {
+	line := strconv.AppendUint(nil, s.Sequence, 10)
+	line = append(append(line, ' '), s.Stamp.UTC().Format(time.RFC3339Nano)...)
+	return append(append(append(line, ' '), s.Payload...), '\n')
+}
+
+// writeCopy replaces a copy by these entries, whole or not at all.
+func writeCopy(path string, entries []bus.Stored) error {
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // readable by its owner only
+	if err != nil {
+		return fmt.Errorf("write a copy of the ledger: %w", err)
+	}
+	defer os.Remove(file.Name()) // fails where it was renamed
+	w := bufio.NewWriter(file)
+	for _, e := range entries {
+		_, _ = w.Write(copiedLine(e)) // Flush says what failed
+	}
+	err = errors.Join(w.Flush(), file.Sync(), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err == nil {
+		err = syncDirectory(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("write a copy of the ledger: %w", err)
+	}
+	return nil
+}
+
+// syncDirectory lets a rename survive power loss.
+func syncDirectory(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

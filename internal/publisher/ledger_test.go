@@ -309,7 +309,7 @@ func TestTheOwnCopyIsMendedOrMadeAnew(t *testing.T) {
 		must(t, err)
 		must(t, os.WriteFile(path, bytes.Replace(b, []byte(`"why"`), []byte(`"wry"`), 1), 0o600))
 		_, err = publisher.New(t.Context(), options(s.data, on(s.process)))
-		if err == nil || !strings.Contains(err.Error(), "move it away") {
+		if err == nil || !strings.Contains(err.Error(), "publisher ledger repair") {
 			t.Error(err)
 		}
 	})

@@ -61,7 +61,7 @@ func New(ctx context.Context, o Options) (_ *Publisher, err error) {
 			err = errors.Join(err, p.Stop(context.WithoutCancel(ctx)))
 		}
 	}()
-	for _, open := range []func(context.Context) error{p.openData, p.openKey, p.openBook, p.listen, p.openBus} {
+	for _, open := range []func(context.Context) error{p.openData, p.openKey, p.openBook, p.listen, p.openBus, p.proveDurability} {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
@@ -158,10 +158,7 @@ func (p *Publisher) openBus(ctx context.Context) error {
 	}
 	p.conn = conn
 	p.group.Defer("bus connection", func(context.Context) error { conn.Close(); return nil })
-	if p.server != nil {
-		return nil
-	}
-	return p.proveDurability(ctx)
+	return nil
 }
 
 func (p *Publisher) startServer() (*embedded.Server, error) {
@@ -178,8 +175,11 @@ func (p *Publisher) startServer() (*embedded.Server, error) {
 }
 
 // proveDurability shows that an existing bus keeps appends through power loss. It needs the streams, which it makes where they are
-// missing.
+// missing. The embedded one does by its settings.
 func (p *Publisher) proveDurability(ctx context.Context) error {
+	if p.server != nil {
+		return nil
+	}
 	if err := p.openStreams(ctx); err != nil && !isLedgerTrouble(err) {
 		return err
 	}
