@@ -313,6 +313,7 @@ func TestEveryTaskIsDescribedAndRunsWhatIsThere(t *testing.T) {
 		Tasks   map[string]struct {
 			Desc   string   `yaml:"desc"`
 			Silent bool     `yaml:"silent"`
+			Deps   []string `yaml:"deps"`
 			Cmds   []string `yaml:"cmds"`
 		} `yaml:"tasks"`
 	}
@@ -326,6 +327,11 @@ func TestEveryTaskIsDescribedAndRunsWhatIsThere(t *testing.T) {
 	for name, task := range taskfile.Tasks {
 		if task.Desc == "" || len(task.Cmds) == 0 {
 			t.Errorf("task %s has no description or does nothing", name)
+		}
+		for _, dep := range task.Deps {
+			if _, ok := taskfile.Tasks[dep]; !ok {
+				t.Errorf("task %s depends on %s, which is not there", name, dep)
+			}
 		}
 		for _, cmd := range task.Cmds {
 			words := strings.Fields(cmd)
