@@ -309,13 +309,18 @@ func reasonOf(err error) events.Reason {
 func (b *book) sync(ctx context.Context) error {
 	b.commit.Lock()
 	defer b.commit.Unlock()
+	return b.readOn(ctx)
+}
+
+// readOn reads the entries after the newest that is known here. commit is held.
+func (b *book) readOn(ctx context.Context) error {
 	return b.conn.ReadLedger(ctx, b.number()+1, func(s bus.Stored) error { return b.apply(s.Payload, s.Stamp) })
 }
 
 // catchUp reads the entry that came first, and those after it. Where there is none, the ledger is not what it was. commit is held.
 func (b *book) catchUp(ctx context.Context) error {
 	before := b.number()
-	err := b.conn.ReadLedger(ctx, before+1, func(s bus.Stored) error { return b.apply(s.Payload, s.Stamp) })
+	err := b.readOn(ctx)
 	if err == nil && b.number() == before {
 		err = events.Errorf(events.ReasonLedgerTruncated, "the bus's ledger does not end at entry %d, and holds none after it", before)
 	}

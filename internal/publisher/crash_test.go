@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // A doer carries out commands: a publisher here, or in a process of its own.
@@ -231,5 +233,33 @@ func TestASecondPublisherOnADirectoryIsRefused(t *testing.T) {
 	start(t, data)
 	if _, err := publisher.New(t.Context(), options(data)); err == nil || errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+func TestAPublisherThatMayNotWriteGivesWay(t *testing.T) {
+	t.Parallel()
+	process := bustest.StartProcess(t)
+	data := t.TempDir()
+	p := start(t, data, on(process))
+	addEnvironments(t, p, "dev")
+	stop(t, p)
+	stranger := start(t, t.TempDir(), on(process)) // with a key that no agent believes
+	leads := func(p *publisher.Publisher) bool {
+		for _, c := range p.Doctor(bustest.Context(t)) {
+			if c.Name == "lease" {
+				return strings.HasPrefix(c.Message, "this publisher")
+			}
+		}
+		return false
+	}
+	bustest.Eventually(t, "the stranger has the lease", func() bool { return leads(stranger) })
+	p = start(t, data, on(process))
+	release(t, p, "variable/x", 1, "dev")
+	if lag := p.Fleet().Environments[0].LagSeconds; lag < 0 || lag > 60 {
+		t.Errorf("lag of %v s, just released", lag)
+	}
+	eventuallySent(t, p, bustest.Connect(t, process.URL()))
+	if !leads(p) || stranger.Fleet().Ledger.Reason != events.ReasonTrust {
+		t.Errorf("leads: %v, the stranger is %+v", leads(p), stranger.Fleet().Ledger)
 	}
 }

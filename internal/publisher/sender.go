@@ -160,10 +160,11 @@ func (s *sender) release(environment string, revision uint64) (out ledger.Releas
 	payload := s.fresh[events.ReleaseID(environment, revision)]
 	s.mu.Unlock()
 	s.book.read(func(state *ledger.State) {
-		out = ledger.Released{Environment: environment, Release: state.Environments[environment].Releases[revision-1], Payload: payload}
-		if payload == nil {
-			out.Payload, err = state.Payload(environment, revision)
+		r := state.Environments[environment].Releases[revision-1]
+		if events.Chain(r.Previous, payload) != r.Chain { // not derived just now, or before the state was made anew
+			payload, err = state.Payload(environment, revision)
 		}
+		out = ledger.Released{Environment: environment, Release: r, Payload: payload}
 	})
 	return out, err
 }
