@@ -51,6 +51,9 @@ Stop all publishers of the bus first. Agents keep serving, and go on when the pu
 			if len(r.Copies) == 0 {
 				return err // nothing was looked at
 			}
+			if err == nil && !r.Needed() && len(r.Beyond) > 0 {
+				err = &exitError{exitFailure, "the ledger is whole as far as it goes, and others know of more: name a copy that holds more with --from; without it the publisher stays read-only"}
+			}
 			return errors.Join(err, c.show(r, func() { c.repairFound(r) }))
 		},
 	}
@@ -97,12 +100,10 @@ func (c *cli) repairFound(r *publisher.Repair) {
 	c.line("newest    entry %d of %s", r.Tip.Number, moment(r.Time))
 	c.line("hash      %s", r.Tip.Hash)
 	for _, more := range r.Beyond {
-		c.line("%s      %s", c.paint(red, "lost"), plain(more))
-	}
-	if len(r.Beyond) > 0 {
-		c.line("          name a copy that holds more with --from: without it the publisher stays read-only")
+		c.line("%s    %s", c.paint(red, "beyond"), plain(more))
 	}
 	switch {
+	case !r.Needed() && len(r.Beyond) > 0:
 	case !r.Needed():
 		c.line("%s        there is nothing to repair", c.paint(green, "ok"))
 	case r.Bus == "":

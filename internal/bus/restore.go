@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ func (c *Conn) SalvageLedger(ctx context.Context, fn func(Stored) error) error {
 }
 
 // CheckLedger says why LEDGER is not the stream that o asks for: it is missing (ErrLedgerChanged), of another ledger, or set
-// differently (*SettingError).
+// differently (*SettingError). Without Replicas in o, those that it has are right.
 func (c *Conn) CheckLedger(ctx context.Context, o StreamOptions) error {
 	info, err := c.streamInfo(ctx, events.StreamLedger)
 	switch {
@@ -36,19 +37,25 @@ func (c *Conn) CheckLedger(ctx context.Context, o StreamOptions) error {
 		return fmt.Errorf("%w: there is no stream %s", ErrLedgerChanged, events.StreamLedger)
 	case err != nil:
 		return err
-	case info.Config.Metadata[ledgerIDKey] != o.LedgerID:
-		return &SettingError{events.StreamLedger, "ledger id", o.LedgerID, info.Config.Metadata[ledgerIDKey]}
+	}
+	o.Replicas = cmp.Or(o.Replicas, info.Config.Replicas)
+	if id := info.Config.Metadata[ledgerIDKey]; id != o.LedgerID {
+		return &SettingError{events.StreamLedger, "ledger id", o.LedgerID, cmp.Or(id, "none")}
 	}
 	return compareSettings(streams(o)[0], info.Config)
 }
 
 // RestoreLedger replaces LEDGER, whatever it holds, by one that holds the entries, the first at sequence 1. Each keeps its stamp: it
-// travels in the header Lockstep-First-Stamp. ErrConflict says that somebody else appends to the new stream. After an error the
-// ledger is incomplete.
+// travels in the header Lockstep-First-Stamp. Without Replicas in o there are as many as before. ErrConflict says that somebody else
+// appends to the new stream. After an error the ledger is incomplete.
 func (c *Conn) RestoreLedger(ctx context.Context, o StreamOptions, entries []Stored) error {
-	bounded, cancel := c.bounded(ctx)
-	err := c.js.DeleteStream(bounded, events.StreamLedger)
-	cancel()
+	info, err := c.streamInfo(ctx, events.StreamLedger)
+	if err == nil {
+		o.Replicas = cmp.Or(o.Replicas, info.Config.Replicas)
+		bounded, cancel := c.bounded(ctx)
+		err = c.js.DeleteStream(bounded, events.StreamLedger)
+		cancel()
+	}
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return failed(ctx, "delete the old "+events.StreamLedger, err)
 	}

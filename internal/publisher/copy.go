@@ -51,7 +51,7 @@ func (c *ledgerCopy) load(fn func(bus.Stored) error) error {
 			err = fn(stored)
 		}
 		if err != nil {
-			return fmt.Errorf("%s is damaged after entry %d: %w: mend it with 'publisher ledger repair'", c.file.Name(), c.last, err)
+			return fmt.Errorf("%s is damaged after entry %d: %w: mend it with 'publisher ledger repair --data %s'", c.file.Name(), c.last, err, filepath.Dir(c.file.Name()))
 		}
 		c.last, c.size = stored.Sequence, c.size+int64(len(line))
 	}

@@ -62,7 +62,7 @@ func (r *ruin) offline(t *testing.T, change func()) {
 	r.process.Kill()
 	change()
 	r.process.Restart()
-	bustest.Eventually(t, "the bus is back", r.conn.Connected)
+	bustest.Eventually(t, "the bus is back", func() bool { return r.conn.Connected() && r.one.conn.Connected() })
 }
 
 // blocks are the files that hold the ledger.
@@ -339,4 +339,24 @@ func TestACopyThatWasAlteredIsMendedFromTheBus(t *testing.T) {
 	if repair.Bus != "" || !repair.Copy || !strings.Contains(repair.Copies[1].Message, "was altered") {
 		t.Errorf("%+v", repair)
 	}
+}
+
+// TestAnotherPublisherWaitsForTheRepairAndGoesOn: it is read-only meanwhile, and appends nothing.
+func TestAnotherPublisherWaitsForTheRepairAndGoesOn(t *testing.T) {
+	t.Parallel()
+	r := newRuin(t)
+	other := t.TempDir()
+	copyTo(t, filepath.Join(r.data, "publisher.key"), filepath.Join(other, "publisher.key"))
+	p := start(t, other, on(r.process))
+	eventuallyWritable(t, p)
+	bustest.NewWire(t, r.process.URL()).Shrink(events.StreamLedger)
+	bustest.Eventually(t, "it is noticed", func() bool { return p.Fleet().Ledger.Reason == events.ReasonLedgerTruncated })
+	repair, err := r.open(t)
+	must(t, err)
+	must(t, repair.Run(bustest.Context(t), time.Now()))
+	r.isAsItWas(t)
+	eventuallyWritable(t, p)
+	release(t, p, "variable/x", "after the repair", "dev")
+	r.one.reaches(heads(p)["dev"])
+	verify(t, p)
 }
