@@ -228,7 +228,7 @@ func (s said) judgeBeat(out *Agent, consider verdict) {
 	case beat.State != s.environment.Releases[beat.Revision-1].State:
 		consider(Differing, events.ReasonStateMismatch, notTheLedgers(beat.Revision), beat.Stamp)
 	}
-	if s.overtaken {
+	if s.overtaken && Condition(beat.Condition) != Stale {
 		return // what it says of an apply, the ack that came after it says better
 	}
 	if condition := Condition(beat.Condition); !slices.Contains(Conditions, condition) {

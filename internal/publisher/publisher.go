@@ -289,7 +289,11 @@ func (p *Publisher) lead(ctx context.Context) {
 	_ = parts.Stop(context.WithoutCancel(ctx)) // its parts return no errors
 }
 
-// pulse tells agents that the publisher lives, and how far the ledger goes.
+// pulseGap is the shortest time between two pulses.
+const pulseGap = 250 * time.Millisecond
+
+// pulse tells agents that the publisher lives, and how far the ledger goes: from time to time, and soon when one has started, which
+// is stale until it hears a pulse.
 func (p *Publisher) pulse(ctx context.Context) {
 	tick := time.NewTicker(p.opts.PulseInterval)
 	defer tick.Stop()
@@ -297,10 +301,17 @@ func (p *Publisher) pulse(ctx context.Context) {
 		if err := p.pulseOnce(time.Now()); err != nil {
 			p.log.Warn().Err(err).Msg("the pulse could not be sent")
 		}
+		gap := time.After(pulseGap)
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-p.reports.booted:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-gap:
 		}
 	}
 }

@@ -35,6 +35,7 @@ type reports struct {
 	unfit    int         // of waiting, those that fit nothing yet
 	newest   map[fleet.AgentID]beatReport
 	heard    chan struct{}            // closed when a beat arrives
+	booted   chan struct{}            // an agent has started: it waits for a pulse
 	applied  map[fleet.AgentID]uint64 // newest revision that an ack said is applied
 	acked    chan struct{}            // closed when applied changes
 	rejected map[events.Reason]int    // statements that were not valid
@@ -57,7 +58,7 @@ type beatReport struct {
 func newReports(b *book) *reports {
 	return &reports{
 		book: b, newest: map[fleet.AgentID]beatReport{}, heard: make(chan struct{}), rejected: map[events.Reason]int{},
-		applied: map[fleet.AgentID]uint64{}, acked: make(chan struct{}),
+		applied: map[fleet.AgentID]uint64{}, acked: make(chan struct{}), booted: make(chan struct{}, 1),
 	}
 }
 
@@ -204,6 +205,9 @@ func (r *reports) beat(report bus.Report) error {
 		now.reached = before.reached
 	}
 	r.newest[id] = now
+	if !heard || before.Boot != beat.Boot {
+		nudge(r.booted)
+	}
 	close(r.heard)
 	r.heard = make(chan struct{})
 	return nil
