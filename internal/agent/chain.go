@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -185,10 +186,10 @@ func (c *chain) again(err error) {
 	reason := reasonOf(err)
 	if c.retry == nil || c.retry.Reason != reason {
 		c.retry = &Retry{Since: c.now(), Reason: reason}
-		c.say(events.Ack{Word: events.WordRetrying, Reason: reason, Message: err.Error(), Since: c.retry.Since})
+		c.say(events.Ack{Word: events.WordRetrying, Reason: reason, Message: messageOf(err), Since: c.retry.Since})
 	}
 	c.retry.Attempts++
-	c.retry.Message = err.Error()
+	c.retry.Message = messageOf(err)
 	wait := min(c.opts.Intervals.Retry<<min(c.retry.Attempts-1, 20), c.opts.Intervals.Most)
 	c.retry.Next = now.Add(wait/2 + rand.N(wait/2+1))
 	c.log.Warn().Err(err).Uint64("revision", c.target.Revision).Int("attempts", c.retry.Attempts).Msg("not applied; trying again")
@@ -208,7 +209,7 @@ func (c *chain) refuse(r bus.Release, err error) {
 	now := c.now()
 	before := c.failure
 	c.stuck, c.queue = true, c.queue[1:]
-	c.failure = &store.Failure{Revision: r.Revision, Last: r.Revision, Word: events.WordRefused, Reason: reasonOf(err), Message: err.Error(), Since: now}
+	c.failure = &store.Failure{Revision: r.Revision, Last: r.Revision, Word: events.WordRefused, Reason: reasonOf(err), Message: messageOf(err), Since: now}
 	if before != nil && before.Revision == r.Revision && before.Word == events.WordRefused && before.Reason == c.failure.Reason {
 		c.failure.Since, c.failure.Last = before.Since, before.Last // said before a restart
 		return
@@ -231,7 +232,7 @@ func (c *chain) block(first uint64, last bus.Release) {
 func (c *chain) fail(word events.Word, err error) {
 	reason, first := reasonOf(err), min(c.checkpoint.Revision+1, c.target.Revision)
 	c.log.Error().Err(err).Uint64("first", first).Uint64("revision", c.target.Revision).Str("word", string(word)).Msg("not applied")
-	ack := events.Ack{Word: word, First: first, Reason: reason, Message: err.Error()}
+	ack := events.Ack{Word: word, First: first, Reason: reason, Message: messageOf(err)}
 	before := c.failure
 	if c.failure = new(store.Failure); before != nil {
 		*c.failure = *before
@@ -241,10 +242,10 @@ func (c *chain) fail(word events.Word, err error) {
 			return // said before
 		}
 		ack.Word, ack.First, ack.By = events.WordBlocked, before.Last+1, before.Revision
-		c.failure.Last, c.failure.Message = c.target.Revision, err.Error()
+		c.failure.Last, c.failure.Message = c.target.Revision, messageOf(err)
 	} else {
 		since := c.now()
-		*c.failure = store.Failure{Revision: first, Last: c.target.Revision, Word: word, Reason: reason, Message: err.Error(), Since: since}
+		*c.failure = store.Failure{Revision: first, Last: c.target.Revision, Word: word, Reason: reason, Message: messageOf(err), Since: since}
 	}
 	ack.Last = c.target.Revision
 	c.report(c.failure, c.complete(ack))
@@ -302,6 +303,11 @@ func (c *chain) now() time.Time { return events.Stamp(c.opts.Clock()) }
 
 func (c *chain) position() bus.Position {
 	return bus.Position{Revision: c.target.Revision, Chain: c.target.Chain}
+}
+
+// messageOf is what an error says beside its reason, which stands next to it everywhere.
+func messageOf(err error) string {
+	return strings.TrimPrefix(err.Error(), string(reasonOf(err))+": ")
 }
 
 func reasonOf(err error) events.Reason {
