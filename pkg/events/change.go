@@ -30,12 +30,17 @@ type Inverse struct {
 }
 
 // OperationsDigest is the digest of a list of operations or inverses as Encode writes it.
-func OperationsDigest[T Operation | Inverse](list []T) (Digest, error) {
-	b, err := Encode(list)
-	if err != nil {
-		return Digest{}, err
-	}
-	return Sum(b), nil
+func OperationsDigest[T Operation | Inverse](of []T) (Digest, error) {
+	var w writer
+	list(&w, of, func(item T) {
+		switch v := any(item).(type) {
+		case Operation:
+			w.operation(v)
+		case Inverse:
+			w.inverse(v)
+		}
+	})
+	return Sum(w.b), w.err
 }
 
 // A Leaf is what a change means for one environment; the Merkle root over a change's leaves, ordered by environment, is its
@@ -49,11 +54,9 @@ type Leaf struct {
 
 // Hash is the leaf's Merkle leaf hash.
 func (l Leaf) Hash() (Digest, error) {
-	b, err := Encode(l)
-	if err != nil {
-		return Digest{}, err
-	}
-	return LeafHash(b), nil
+	var w writer
+	w.leaf(l)
+	return LeafHash(w.b), w.err
 }
 
 // ChangeDigest is the digest of a change over its leaves, which are ordered by environment, and each leaf's path.

@@ -62,14 +62,25 @@ type Event struct {
 
 // newEvent fills what every event has alike and encodes the data.
 func newEvent(t Type, id, source, subject string, at time.Time, data any) (Event, error) {
-	raw, err := Encode(data)
-	if err != nil {
-		return Event{}, err
-	}
+	e := frame(t, id, source, subject, at)
+	var err error
+	e.Data, err = Encode(data)
+	return e, err
+}
+
+// frame fills what every event has alike.
+func frame(t Type, id, source, subject string, at time.Time) Event {
 	return Event{
 		SpecVersion: "1.0", ID: id, Source: source, Type: t, Subject: subject, Time: Stamp(at),
-		DataContentType: "application/json", DataSchema: SchemaURI(t), Data: raw,
-	}, nil
+		DataContentType: "application/json", DataSchema: SchemaURI(t),
+	}
+}
+
+// encode is Encode for an event with encoded data.
+func (e *Event) encode() ([]byte, error) {
+	w := writer{b: make([]byte, 0, len(e.Data)+1024)}
+	w.event(e)
+	return w.b, w.err
 }
 
 // SchemaURI names the JSON Schema of a type's data.

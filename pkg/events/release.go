@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -64,11 +65,13 @@ func ReleaseID(environment string, revision uint64) string {
 
 // EncodeRelease writes the payload of a release. Time is the entry's; traceparent may be empty.
 func EncodeRelease(r Release, at time.Time, traceparent string) ([]byte, error) {
+	_, payload, err := encodeRelease(r, at, traceparent)
+	return payload, err
+}
+
+func encodeRelease(r Release, at time.Time, traceparent string) (Event, []byte, error) {
 	at = Stamp(at)
-	e, err := newEvent(TypeReleasePublished, ReleaseID(r.Environment, r.Revision), LedgerSource(r.Ledger), r.Environment, at, r)
-	if err != nil {
-		return nil, err
-	}
+	e := frame(TypeReleasePublished, ReleaseID(r.Environment, r.Revision), LedgerSource(r.Ledger), r.Environment, at)
 	e.Sequence = sequence(r.Revision)
 	e.PartitionKey = r.Environment
 	switch {
@@ -80,12 +83,27 @@ func EncodeRelease(r Release, at time.Time, traceparent string) ([]byte, error) 
 	e.CausationID = EntryID(r.Entry)
 	e.TraceParent = traceparent
 	e.RecordedTime = &at
-	return Encode(e)
+	data := writer{b: make([]byte, 0, 1024)}
+	data.release(&r)
+	if data.err != nil {
+		return e, nil, data.err
+	}
+	e.Data = data.b
+	payload, err := e.encode()
+	return e, payload, err
 }
 
 // DecodeRelease reads the payload of a release strictly: an unknown field or type is ReasonUpgradeNeeded, anything else that
 // EncodeRelease would not have written is ReasonMalformed.
 func DecodeRelease(payload []byte) (Release, Event, error) {
+	if r, e, ok := readRelease(payload); ok {
+		return r, e, nil
+	}
+	return decodeRelease(payload)
+}
+
+// decodeRelease is DecodeRelease for everything, and says what is wrong.
+func decodeRelease(payload []byte) (Release, Event, error) {
 	var e Event
 	if err := decodeKnown(payload, &e); err != nil {
 		return Release{}, e, err
@@ -108,6 +126,19 @@ func DecodeRelease(payload []byte) (Release, Event, error) {
 		return Release{}, e, err
 	}
 	return r, e, nil
+}
+
+// readRelease is DecodeRelease for what nearly every payload is: the release of a change, as EncodeRelease writes it. Of anything
+// else it only says that it is not that.
+func readRelease(payload []byte) (r Release, e Event, ok bool) {
+	text := reader{b: payload}
+	e = text.event()
+	r = text.release()
+	if text.skip("}"); text.bad || len(text.b) > 0 || r.check() != nil {
+		return Release{}, Event{}, false
+	}
+	e, again, err := encodeRelease(r, e.Time, e.TraceParent)
+	return r, e, err == nil && bytes.Equal(payload, again)
 }
 
 // releaseParts says which parts a kind has: change and operations, rollback and inverse, trust.
@@ -154,6 +185,12 @@ func CheckOperation(op, key string, value json.RawMessage) error {
 
 // PeekRelease reads where a payload claims to belong, without checking it: for dropping what is already known.
 func PeekRelease(payload []byte) (environment string, revision uint64, previous Digest, err error) {
+	text := reader{b: payload}
+	header := text.event()
+	var quick Release
+	if text.place(&quick); !text.bad && header.Type == TypeReleasePublished {
+		return quick.Environment, quick.Revision, quick.Previous, nil
+	}
 	var e struct {
 		Type Type `json:"type"`
 		Data struct {

@@ -122,7 +122,7 @@ func EncodePulse(p Pulse, s *Signer) (payload []byte, header string, err error) 
 }
 
 func seal(e Event, domain Domain, s *Signer) ([]byte, string, error) {
-	payload, err := Encode(e)
+	payload, err := e.encode()
 	if err != nil {
 		return nil, "", err
 	}
