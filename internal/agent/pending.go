@@ -1,7 +1,7 @@
 package agent
 
 import (
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,25 +14,14 @@ import (
 
 const pendingFile = "pending"
 
-// pendingRun is what the pending file holds: the releases of an apply under way, as they came. It is written before the apply and
-// not synced: it survives the death of the process, not of the machine, and is verified again when it is read.
-type pendingRun struct {
-	Releases []pendingRelease `json:"releases"`
-}
-
-type pendingRelease struct {
-	Payload   []byte `json:"payload"`
-	Signature string `json:"signature"`
-}
-
+// writePending writes the releases of an apply under way, as they came: payload and signature of each, every one behind its length.
+// The file is written before the apply and not synced: it survives the death of the process, not of the machine, and is verified
+// again when it is read.
 func writePending(dir string, links []link) error {
-	var run pendingRun
+	var b []byte
 	for _, l := range links {
-		run.Releases = append(run.Releases, pendingRelease{l.release.Payload, l.release.Signature})
-	}
-	b, err := json.Marshal(run)
-	if err != nil {
-		return err
+		b = append(binary.AppendUvarint(b, uint64(len(l.release.Payload))), l.release.Payload...)
+		b = append(binary.AppendUvarint(b, uint64(len(l.release.Signature))), l.release.Signature...)
 	}
 	path := filepath.Join(dir, pendingFile)
 	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
@@ -59,12 +48,12 @@ func readPending(dir string, at bus.Position, verify func(chain events.Digest, s
 		}
 		return nil, fmt.Errorf("pending: %w", err)
 	}
-	var file pendingRun
-	if err := json.Unmarshal(b, &file); err != nil {
-		return nil, fmt.Errorf("pending: %w", err)
-	}
 	var run bus.Run
-	for _, r := range file.Releases {
+	for len(b) > 0 {
+		var r bus.Stored
+		if r, b, err = nextPending(b); err != nil {
+			return nil, fmt.Errorf("pending: %w", err)
+		}
 		_, revision, previous, err := events.PeekRelease(r.Payload)
 		if err != nil {
 			return nil, fmt.Errorf("pending: %w", err)
@@ -76,7 +65,7 @@ func readPending(dir string, at bus.Position, verify func(chain events.Digest, s
 			return nil, fmt.Errorf("pending: revision %d does not continue revision %d", revision, at.Revision)
 		}
 		at.Revision, at.Chain = revision, events.Chain(previous, r.Payload)
-		run = append(run, bus.Release{Revision: revision, Chain: at.Chain, Stored: bus.Stored{Payload: r.Payload, Signature: r.Signature}})
+		run = append(run, bus.Release{Revision: revision, Chain: at.Chain, Stored: r})
 	}
 	if len(run) == 0 {
 		return nil, nil
@@ -85,4 +74,23 @@ func readPending(dir string, at bus.Position, verify func(chain events.Digest, s
 		return nil, errors.New("pending: it is not signed by the publisher")
 	}
 	return run, nil
+}
+
+// nextPending reads one release, and returns what comes after it.
+func nextPending(b []byte) (r bus.Stored, rest []byte, err error) {
+	payload, b, ok := nextBytes(b)
+	signature, b, ok2 := nextBytes(b)
+	if !ok || !ok2 {
+		return r, nil, errors.New("it is torn")
+	}
+	return bus.Stored{Payload: payload, Signature: string(signature)}, b, nil
+}
+
+func nextBytes(b []byte) (found, rest []byte, ok bool) {
+	length, n := binary.Uvarint(b)
+	if n <= 0 || length > uint64(len(b)-n) {
+		return nil, nil, false
+	}
+	end := n + int(length)
+	return b[n:end], b[end:], true
 }

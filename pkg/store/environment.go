@@ -114,8 +114,17 @@ func (tx *Tx) Advance(env *fold.Environment, steps []*fold.Step, c Checkpoint) (
 }
 
 func (tx *Tx) advance(env *fold.Environment, steps []*fold.Step, c Checkpoint) error {
+	touched := map[string]bool{}
 	for _, s := range steps {
+		for _, key := range s.Keys {
+			touched[key] = true
+		}
 		if err := tx.writeStep(env, s, c.At); err != nil {
+			return err
+		}
+	}
+	for key := range touched {
+		if err := tx.writeResource(env, key); err != nil {
 			return err
 		}
 	}
@@ -125,18 +134,15 @@ func (tx *Tx) advance(env *fold.Environment, steps []*fold.Step, c Checkpoint) e
 	return put(tx, keyCheckpoint, &c)
 }
 
-func (tx *Tx) writeStep(env *fold.Environment, s *fold.Step, at time.Time) error {
-	for _, key := range s.Keys {
-		var err error
-		if r, known := env.State.Get(key); known {
-			err = write(tx.tx.Bucket(bucketResources), []byte(key), resource(r))
-		} else {
-			err = tx.tx.Bucket(bucketResources).Delete([]byte(key))
-		}
-		if err != nil {
-			return err
-		}
+func (tx *Tx) writeResource(env *fold.Environment, key string) error {
+	resources := tx.tx.Bucket(bucketResources)
+	if r, known := env.State.Get(key); known {
+		return write(resources, []byte(key), resource(r))
 	}
+	return resources.Delete([]byte(key))
+}
+
+func (tx *Tx) writeStep(env *fold.Environment, s *fold.Step, at time.Time) error {
 	record := Record{Revision: s.Release.Revision, Kind: s.Release.Kind, Entry: s.Release.Entry, Chain: s.Chain, State: s.Release.State, At: at}
 	switch {
 	case s.Release.Change != nil:
@@ -149,5 +155,7 @@ func (tx *Tx) writeStep(env *fold.Environment, s *fold.Step, at time.Time) error
 			return err
 		}
 	}
-	return write(tx.tx.Bucket(bucketHistory), number(record.Revision), record)
+	history := tx.tx.Bucket(bucketHistory)
+	history.FillPercent = 1 // it only grows at its end
+	return write(history, number(record.Revision), record)
 }
