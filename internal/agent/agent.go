@@ -38,7 +38,7 @@ type Agent struct {
 	http     net.Listener
 	control  net.Listener
 	group    *lifecycle.Group
-	runs     chan bus.Run
+	runs     chan []received
 	asks     chan func(ctx context.Context)
 	begin    chan bus.Position
 	wakeBeat chan struct{}
@@ -58,7 +58,7 @@ func New(o Options) (_ *Agent, err error) {
 	}
 	e := o.Enrolment
 	a := &Agent{
-		opts: o, boot: uuid.NewString(), runs: make(chan bus.Run), asks: make(chan func(context.Context)),
+		opts: o, boot: uuid.NewString(), runs: make(chan []received), asks: make(chan func(context.Context)),
 		begin: make(chan bus.Position, 1), wakeBeat: make(chan struct{}, 1), group: lifecycle.New(context.Background()),
 	}
 	defer func() {

@@ -27,9 +27,9 @@ type chain struct {
 	checkpoint store.Checkpoint // revision 0 before the first
 	applied    fold.State       // at the checkpoint
 	target     *fold.Environment
-	waiting    []link        // verified and folded into target, not applied
-	queue      []bus.Release // not folded yet: what comes before them is applied by itself
-	single     bool          // find the release that fails: apply the queue one by one
+	waiting    []link     // verified and folded into target, not applied
+	queue      []received // not folded yet: what comes before them is applied by itself
+	single     bool       // find the release that fails: apply the queue one by one
 
 	intent    *store.Intent // an apply that was not finished and not put back
 	failure   *store.Failure
@@ -48,13 +48,30 @@ type chain struct {
 
 // A link is one verified release on its way.
 type link struct {
-	release            bus.Release
+	release            received
 	step               *fold.Step
 	received, verified time.Time
 }
 
+// A received release has been read, which is done while the chain folds and applies the ones before it.
+type received struct {
+	bus.Release
+	content events.Release
+	err     error // why it cannot be read
+}
+
+// receive reads the releases of a run.
+func receive(run bus.Run) []received {
+	out := make([]received, len(run))
+	for i, r := range run {
+		content, _, err := events.DecodeRelease(r.Payload)
+		out[i] = received{r, content, err}
+	}
+	return out
+}
+
 // follow takes releases that continue what it has, and folds as many as may be applied together.
-func (c *chain) follow(run bus.Run) {
+func (c *chain) follow(run []received) {
 	c.queue = append(c.queue, run...)
 	c.fold()
 }
@@ -91,8 +108,11 @@ func (c *chain) fold() {
 }
 
 // accept verifies one release, and that the chain meets the head that the enrolment pins.
-func (c *chain) accept(r bus.Release) (*fold.Step, error) {
-	step, err := c.target.Accept(r.Payload)
+func (c *chain) accept(r received) (*fold.Step, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	step, err := c.target.AcceptDecoded(r.content, r.Payload)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +190,7 @@ func (c *chain) advance(ctx context.Context) error {
 
 // unfold takes back what is folded together, so that it is applied one by one and the release that fails is found.
 func (c *chain) unfold() {
-	requeued := make([]bus.Release, 0, len(c.waiting)+len(c.queue))
+	requeued := make([]received, 0, len(c.waiting)+len(c.queue))
 	for _, l := range c.waiting {
 		requeued = append(requeued, l.release)
 	}
@@ -204,7 +224,7 @@ func (c *chain) tryAgain() {
 }
 
 // refuse records that a release does not verify: it and what follows are not applied.
-func (c *chain) refuse(r bus.Release, err error) {
+func (c *chain) refuse(r received, err error) {
 	c.log.Error().Err(err).Uint64("revision", r.Revision).Msg("a release is refused")
 	now := c.now()
 	before := c.failure
@@ -219,7 +239,7 @@ func (c *chain) refuse(r bus.Release, err error) {
 }
 
 // block says of revisions behind a refused one that they cannot be applied.
-func (c *chain) block(first uint64, last bus.Release) {
+func (c *chain) block(first uint64, last received) {
 	if first = max(first, c.failure.Last+1); first > last.Revision {
 		return
 	}

@@ -191,7 +191,7 @@ func TestAPendingRunIsUsedOnlyAsThePublisherSignedIt(t *testing.T) {
 	releases := append(p.Trust("dev"), p.Change(foldtest.Set("dev", "variable/a", "1")).Releases...)
 	links := func(list ...foldtest.Release) (out []link) {
 		for _, r := range list {
-			out = append(out, link{release: bus.Release{Revision: r.Revision, Chain: r.Chain, Stored: bus.Stored{Payload: r.Payload, Signature: r.Header}}})
+			out = append(out, link{release: received{Release: bus.Release{Revision: r.Revision, Chain: r.Chain, Stored: bus.Stored{Payload: r.Payload, Signature: r.Header}}}})
 		}
 		return out
 	}

@@ -126,7 +126,7 @@ func (a *Agent) followReleases(ctx context.Context) error {
 			return fmt.Errorf("follow the releases: %w", err)
 		}
 		select {
-		case a.runs <- run:
+		case a.runs <- receive(run):
 		case <-ctx.Done():
 			return nil
 		}

@@ -18,7 +18,11 @@ const pendingFile = "pending"
 // The file is written before the apply and not synced: it survives the death of the process, not of the machine, and is verified
 // again when it is read.
 func writePending(dir string, links []link) error {
-	var b []byte
+	size := 0
+	for _, l := range links {
+		size += len(l.release.Payload) + len(l.release.Signature) + 2*binary.MaxVarintLen64
+	}
+	b := make([]byte, 0, size)
 	for _, l := range links {
 		b = append(binary.AppendUvarint(b, uint64(len(l.release.Payload))), l.release.Payload...)
 		b = append(binary.AppendUvarint(b, uint64(len(l.release.Signature))), l.release.Signature...)

@@ -59,7 +59,7 @@ func (c *chain) recover(ctx context.Context) {
 	}
 	if len(run) > 0 {
 		c.log.Info().Uint64("first", run[0].Revision).Uint64("last", run[len(run)-1].Revision).Msg("finishing what was under way")
-		c.follow(run)
+		c.follow(receive(run))
 	}
 	finishing := c.intent != nil && c.intent.Chain == c.target.Chain
 	if c.intent != nil && (!finishing || c.hold != nil) {

@@ -61,8 +61,8 @@ func (e *Environment) Accept(payload []byte) (*Step, error) {
 	return e.AcceptDecoded(r, payload)
 }
 
-// AcceptDecoded is Accept for whoever has the release beside the payload that it is encoded as: who derives it again, and compares
-// its chain digest.
+// AcceptDecoded is Accept for whoever has the release beside the payload that it is encoded as: who read it before with DecodeRelease,
+// or derives it again, and compares its chain digest.
 func (e *Environment) AcceptDecoded(r events.Release, payload []byte) (*Step, error) {
 	err := e.follows(r)
 	if err != nil {
