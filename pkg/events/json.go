@@ -12,6 +12,13 @@ import (
 // Canonical checks a JSON value and returns its canonical form (RFC 8785). It refuses what would not mean the same everywhere:
 // duplicate keys, invalid UTF-8, lone surrogates, integers beyond ±(2^53−1), numbers that lose digits, and nesting beyond 64 levels.
 func Canonical(value []byte) (json.RawMessage, error) {
+	if isPlain(value) {
+		return bytes.Clone(value), nil
+	}
+	return canonical(value)
+}
+
+func canonical(value []byte) (json.RawMessage, error) {
 	if err := CheckJSON(value); err != nil {
 		return nil, err
 	}
@@ -23,6 +30,20 @@ func Canonical(value []byte) (json.RawMessage, error) {
 		return nil, fmt.Errorf("canonical JSON: %w", err)
 	}
 	return out[1 : len(out)-1], nil
+}
+
+// isPlain says whether a value is one that is canonical as it is, as nearly all are: a literal, a string of printable ASCII without
+// escapes, or an integer of few digits.
+func isPlain(v []byte) bool {
+	switch {
+	case len(v) == 0:
+		return false
+	case v[0] == '"':
+		return len(v) > 1 && v[len(v)-1] == '"' && !bytes.ContainsFunc(v[1:len(v)-1], func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' })
+	case v[0] >= '1' && v[0] <= '9':
+		return len(v) <= 15 && !bytes.ContainsFunc(v, func(r rune) bool { return r < '0' || r > '9' })
+	}
+	return string(v) == "true" || string(v) == "false" || string(v) == "null" || string(v) == "0"
 }
 
 // Encode writes v as compact JSON with the struct's field order and no HTML escapes: the one encoder of every payload.

@@ -151,3 +151,20 @@ func agree(t interface{ Fatalf(string, ...any) }, payload []byte) {
 		t.Fatalf("read only carefully: %s", payload)
 	}
 }
+
+func TestPlainValuesAreCanonicalAsTheyAre(t *testing.T) {
+	values := rapid.OneOf(
+		rapid.StringMatching(`-?[0-9]{0,17}(\.[0-9]+)?`), rapid.StringMatching(`"[ -~]{0,9}"`), rapid.String(),
+		rapid.SampledFrom([]string{"true", "false", "null", "-0", "00", "1e3", `"`, `""`, " 1", "nul", "\"\u007f\"", `"é"`, `"\u0041"`}),
+	)
+	rapid.Check(t, func(t *rapid.T) {
+		v := []byte(values.Draw(t, "value"))
+		if !isPlain(v) {
+			return
+		}
+		careful, err := canonical(v)
+		if err != nil || !bytes.Equal(careful, v) {
+			t.Fatalf("%q is taken for canonical, which is %q (%v)", v, careful, err)
+		}
+	})
+}

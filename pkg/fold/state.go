@@ -22,6 +22,7 @@ type Resource struct {
 type State struct {
 	resources map[string]Resource
 	buckets   [256]bucket
+	digest    events.Digest // of the buckets; zero where they changed since
 }
 
 // A bucket holds the keys whose SHA-256 begins with its number (state digest v1).
@@ -51,7 +52,7 @@ func (s *State) Set(key string, r Resource) {
 	}
 	hash := events.Sum([]byte(key))
 	b := &s.buckets[hash[0]]
-	b.fresh = false
+	b.fresh, s.digest = false, events.Digest{}
 	i, found := slices.BinarySearchFunc(b.items, hash, func(it item, h events.Digest) int { return bytes.Compare(it.key[:], h[:]) })
 	switch {
 	case r.Value == nil && found:
@@ -89,6 +90,9 @@ func (s *State) Values() map[string]json.RawMessage {
 // Digest is the state digest v1: a hash over the hashes of 256 buckets, each over its sorted (SHA-256(key) ‖ SHA-256(canonical
 // value)); tombstones are outside it. Only the buckets that changed since the last call are hashed again.
 func (s *State) Digest() events.Digest {
+	if !s.digest.IsZero() {
+		return s.digest
+	}
 	all := sha256.New()
 	for i := range s.buckets {
 		b := &s.buckets[i]
@@ -103,20 +107,26 @@ func (s *State) Digest() events.Digest {
 		}
 		all.Write(b.hash[:])
 	}
-	return events.Digest(all.Sum(nil))
+	all.Sum(s.digest[:0])
+	return s.digest
 }
 
 // With is the state digest that the state would have with some values replaced: what it will be after a release, or what was
 // read back from an instance. A nil value means that the key is absent.
 func (s *State) With(values map[string]json.RawMessage) events.Digest {
+	is := s.Digest()
+	if len(values) == 0 {
+		return is
+	}
 	before := make(map[string]Resource, len(values))
 	for key, there := range values {
 		before[key] = s.resources[key]
 		s.Set(key, Resource{Value: there, Setter: before[key].Setter})
 	}
-	digest := s.Digest()
+	would := s.Digest()
 	for key, r := range before {
 		s.Set(key, r)
 	}
-	return digest
+	s.digest = is
+	return would
 }
