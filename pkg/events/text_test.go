@@ -168,3 +168,31 @@ func TestPlainValuesAreCanonicalAsTheyAre(t *testing.T) {
 		}
 	})
 }
+
+// An ack that is as it was written is read quickly, and as the careful way reads it; after any damage they agree.
+func TestQuickAndCarefulReadingOfAcksAgree(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := Ack{
+			Environment: rapid.SampledFrom([]string{"dev", "prod-eu", "No Name", ""}).Draw(t, "environment"), Agent: "a1", Ledger: texts.Draw(t, "ledger"),
+			Number: rapid.Uint64Range(0, 1<<54).Draw(t, "number"), Word: WordApplied, First: 1, Last: rapid.Uint64Range(0, 1<<54).Draw(t, "last"),
+			Chain: digests.Draw(t, "chain"), Observed: digests.Draw(t, "observed"), Message: texts.Draw(t, "message"), Differing: []string{texts.Draw(t, "key")},
+			Phases: Phases{Received: moments.Draw(t, "received")},
+		}
+		e, err := ackEvent(a, moments.Draw(t, "at"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload, err := e.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rapid.Bool().Draw(t, "damaged") {
+			payload[rapid.IntRange(0, len(payload)-1).Draw(t, "at byte")] = rapid.Byte().Draw(t, "byte")
+		}
+		quick, ok := readAck(payload)
+		var careful Ack
+		if err := readStatement(payload, TypeReleaseAcknowledged, &careful); ok && (err != nil || !reflect.DeepEqual(quick, careful)) {
+			t.Fatalf("%s\nquick   %+v\ncareful %+v %v", payload, quick, careful, err)
+		}
+	})
+}

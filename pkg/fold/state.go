@@ -22,14 +22,14 @@ type Resource struct {
 type State struct {
 	resources map[string]Resource
 	buckets   [256]bucket
-	digest    events.Digest // of the buckets; zero where they changed since
+	hashes    [256 * sha256.Size]byte // of the buckets
+	digest    events.Digest           // of the hashes; zero where a bucket changed since
 }
 
 // A bucket holds the keys whose SHA-256 begins with its number (state digest v1).
 type bucket struct {
 	items []item // sorted by key
-	hash  events.Digest
-	fresh bool // hash is of items
+	fresh bool   // its hash is of items
 }
 
 type item struct{ key, value events.Digest }
@@ -93,7 +93,6 @@ func (s *State) Digest() events.Digest {
 	if !s.digest.IsZero() {
 		return s.digest
 	}
-	all := sha256.New()
 	for i := range s.buckets {
 		b := &s.buckets[i]
 		if !b.fresh {
@@ -102,12 +101,11 @@ func (s *State) Digest() events.Digest {
 				h.Write(it.key[:])
 				h.Write(it.value[:])
 			}
-			h.Sum(b.hash[:0])
+			h.Sum(s.hashes[i*sha256.Size : i*sha256.Size])
 			b.fresh = true
 		}
-		all.Write(b.hash[:])
 	}
-	all.Sum(s.digest[:0])
+	s.digest = events.Sum(s.hashes[:])
 	return s.digest
 }
 
