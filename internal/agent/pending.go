@@ -34,8 +34,11 @@ func writePending(dir string, links []link) error {
 	return os.Rename(path+".new", path)
 }
 
+// removePending leaves the file for the next run under its other name: to make a new one each time costs more than all else that is
+// done with it.
 func removePending(dir string) error {
-	err := os.Remove(filepath.Join(dir, pendingFile))
+	path := filepath.Join(dir, pendingFile)
+	err := os.Rename(path, path+".new")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
