@@ -73,6 +73,9 @@ func receive(run bus.Run) []received {
 // follow takes releases that continue what it has, and folds as many as may be applied together.
 func (c *chain) follow(run []received) {
 	c.queue = append(c.queue, run...)
+	if c.retry != nil {
+		c.retry.Next = time.Time{} // what is new may be what mends it
+	}
 	c.fold()
 }
 

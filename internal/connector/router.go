@@ -133,6 +133,9 @@ func (r *Router) Split(values Values) ([]Share, error) {
 	shares := map[string]Values{}
 	for _, key := range values.Keys() {
 		route, err := r.Route(key)
+		if err != nil && values[key] == nil {
+			continue // what nobody takes is not there: a change that could not be applied is undone by a rollback
+		}
 		if err != nil {
 			return nil, err
 		}

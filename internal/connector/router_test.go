@@ -50,14 +50,28 @@ func TestKeyThatNobodyTakesIsAPermanentErrorThatNamesIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, splitErr := r.Split(connector.Values{"variable/x": nil})
-	_, observeErr := r.Observe(context.Background(), []string{"variable/x"})
+	_, splitErr := r.Split(connector.Values{"variable/x": []byte("1")})
 	_, normalErr := r.Normal("variable/x", []byte("1"))
-	for _, err := range []error{splitErr, observeErr, normalErr} {
+	for _, err := range []error{splitErr, normalErr} {
 		e := connector.AsError(err)
 		if e == nil || e.Reason != connector.ReasonNoRoute || !e.Permanent || !strings.Contains(err.Error(), "variable/x") {
 			t.Errorf("got %v", err)
 		}
+	}
+}
+
+func TestWhatNobodyTakesIsAbsentAlready(t *testing.T) {
+	r, err := connector.NewRouter([]connector.Route{{Resources: []connector.Glob{"flag/*"}, Connector: connectortest.NewFake("a")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shares, err := r.Split(connector.Values{"variable/x": nil, "flag/y": []byte("true")})
+	if err != nil || len(shares) != 1 || !slices.Equal(shares[0].Values.Keys(), []string{"flag/y"}) {
+		t.Errorf("a deletion that nobody takes must not stop the others: %v, %v", shares, err)
+	}
+	held, err := r.Observe(context.Background(), []string{"variable/x"})
+	if err != nil || len(held) != 0 {
+		t.Errorf("observed %v, %v", held, err)
 	}
 }
 

@@ -113,9 +113,14 @@ func lowest(agents []Agent) uint64 {
 	return slices.MinFunc(agents, func(a, b Agent) int { return cmp.Compare(a.Revision, b.Revision) }).Revision
 }
 
+// lastChange is the newest change in force: one that was undone is not.
 func lastChange(e *ledger.Environment) string {
+	undone := map[string]bool{}
 	for i := len(e.Releases) - 1; i >= 0; i-- {
-		if r := e.Releases[i]; r.Kind == events.KindChange {
+		switch r := e.Releases[i]; {
+		case r.Kind == events.KindRollback:
+			undone[r.Change] = true
+		case r.Kind == events.KindChange && !undone[r.Change]:
 			return r.Change
 		}
 	}

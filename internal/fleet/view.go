@@ -65,7 +65,7 @@ type Environment struct {
 	LagSeconds float64 `json:"lagSeconds"`
 	// Delivered is how long the newest fully applied release took, from its ledger entry to the slowest agent's ack.
 	Delivered  *Duration     `json:"delivered,omitempty"`
-	LastChange string        `json:"lastChange,omitempty"` // newest released change
+	LastChange string        `json:"lastChange,omitempty"` // newest released change that was not undone
 	State      events.Digest `json:"state"`                // state digest at the head
 	Agents     []Agent       `json:"agents"`
 }

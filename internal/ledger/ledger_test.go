@@ -240,14 +240,14 @@ func TestRetiredEnvironmentsAreLeftOut(t *testing.T) {
 
 func TestWhatIsDeletedStaysKnownAndCanBeSetAgain(t *testing.T) {
 	b := environments(t, "prod")
-	b.refused("anna", del("prod", "variable/x"), ledger.KindConflict, "nothing would change")
+	b.refused("anna", del("prod", "variable/x"), ledger.KindConflict, "variable/x is to be deleted, and no environment that is named has it")
 	one := b.release(set("prod", "variable/x", "1"))
 	b.refused("anna", set("prod", "variable/x", " 1 "), ledger.KindConflict, "nothing would change")
 	gone := b.release(del("prod", "variable/x"))
 	if r, known := b.state.Environments["prod"].Fold.State.Get("variable/x"); !known || r.Value != nil || b.setter("prod", "variable/x") != gone {
 		t.Fatalf("no tombstone: %+v", r)
 	}
-	b.refused("anna", del("prod", "variable/x"), ledger.KindConflict, "nothing would change")
+	b.refused("anna", del("prod", "variable/x"), ledger.KindConflict, "variable/x is to be deleted, and no environment that is named has it")
 	again := b.release(set("prod", "variable/x", "1"))
 	b.must("op", ledger.Rollback{Change: again, Reason: "back"})
 	if b.value("prod", "variable/x") != "" || b.setter("prod", "variable/x") != gone {
@@ -278,6 +278,7 @@ func TestPatternsStandForTheEnvironmentsThatAreThere(t *testing.T) {
 func TestALaterEditOfTheSameResourceWins(t *testing.T) {
 	b := environments(t, "dev", "prod")
 	b.release(set("prod", "variable/gone", "1"))
+	b.release(set("prod", "variable/y", "0"))
 	p := set("*", "variable/x", "1")
 	p.Edits = append(p.Edits, set("prod", "variable/x", "2").Edits[0], del("prod", "variable/gone", "variable/y").Edits[0], set("dev", "variable/y", "1").Edits[0])
 	c := b.release(p)

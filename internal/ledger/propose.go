@@ -95,6 +95,9 @@ func (d *decision) propose(p Propose, id string, t events.Type) error {
 	if err != nil {
 		return err
 	}
+	if key := d.vain(overrides); key != "" {
+		return refuse(KindConflict, "look for its name with 'publisher get ENV'", "%s is to be deleted, and no environment that is named has it", key)
+	}
 	proposed := events.ChangeProposed{
 		Change: id, Author: d.by, Reason: p.Reason, Ticket: p.Ticket, Within: p.Within, Source: p.Source, Expires: d.now.Add(proposalLife),
 	}
@@ -274,6 +277,25 @@ func (d *decision) compile(o override) []events.Operation {
 		operations = append(operations, op)
 	}
 	return operations
+}
+
+// vain is a resource that is to be deleted and is nowhere: its name is wrong.
+func (d *decision) vain(overrides []override) string {
+	found := map[string]bool{} // by resource to be deleted
+	for _, o := range overrides {
+		for key, value := range o.values {
+			if value == nil {
+				now, _ := d.Environments[o.environment].Fold.State.Get(key)
+				found[key] = found[key] || now.Value != nil
+			}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(found)) {
+		if !found[key] {
+			return key
+		}
+	}
+	return ""
 }
 
 // freeze stores operations and their inverse, and notes what they change.

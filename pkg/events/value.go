@@ -30,7 +30,7 @@ func ParseSecretRef(value json.RawMessage) (ref string, ok bool, err error) {
 		return "", true, errors.New(`a secret is written {"$secret": {"ref": "env://NAME"}} and nothing else`)
 	}
 	scheme, rest, found := strings.Cut(s.Secret.Ref, "://")
-	if !found || rest == "" || (scheme != "env" && scheme != "file") {
+	if !found || rest == "" || (scheme != "env" && (scheme != "file" || rest[0] != '/')) {
 		return "", true, errors.New("the secret reference is neither env://NAME nor file:///PATH")
 	}
 	return s.Secret.Ref, true, nil
