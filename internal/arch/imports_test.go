@@ -54,7 +54,8 @@ var layers = map[string]layer{
 	"pkg/fold":   wire,
 	"pkg/store":  wire,
 
-	"internal/arch": program,
+	"internal/arch":     program,
+	"internal/scenario": program,
 }
 
 // A ban is an edge that must not be there, and why.

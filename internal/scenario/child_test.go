@@ -1,0 +1,171 @@
+package scenario
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/lockstep-dev/lockstep/internal/agent"
+	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
+	"github.com/lockstep-dev/lockstep/internal/connector"
+	"github.com/lockstep-dev/lockstep/internal/connector/file"
+	"github.com/lockstep-dev/lockstep/internal/keys"
+	"github.com/lockstep-dev/lockstep/internal/publisher"
+)
+
+// childVariable holds a child's settings: this test binary is then that publisher or agent and nothing else.
+const childVariable = "LOCKSTEP_TEST_SCENARIO"
+
+// Settings of a child: a publisher where Data is set, an agent otherwise.
+type settings struct {
+	Data, NATS, MonitorURL string
+	Enrolment, State, Root string
+	Reload                 bool // the application refuses its new files where a value is "refused"
+}
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(childVariable); text != "" {
+		if err := beChild(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func beChild(text string) error {
+	var s settings
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		return err
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // it ends with the test that started it
+		os.Exit(1)
+	}()
+	if s.Data != "" {
+		return bePublisher(s)
+	}
+	return beAgent(s)
+}
+
+func bePublisher(s settings) error {
+	o := publisher.Options{
+		Data: s.Data, Listen: "127.0.0.1:0", NATS: s.NATS, MonitorURL: s.MonitorURL, Log: zerolog.New(os.Stderr).With().Timestamp().Logger(),
+		LeaseTTL: bustest.LeaseTTL, BeatWait: 200 * time.Millisecond, Recheck: 200 * time.Millisecond, PulseInterval: 300 * time.Millisecond,
+	}
+	return publisher.Run(context.Background(), o, func(p *publisher.Publisher) { fmt.Println(p.URL()) })
+}
+
+func beAgent(s settings) error {
+	e, err := keys.ReadEnrolment(s.Enrolment)
+	if err != nil {
+		return err
+	}
+	config := file.Config{Root: s.Root, Files: instanceFiles}
+	if s.Reload {
+		config.Reload = &file.Reload{Command: []string{"sh", "-c", "! grep -q refused app/variables.json"}}
+	}
+	c, err := file.Open("files", config, filepath.Dir(s.Root), "scenario")
+	if err != nil {
+		return err
+	}
+	router, err := connector.NewRouter([]connector.Route{{Resources: config.Resources(), Connector: c}})
+	if err != nil {
+		return errors.Join(err, c.Close())
+	}
+	a, err := agent.New(agent.Options{Enrolment: e, State: s.State, Router: router, Log: zerolog.New(os.Stderr).With().Timestamp().Logger(), Intervals: agent.Intervals{
+		Beat: 300 * time.Millisecond, Pulse: 700 * time.Millisecond, Check: 400 * time.Millisecond, Retry: 20 * time.Millisecond, Most: 40 * time.Millisecond,
+	}})
+	if err != nil {
+		return errors.Join(err, c.Close())
+	}
+	return errors.Join(a.Run(context.Background()), c.Close())
+}
+
+// A process is a child that runs or has ended.
+type process struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+	out   *bufio.Reader
+	said  *said
+	ended chan struct{}
+	once  sync.Once
+}
+
+// said is the end of what a child logged.
+type said struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text = append(s.text, b...)
+	if surplus := len(s.text) - 32<<10; surplus > 0 {
+		s.text = bytes.Clone(s.text[surplus:])
+	}
+	return len(b), nil
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.text)
+}
+
+func startProcess(t testing.TB, s settings, log *said) *process {
+	t.Helper()
+	text, err := json.Marshal(s)
+	must(t, err)
+	p := &process{cmd: exec.Command(os.Args[0]), said: log, ended: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), childVariable+"="+string(text))
+	p.cmd.Stderr = log
+	p.stdin, err = p.cmd.StdinPipe()
+	must(t, err)
+	out, err := p.cmd.StdoutPipe()
+	must(t, err)
+	p.out = bufio.NewReader(out)
+	must(t, p.cmd.Start())
+	return p
+}
+
+// wait returns when the process has ended.
+func (p *process) wait() {
+	p.once.Do(func() {
+		_ = p.cmd.Wait() // its error says that it was killed
+		close(p.ended)
+	})
+	<-p.ended
+}
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may be gone
+	p.wait()
+}
+
+func (p *process) signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	must(t, p.cmd.Process.Signal(s))
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
