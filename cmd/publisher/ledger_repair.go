@@ -109,7 +109,7 @@ func (c *cli) repairFound(r *publisher.Repair) {
 	case r.Bus == "":
 		c.line("writes    the publisher's copy; the bus's ledger is whole and stays as it is")
 	default:
-		c.line("writes    %s to the bus, each with its first stamp, because of it: %s", plural(int(r.Tip.Number), "entry", "entries"), plain(r.Bus))
+		c.line("writes    %s to the bus, each with its first stamp; the bus's ledger now: %s", plural(int(r.Tip.Number), "entry", "entries"), plain(r.Bus))
 	}
 }
 

@@ -250,16 +250,23 @@ func (r *reports) view() fleet.Reports {
 	return out
 }
 
-// awaitBeats waits for a beat after began of every agent that was alive then, and says who did not answer.
+// awaitBeats waits for a beat after began of every agent that was alive when agents were last heard before, however long ago: what
+// the bus holds may be an old backup. It says who did not answer.
 func (r *reports) awaitBeats(ctx context.Context, began time.Time) (missing []fleet.AgentID) {
 	began = r.book.busTime(began)
+	var last time.Time
+	for _, b := range r.beats() {
+		if !b.Stamp.After(began) && b.Stamp.After(last) {
+			last = b.Stamp
+		}
+	}
 	for {
 		r.mu.Lock()
 		heard := r.heard
 		r.mu.Unlock()
 		missing = nil
 		for id, b := range r.beats() {
-			if !b.Stamp.After(began) && began.Sub(b.Stamp) < fleet.SilentAfter {
+			if !b.Stamp.After(began) && last.Sub(b.Stamp) < fleet.SilentAfter {
 				missing = append(missing, id)
 			}
 		}

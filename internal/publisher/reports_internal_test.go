@@ -1,12 +1,14 @@
 package publisher
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -62,5 +64,29 @@ func TestACommandNeverAppendsToALedgerThatIsInDoubt(t *testing.T) {
 	b.commit.Unlock()
 	if err := <-tried; err != errMoved {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAgentsOfAnOldBackupAreWaitedFor: in a bus that was put back, everybody was last heard long ago, and is the one who knows better.
+func TestAgentsOfAnOldBackupAreWaitedFor(t *testing.T) {
+	b := &book{changed: make(chan struct{}), state: ledger.New("x")}
+	r := newReports(b)
+	now := time.Now()
+	agents := map[string]*ledger.Agent{}
+	b.state.Environments["dev"] = &ledger.Environment{Name: "dev", Agents: agents}
+	for name, heard := range map[string]time.Duration{"alive-then": 72 * time.Hour, "dead-then": 73 * time.Hour} {
+		agents[name] = &ledger.Agent{Name: name}
+		r.newest[fleet.AgentID{Environment: "dev", Agent: name}] = beatReport{Beat: fleet.Beat{Stamp: now.Add(-heard)}}
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	missing := r.awaitBeats(over, now)
+	if len(missing) != 1 || missing[0].Agent != "alive-then" {
+		t.Errorf("waited for %v", missing)
+	}
+	delete(agents, "dead-then")
+	r.newest[missing[0]] = beatReport{Beat: fleet.Beat{Stamp: now.Add(time.Second)}}
+	if missing := r.awaitBeats(over, now); len(missing) != 0 {
+		t.Errorf("waits for %v, who answered", missing)
 	}
 }

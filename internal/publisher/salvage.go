@@ -194,13 +194,25 @@ func (c *copyHeld) found(with *chain) CopyFound {
 	case next == 1 && c.last == 0:
 		out.Message = "empty"
 	case next <= c.last:
-		out.Message = fmt.Sprintf("entry %d is missing, and more until %d", next, c.last)
+		out.Message = c.missing(next)
 	case out.Verified < uint64(len(with.entries)):
 		out.Message = fmt.Sprintf("ends at entry %d", out.Verified)
 	default:
 		out.Message = "whole"
 	}
 	return out
+}
+
+// missing names the entries that are missing from a number on.
+func (c *copyHeld) missing(first uint64) string {
+	last := first
+	for c.held[last+1] == nil && c.unreadable[last+1] == nil {
+		last++
+	}
+	if last == first {
+		return fmt.Sprintf("entry %d is missing", first)
+	}
+	return fmt.Sprintf("entries %d to %d are missing", first, last)
 }
 
 // whole says whether the copy holds the chain and nothing else.
