@@ -10,10 +10,10 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/goccy/go-yaml"
 	"github.com/jedib0t/go-pretty/v6/table"
 	"golang.org/x/term"
 
+	"github.com/lockstep-dev/lockstep/internal/config"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 )
 
@@ -47,7 +47,7 @@ func (c *cli) show(data any, people func()) error {
 	}
 	out := b.String()
 	if c.format == "yaml" {
-		y, err := yaml.JSONToYAML([]byte(out))
+		y, err := config.YAML([]byte(out))
 		if err != nil {
 			return fmt.Errorf("write the answer: %w", err)
 		}
@@ -159,17 +159,20 @@ func span(seconds float64) string {
 	case d < time.Minute:
 		return strings.TrimSuffix(strconv.FormatFloat(d.Seconds(), 'f', 1, 64), ".0") + "s"
 	case d < time.Hour:
-		return shorten(d.Round(time.Second), "0s")
+		return shorten(d.Round(time.Second))
 	case d < 48*time.Hour:
-		return shorten(d.Round(time.Minute), "0s")
+		return shorten(d.Round(time.Minute))
 	}
 	return strconv.Itoa(int(d.Hours()/24)) + "d"
 }
 
-func shorten(d time.Duration, zero string) string {
-	s := strings.TrimSuffix(d.String(), zero)
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
+// shorten leaves out the seconds and minutes that are none: 1m0s is 1m, and 1h0m0s is 1h.
+func shorten(d time.Duration) string {
+	s := d.String()
+	for _, none := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, none) {
+			s = s[:len(s)-2]
+		}
 	}
 	return s
 }
