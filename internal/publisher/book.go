@@ -204,7 +204,7 @@ func (b *book) attempt(ctx context.Context, c ledger.Command, dryRun bool) (ledg
 	}
 	d, err := b.decide(c)
 	if err != nil {
-		return ledger.Outcome{}, err
+		return ledger.Outcome{}, b.refused(ctx, err)
 	}
 	out := ledger.Outcome{Result: d.Result, Effect: d.Effect, Again: d.Known, DryRun: dryRun && !d.Known}
 	if d.Known || dryRun {
@@ -224,6 +224,24 @@ func (b *book) attempt(ctx context.Context, c ledger.Command, dryRun bool) (ledg
 	}
 	out.Entry = b.number()
 	return out, nil
+}
+
+// refused is what a refusal comes to: nothing is appended that would show that another publisher's entries are not known here yet, so
+// they are looked for, and the decision is made anew where there are any. commit is held.
+func (b *book) refused(ctx context.Context, refusal error) error {
+	if ledger.KindOf(refusal) == ledger.KindInvalid {
+		return refusal // whatever the state
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendTimeout)
+	defer cancel()
+	before := b.number()
+	if err := b.readOn(ctx); err != nil {
+		return b.lost(err)
+	}
+	if b.number() > before {
+		return errMoved
+	}
+	return refusal
 }
 
 func (b *book) decide(c ledger.Command) (ledger.Decision, error) {

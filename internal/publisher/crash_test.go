@@ -220,6 +220,28 @@ func TestTwoPublishersDecideSideBySide(t *testing.T) {
 	verify(t, p)
 }
 
+func TestWhatOnePublisherAnsweredTheOtherKnows(t *testing.T) {
+	t.Parallel()
+	process := bustest.StartProcess(t)
+	data, other := t.TempDir(), t.TempDir()
+	p := start(t, data, on(process))
+	addEnvironments(t, p, "dev")
+	key, err := os.ReadFile(filepath.Join(data, "publisher.key"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(other, "publisher.key"), key, 0o600))
+	q := start(t, other, on(process))
+	eventuallyWritable(t, q)
+	for i := range 50 {
+		approve := command("ben", propose(t, p, "variable/x", i, "dev"))
+		first, err := q.Do(bustest.Context(t), approve, false)
+		must(t, err)
+		again, err := p.Do(bustest.Context(t), approve, false)
+		if err != nil || !again.Again || again.Entry != first.Entry {
+			t.Fatalf("first %+v, then %+v, %v", first, again, err)
+		}
+	}
+}
+
 func approvalOf(t testing.TB, c *child, change string) ledger.Approve {
 	t.Helper()
 	view, err := c.Change(bustest.Context(t), change)
