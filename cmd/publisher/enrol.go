@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
@@ -48,67 +49,69 @@ over another file.`,
 	return cmd
 }
 
-// enrol reserves the file before anything is sent: an agent whose key nobody keeps would be of no use.
-func (c *cli) enrol(ctx context.Context, w writing, e keys.Enrolment, file string) (err error) {
-	seed, err := keys.NewSeed()
+// enrol writes the file before anything is sent: an agent whose key nobody keeps would be of no use. Where the answer is lost the file
+// stays, and the same command again goes on with its key.
+func (c *cli) enrol(ctx context.Context, w writing, e keys.Enrolment, file string) error {
+	made, err := c.fill(ctx, &e, file, w.dryRun)
 	if err != nil {
 		return err
 	}
-	e.Seed = string(seed)
 	signer, err := e.Signer()
 	if err != nil {
 		return err
 	}
-	if !w.dryRun {
-		if err := reserve(file); err != nil {
-			return err
-		}
-		defer func() {
-			if err != nil {
-				_ = os.Remove(file) // it holds nothing yet
-			}
-		}()
+	if w.key == "" {
+		w.key = "enrol-" + signer.Public()
 	}
 	if _, err := c.do(ctx, w, ledger.EnrolAgent{Environment: e.Environment, Agent: e.Agent, Key: signer.Public()}); err != nil {
+		if made && api.KindOf(err) != api.KindUnavailable {
+			err = errors.Join(err, os.Remove(file)) // nobody believes its key
+		}
 		return err
 	}
 	if w.dryRun {
 		c.done(w, "enrol %s in %s", e.Agent, e.Environment)
 		return nil
 	}
-	if err := c.pin(ctx, &e, file); err != nil {
-		return fmt.Errorf("%s is enrolled, but its file could not be written: %w; revoke it with 'publisher env revoke %s %s -m WHY' and enrol another",
-			e.Agent, err, e.Environment, e.Agent)
-	}
-	c.note("enrolled %s in %s; %s is its secret: start it with 'agent run --enrolment %s'", e.Agent, e.Environment, file, filepath.Base(file))
+	c.note("enrolled %s in %s; %s is its secret: start it with 'agent run --enrolment %s'", e.Agent, e.Environment, file, file)
 	return nil
 }
 
-func reserve(file string) error {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return &exitError{exitFailure, fmt.Sprintf("there is a file %s already; name another with -o: no enrolment is written over", file)}
+// fill makes the agent's key and writes the enrolment with what the publisher says now, or finds the one that an earlier try of the
+// same command wrote. It says whether it made the file.
+func (c *cli) fill(ctx context.Context, e *keys.Enrolment, file string, dryRun bool) (made bool, err error) {
+	if !dryRun {
+		if before, err := keys.ReadEnrolment(file); err == nil && before.Environment == e.Environment && before.Agent == e.Agent {
+			*e = *before
+			return false, nil
+		}
 	}
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-// pin writes the enrolment with what the publisher says now.
-func (c *cli) pin(ctx context.Context, e *keys.Enrolment, file string) error {
 	publisher, _, err := c.connect()
 	if err != nil {
-		return err
+		return false, err
 	}
 	pins, err := publisher.Pins(ctx, e.Environment)
 	if err != nil {
-		return err
+		return false, err
 	}
 	e.Ledger, e.Publishers, e.Trust = pins.Ledger, pins.Document.Publishers, pins.Digest
 	e.Head = keys.Head{Revision: pins.Head.Revision, Chain: pins.Head.Chain}
 	if e.Bus.URL == "" {
 		e.Bus.URL = pins.BusURL
 	}
-	return e.Write(file)
+	if strings.HasPrefix(e.Bus.URL, "tls://") && (e.Bus.CA == "" || e.Bus.Cert == "" || e.Bus.Key == "") && e.Bus.Credentials == "" {
+		return false, &exitError{exitUsage, "the bus at " + e.Bus.URL + " wants certificates: name the agent's files with --tlscacert, --tlscert and --tlskey"}
+	}
+	seed, err := keys.NewSeed()
+	if err != nil || dryRun {
+		e.Seed = string(seed)
+		return false, err
+	}
+	e.Seed = string(seed)
+	if err := e.Write(file); errors.Is(err, fs.ErrExist) {
+		return false, &exitError{exitFailure, fmt.Sprintf("there is a file %s already; name another with -o: no enrolment is written over", file)}
+	} else if err != nil {
+		return false, err
+	}
+	return true, nil
 }

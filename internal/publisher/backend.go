@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
@@ -56,10 +57,11 @@ func (p *Publisher) ledgerView() fleet.LedgerView {
 
 // BusURL is where agents reach the bus.
 func (p *Publisher) BusURL() string {
-	if p.server != nil {
-		return p.server.ClientURL()
+	if p.server == nil {
+		return p.opts.NATS
 	}
-	return p.opts.NATS
+	scheme, address, _ := strings.Cut(p.server.ClientURL(), "://")
+	return scheme + "://" + p.reachable(address)
 }
 
 // Verify reads the whole ledger from the bus again, into a state of its own, and derives every release again.

@@ -39,7 +39,7 @@ var (
 func newMetrics(registry prometheus.Registerer, p *Publisher) *metrics {
 	m := &metrics{publisher: p, lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "lockstep_propagation_lag_seconds",
-		Help: "Time of one agent's releases by phase: total is the bus's stamp of the ack minus the bus's stamp of the ledger entry; " +
+		Help: "Time of one agent's releases by phase: total is the bus's stamp of the ack minus the bus's stamp of the ledger entry; transit is what of it passed outside the agent; " +
 			"verify, apply and commit are by the agent's clock.",
 		Buckets:                     []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600},
 		NativeHistogramBucketFactor: 1.1,
@@ -64,8 +64,12 @@ func (m *metrics) observeOne(b *book, environment string, s ledger.Statement) {
 			released = e.Releases[s.Last-1].Stamp
 		}
 	})
-	if !released.IsZero() {
-		m.lag.WithLabelValues(environment, "total").Observe(max(0, s.Stamp.Sub(released).Seconds()))
+	if total := s.Stamp.Sub(released); !released.IsZero() {
+		m.lag.WithLabelValues(environment, "total").Observe(max(0, total.Seconds()))
+		if !s.Phases.Received.IsZero() && !s.Phases.Committed.IsZero() {
+			transit := total - s.Phases.Committed.Sub(s.Phases.Received)
+			m.lag.WithLabelValues(environment, "transit").Observe(max(0, transit.Seconds()))
+		}
 	}
 	for phase, span := range map[string][2]time.Time{
 		"verify": {s.Phases.Received, s.Phases.Verified}, "apply": {s.Phases.Verified, s.Phases.Applied}, "commit": {s.Phases.Applied, s.Phases.Committed},

@@ -340,7 +340,19 @@ func (p *Publisher) URL() string {
 	if !isLoopback(p.listener.Addr().String()) {
 		scheme = "https"
 	}
-	return scheme + "://" + p.listener.Addr().String()
+	return scheme + "://" + p.reachable(p.listener.Addr().String())
+}
+
+// reachable puts a name that others can use in the place of an address that stands for all of this machine's.
+func (p *Publisher) reachable(address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() {
+		return address
+	}
+	if len(p.opts.Hosts) > 0 {
+		return net.JoinHostPort(p.opts.Hosts[0], port)
+	}
+	return net.JoinHostPort("127.0.0.1", port)
 }
 
 // Done is closed when a part has failed or the context of New has ended; Stop says why.
