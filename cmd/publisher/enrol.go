@@ -108,10 +108,19 @@ func (c *cli) fill(ctx context.Context, e *keys.Enrolment, file string, dryRun b
 		return false, err
 	}
 	e.Seed = string(seed)
-	if err := e.Write(file); errors.Is(err, fs.ErrExist) {
-		return false, &exitError{exitFailure, fmt.Sprintf("there is a file %s already; name another with -o: no enrolment is written over", file)}
-	} else if err != nil {
+	if err := reserve(file); err != nil {
 		return false, err
 	}
-	return true, nil
+	return true, e.Write(file)
+}
+
+func reserve(file string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return &exitError{exitFailure, fmt.Sprintf("there is a file %s already; name another with -o: no enrolment is written over", file)}
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
