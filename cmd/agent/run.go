@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"errors"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +13,7 @@ import (
 
 func runCommand(c *cli) *cobra.Command {
 	var overwrite, step bool
+	var maxStaleness time.Duration
 	var logFormat, logLevel string
 	cmd := &cobra.Command{
 		Use:   "run --enrolment FILE",
@@ -22,6 +25,9 @@ finish. Logs go to standard error.`,
 			log, err := telemetry.NewLogger(c.stderr, logFormat, logLevel)
 			if err != nil {
 				return usage(cmd, "%v", err)
+			}
+			if cmd.Flags().Changed("max-staleness") && maxStaleness <= 0 {
+				return usage(cmd, "--max-staleness is %s: name a time above nothing, as in 2m", maxStaleness)
 			}
 			f, e, err := c.files(cmd)
 			if err != nil {
@@ -35,6 +41,7 @@ finish. Logs go to standard error.`,
 			o := f.Options(e, router)
 			o.Log, o.Version = log, telemetry.Version()
 			o.Overwrite, o.Step = o.Overwrite || overwrite, o.Step || step
+			o.MaxStale = cmp.Or(maxStaleness, o.MaxStale)
 			a, err := agent.New(o)
 			if err != nil {
 				return err
@@ -45,6 +52,7 @@ finish. Logs go to standard error.`,
 	c.needEnrolment(cmd)
 	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "at first contact, overwrite values that differ; they are backed up in the state directory")
 	cmd.Flags().BoolVar(&step, "step", false, "apply every revision by itself")
+	cmd.Flags().DurationVar(&maxStaleness, "max-staleness", 0, "not ready when stale for longer than this `TIME` (default: maxStaleness of the agent's file)")
 	cmd.Flags().StringVar(&logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
 	cmd.Flags().StringVar(&logLevel, "log-level", "info", "lowest `LEVEL` that is logged: debug, info, warn or error")
 	_ = cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions(telemetry.LogFormats, cobra.ShellCompDirectiveNoFileComp)) // the flag is there

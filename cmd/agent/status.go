@@ -45,6 +45,10 @@ func (c *cli) showStatus(s *agent.Status) {
 	if s.Condition.Message != "" {
 		add("", "%s", s.Condition.Message)
 	}
+	if s.Stale != nil && s.Condition.Word != agent.Stale {
+		add("stale", "(%s) since %s", s.Stale.Reason, moment(s.Stale.Since))
+		add("", "%s", s.Stale.Message)
+	}
 	add("revision", "%d of %d, %s, applied %s", s.Checkpoint.Revision, s.Head, readBack(s.Checkpoint.ReadBack), moment(s.Checkpoint.At))
 	add("state", "%s", s.Checkpoint.State.Short())
 	if s.Retry != nil {

@@ -31,6 +31,14 @@ type Condition struct {
 	Until   time.Time     `json:"until,omitzero"` // held until
 }
 
+// Staleness says that something newer may have been released without the agent knowing. It is true beside every condition: a failing
+// agent that hears nothing any more is stale too.
+type Staleness struct {
+	Reason  events.Reason `json:"reason"`
+	Message string        `json:"message"`
+	Since   time.Time     `json:"since"`
+}
+
 // Retry is a transient failure that is being retried.
 type Retry struct {
 	Since    time.Time     `json:"since"`
@@ -67,8 +75,9 @@ const (
 	checksMissed = 2 // intervals without a look at the head until stale
 )
 
-// judge finds the worst that is true. Since is zero where only the change of the condition says it.
-func judge(f facts) Condition {
+// judge finds the worst that is true; stale is what staleness says of the same facts. Since is zero where only the change of the
+// condition says it.
+func judge(f facts, stale *Staleness) Condition {
 	switch {
 	case f.failure != nil && f.failure.Word == events.WordTorn:
 		return ofFailure(Torn, f.failure)
@@ -81,9 +90,8 @@ func judge(f facts) Condition {
 		return Condition{Word: Failing, Reason: events.ReasonLedgerForked, Message: f.feed.Error()}
 	case f.failure != nil:
 		return ofFailure(Failing, f.failure)
-	}
-	if c, stale := staleness(f); stale {
-		return c
+	case stale != nil:
+		return Condition{Word: Stale, Reason: stale.Reason, Message: stale.Message, Since: stale.Since}
 	}
 	behind := max(f.followed, f.head) > f.revision
 	switch {
@@ -101,36 +109,37 @@ func ofFailure(word string, f *store.Failure) Condition {
 	return Condition{Word: word, Reason: f.Reason, Message: f.Message, Since: f.Since}
 }
 
-// staleness applies guarantee 7: in step only with a new valid pulse within three intervals and a look at the head within two.
-func staleness(f facts) (Condition, bool) {
+// staleness applies guarantee 7: in step only with a new valid pulse within three intervals and a look at the head within two;
+// whatever else is true. Nil: not stale.
+func staleness(f facts) *Staleness {
 	noPulse := f.pulse.IsZero() || f.now.Sub(f.pulse) > pulsesMissed*f.pulseEvery
 	unchecked := f.checked.IsZero() || f.now.Sub(f.checked) > checksMissed*f.checkEvery
 	if !noPulse && !unchecked {
-		return Condition{}, false
+		return nil
 	}
-	c := Condition{Word: Stale, Since: f.started}
+	s := &Staleness{Since: f.started}
 	if noPulse {
-		c.Since = firstOf(f.pulse, f.heard, f.started)
+		s.Since = firstOf(f.pulse, f.heard, f.started)
 	}
-	if checked := firstOf(f.checked, f.started); unchecked && checked.Before(c.Since) {
-		c.Since = checked
+	if checked := firstOf(f.checked, f.started); unchecked && checked.Before(s.Since) {
+		s.Since = checked
 	}
 	switch {
 	case !f.connected:
-		c.Reason, c.Message = events.ReasonBusDown, "the bus cannot be reached"
+		s.Reason, s.Message = events.ReasonBusDown, "the bus cannot be reached"
 	case errors.Is(f.feed, bus.ErrHistoryMissing):
-		c.Reason, c.Message = events.ReasonHistoryMissing, f.feed.Error()
+		s.Reason, s.Message = events.ReasonHistoryMissing, f.feed.Error()
 	case noPulse && f.now.Sub(f.started) <= pulsesMissed*f.pulseEvery && f.pulse.IsZero():
-		c.Reason, c.Message = events.ReasonStartup, "started, and no pulse of the publisher was heard yet"
+		s.Reason, s.Message = events.ReasonStartup, "started, and no pulse of the publisher was heard yet"
 	case noPulse:
-		c.Reason, c.Message = events.ReasonNoPulse, "no pulse of the publisher is heard"
+		s.Reason, s.Message = events.ReasonNoPulse, "no pulse of the publisher is heard"
 	default:
-		c.Reason, c.Message = events.ReasonHeadUnchecked, "the head of the releases could not be looked at"
+		s.Reason, s.Message = events.ReasonHeadUnchecked, "the head of the releases could not be looked at"
 	}
 	if f.unverified {
-		c.Message += "; the instance is " + string(events.ReasonUnverified)
+		s.Message += "; the instance is " + string(events.ReasonUnverified)
 	}
-	return c, true
+	return s
 }
 
 func firstOf(times ...time.Time) time.Time {

@@ -59,7 +59,7 @@ func TestTheWorstConditionWins(t *testing.T) {
 	} {
 		f := well
 		c.change(&f)
-		got := judge(f)
+		got := judge(f, staleness(f))
 		if got.Word != c.word || got.Reason != c.reason || (!c.since.IsZero() && !got.Since.Equal(c.since)) {
 			t.Errorf("%s: %+v", c.name, got)
 		}
@@ -75,8 +75,9 @@ func TestSilenceBecomesStale(t *testing.T) {
 		h := &hearing{ledger: foldtest.Ledger, allows: func(string) bool { return true }, clock: time.Now}
 		started := time.Now()
 		look := func() string {
-			return judge(facts{now: time.Now(), started: started, revision: 1, connected: true, checked: time.Now(), pulse: h.now().at,
-				pulseEvery: 15 * time.Second, checkEvery: 30 * time.Second}).Word
+			f := facts{now: time.Now(), started: started, revision: 1, connected: true, checked: time.Now(), pulse: h.now().at,
+				pulseEvery: 15 * time.Second, checkEvery: 30 * time.Second}
+			return judge(f, staleness(f)).Word
 		}
 		hear := func(counter uint64) {
 			payload, signature, err := events.EncodePulse(events.Pulse{Ledger: foldtest.Ledger, Counter: counter, Clock: time.Now()}, foldtest.Signer(t, "publisher"))
@@ -105,10 +106,60 @@ func TestSilenceBecomesStale(t *testing.T) {
 	})
 }
 
+// Whatever is wrong with the instance, silence is told beside it.
+func TestNoConditionHidesStaleness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		started := time.Now()
+		failed := &store.Failure{Word: events.WordFailed, Reason: connector.ReasonWriteFailed, Since: started}
+		torn := &store.Failure{Word: events.WordTorn, Reason: events.ReasonUndo, Since: started}
+		well := facts{started: started, revision: 1, connected: true, pulse: started, checked: started, pulseEvery: 15 * time.Second, checkEvery: 30 * time.Second}
+		cases := []struct {
+			name   string
+			change func(*facts)
+			word   string
+			reason events.Reason
+		}{
+			{"failing without a pulse", func(f *facts) { f.failure, f.checked = failed, f.now }, Failing, events.ReasonNoPulse},
+			{"failing without the bus", func(f *facts) { f.failure, f.connected = failed, false }, Failing, events.ReasonBusDown},
+			{"truncated without a pulse", func(f *facts) { f.ledger, f.checked = errors.New("truncated"), f.now }, Failing, events.ReasonNoPulse},
+			{"differing without the bus", func(f *facts) { f.differing, f.connected = []string{"variable/a"}, false }, Differing, events.ReasonBusDown},
+			{"differing, the head unchecked", func(f *facts) { f.differing, f.pulse = []string{"variable/a"}, f.now }, Differing, events.ReasonHeadUnchecked},
+			{"torn without the bus", func(f *facts) { f.failure, f.connected = torn, false }, Torn, events.ReasonBusDown},
+		}
+		look := func(change func(*facts)) (Condition, *Staleness) {
+			f := well
+			f.now = time.Now()
+			change(&f)
+			stale := staleness(f)
+			return judge(f, stale), stale
+		}
+		for _, c := range cases {
+			if got, stale := look(c.change); got.Word != c.word || stale != nil {
+				t.Errorf("%s, at once: %+v, %+v", c.name, got, stale)
+			}
+		}
+		time.Sleep(time.Hour)
+		for _, c := range cases {
+			if got, stale := look(c.change); got.Word != c.word || stale == nil || stale.Reason != c.reason || !stale.Since.Equal(started) || stale.Message == "" {
+				t.Errorf("%s, an hour later: %+v, %+v", c.name, got, stale)
+			}
+		}
+	})
+}
+
 func TestReadinessNeedsAWholeInstanceThatIsNotStaleForLong(t *testing.T) {
 	now := time.Now()
 	status := func(word string, age time.Duration, revision uint64, whole bool) Status {
-		return Status{Condition: Condition{Word: word, Since: now.Add(-age)}, Checkpoint: store.Checkpoint{Revision: revision}, Whole: whole}
+		s := Status{Condition: Condition{Word: word, Since: now.Add(-age), Message: word}, Checkpoint: store.Checkpoint{Revision: revision}, Whole: whole}
+		if word == Stale {
+			s.Stale = &Staleness{Reason: events.ReasonNoPulse, Since: s.Condition.Since}
+		}
+		return s
+	}
+	alsoStale := func(word string, age time.Duration) Status {
+		s := status(word, 24*time.Hour, 1, true)
+		s.Stale = &Staleness{Reason: events.ReasonBusDown, Since: now.Add(-age)}
+		return s
 	}
 	for _, c := range []struct {
 		name string
@@ -119,12 +170,19 @@ func TestReadinessNeedsAWholeInstanceThatIsNotStaleForLong(t *testing.T) {
 		{"failing serves the last good revision", status(Failing, time.Hour, 1, true), true},
 		{"stale for a moment", status(Stale, time.Minute, 1, true), true},
 		{"stale for long", status(Stale, time.Hour, 1, true), false},
+		{"failing, and stale for a moment", alsoStale(Failing, time.Minute), true},
+		{"failing, and stale for long", alsoStale(Failing, time.Hour), false},
+		{"differing, and stale for long", alsoStale(Differing, time.Hour), false},
 		{"torn", status(Torn, 0, 1, true), false},
 		{"not resolved yet", status(InStep, 0, 1, false), false},
 		{"nothing applied", status(InStep, 0, 0, true), false},
 	} {
-		if got := readiness(c.s, now, 2*time.Minute); got.Ready != c.want || (!got.Ready && got.Condition != Stale && got.Condition != Torn && got.Message == "") {
+		got := readiness(c.s, now, 2*time.Minute)
+		if got.Ready != c.want || (!got.Ready && got.Message == "") {
 			t.Errorf("%s: %+v", c.name, got)
+		}
+		if (got.Stale != nil) != (c.s.Stale != nil) || (got.Stale != nil && got.Stale.Age != now.Sub(c.s.Stale.Since).Seconds()) {
+			t.Errorf("%s: stale %+v", c.name, got.Stale)
 		}
 	}
 }

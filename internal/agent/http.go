@@ -10,7 +10,7 @@ import (
 )
 
 // Readiness is the answer of /readyz. An agent is ready when the instance holds a checkpoint whole, and the agent is not stale for
-// longer than it may be: failing and differing are alarms, not reasons to take a serving instance away.
+// longer than it may be, whatever else is wrong: failing and differing are alarms, not reasons to take a serving instance away.
 type Readiness struct {
 	Ready     bool          `json:"ready"`
 	Condition string        `json:"condition"`
@@ -19,12 +19,21 @@ type Readiness struct {
 	Since     time.Time     `json:"since"`
 	Age       float64       `json:"ageSeconds"` // of the condition
 	Revision  uint64        `json:"revision"`
+	Stale     *staleFor     `json:"stale,omitempty"` // whatever the condition
+}
+
+// staleFor is a staleness and how long it lasts.
+type staleFor struct {
+	Staleness
+	Age float64 `json:"ageSeconds"`
 }
 
 func readiness(s Status, now time.Time, maxStale time.Duration) Readiness {
-	age := now.Sub(s.Condition.Since)
 	r := Readiness{Ready: true, Condition: s.Condition.Word, Reason: s.Condition.Reason, Message: s.Condition.Message,
-		Since: s.Condition.Since, Age: age.Seconds(), Revision: s.Checkpoint.Revision}
+		Since: s.Condition.Since, Age: now.Sub(s.Condition.Since).Seconds(), Revision: s.Checkpoint.Revision}
+	if s.Stale != nil {
+		r.Stale = &staleFor{*s.Stale, now.Sub(s.Stale.Since).Seconds()}
+	}
 	switch {
 	case !s.Whole || s.Condition.Word == Torn:
 		r.Ready = false
@@ -33,7 +42,7 @@ func readiness(s Status, now time.Time, maxStale time.Duration) Readiness {
 		}
 	case s.Checkpoint.Revision == 0:
 		r.Ready, r.Message = false, "nothing was applied yet"
-	case s.Condition.Word == Stale && age > maxStale:
+	case s.Stale != nil && now.Sub(s.Stale.Since) > maxStale:
 		r.Ready = false
 	}
 	return r

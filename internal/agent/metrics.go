@@ -19,6 +19,7 @@ type metrics struct {
 	duration   prometheus.Histogram
 	gauges     []gauge
 	condition  *prometheus.Desc
+	stale      *prometheus.Desc
 	rejected   *prometheus.Desc
 }
 
@@ -35,6 +36,7 @@ func newMetrics(a *Agent) (*metrics, error) {
 	m.duration = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "lockstep_agent_apply_duration_seconds", Help: "Time from plan to commit.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}})
 	m.condition = prometheus.NewDesc("lockstep_agent_condition", "1 for the agent's condition, 0 for the others.", []string{"condition"}, nil)
+	m.stale = prometheus.NewDesc("lockstep_agent_stale_since_timestamp_seconds", "Since when the agent is stale, whatever its condition; absent while it is not.", nil, nil)
 	m.rejected = prometheus.NewDesc("lockstep_agent_rejected_messages_total", "Messages dropped because they are not the publisher's, by reason.", []string{"reason"}, nil)
 	add := func(name, help string, value func(Status) float64) {
 		m.gauges = append(m.gauges, gauge{prometheus.NewDesc("lockstep_agent_"+name, help, nil, nil), value})
@@ -71,6 +73,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 		out <- g.desc
 	}
 	out <- m.condition
+	out <- m.stale
 	out <- m.rejected
 }
 
@@ -82,6 +85,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, word := range conditions {
 		out <- prometheus.MustNewConstMetric(m.condition, prometheus.GaugeValue, truth(s.Condition.Word == word), word)
+	}
+	if s.Stale != nil {
+		out <- prometheus.MustNewConstMetric(m.stale, prometheus.GaugeValue, unix(s.Stale.Since))
 	}
 	for why, n := range s.Rejected {
 		out <- prometheus.MustNewConstMetric(m.rejected, prometheus.CounterValue, float64(n), why)

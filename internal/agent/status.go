@@ -16,8 +16,9 @@ type Status struct {
 	Version     string            `json:"version"`
 	Running     bool              `json:"running"`
 	Started     time.Time         `json:"started,omitzero"`
-	HTTP        string            `json:"http,omitempty"` // where health and metrics are served
-	Condition   Condition         `json:"condition"`
+	HTTP        string            `json:"http,omitempty"`  // where health and metrics are served
+	Condition   Condition         `json:"condition"`       // the worst that is true
+	Stale       *Staleness        `json:"stale,omitempty"` // whatever the condition
 	Checkpoint  store.Checkpoint  `json:"checkpoint"`
 	Followed    uint64            `json:"followed"`          // newest revision that was verified
 	Head        uint64            `json:"head"`              // newest revision that the publisher is known to have released
@@ -107,7 +108,8 @@ func (a *Agent) evaluate() (s Status, changed bool) {
 		}
 	}
 	before := a.shown.Condition
-	s.Condition = judge(f)
+	s.Stale = staleness(f)
+	s.Condition = judge(f, s.Stale)
 	if s.Condition.Since.IsZero() {
 		s.Condition.Since = before.Since
 		if before.Word != s.Condition.Word || before.Reason != s.Condition.Reason {
