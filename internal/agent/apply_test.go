@@ -155,6 +155,37 @@ func TestAnApplyThatFailsHalfwayIsPutBackAndALaterReleaseApplies(t *testing.T) {
 	}
 }
 
+func TestARollbackCuresWhatNoConnectorTakes(t *testing.T) {
+	w := newWorld(t)
+	w.set("variable/a", `"1"`)
+	fake := connectortest.NewFake("fake")
+	a := start(t, w.options(fake))
+	w.applied(2)
+	w.pulse(1, "")
+	a.condition(agent.InStep, "")
+
+	misdirected := w.set("variable/a", `"2"`, "endpoint/nobody", `"x"`)
+	if ack := w.word(events.WordFailed, 3); ack.First != 3 || ack.Reason != connector.ReasonNoRoute {
+		t.Errorf("ack %+v", ack)
+	}
+	a.condition(agent.Failing, connector.ReasonNoRoute)
+	holds(t, fake.Instance(), "variable/a", `"1"`)
+
+	w.send(w.Rollback(misdirected)...)
+	w.applied(4)
+	if s := a.condition(agent.InStep, ""); s.Checkpoint.Revision != 4 || s.Failure != nil {
+		t.Errorf("status %+v", s)
+	}
+	holds(t, fake.Instance(), "variable/a", `"1"`)
+
+	w.set("variable/a", `"3"`)
+	if ack := w.applied(5); ack.First != 5 || !ack.ReadBack || ack.Observed != ack.Expected {
+		t.Errorf("ack %+v", ack)
+	}
+	a.condition(agent.InStep, "")
+	holds(t, fake.Instance(), "variable/a", `"3"`)
+}
+
 func TestTheReleaseThatFailsIsFoundInAFold(t *testing.T) {
 	w := newWorld(t)
 	w.set("variable/a", `"1"`)
