@@ -8,10 +8,10 @@ import (
 	"os"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
+	"github.com/lockstep-dev/lockstep/internal/config"
 )
 
 func adoptCommand(c *cli) *cobra.Command {
@@ -21,7 +21,10 @@ func adoptCommand(c *cli) *cobra.Command {
 		Use:   "adopt [--enrolment FILE] -o CHANGE.yaml",
 		Short: "Write a change that adopts what the instance holds",
 		Long: `Write a change file with the instance's present values, where they differ from what the next apply would put there. Propose it
-with 'publisher propose -f'. Secrets are left out: propose references for them.`,
+with 'publisher propose -f'. Secrets are left out: propose references for them.
+
+Adopt knows only keys that are released. At first contact it takes the values that are there and differ, and deletes nothing: what
+the instance lacks is still to come. Later it also deletes the keys that were taken out of the instance by hand.`,
 		Example: "  agent adopt --enrolment a1.enrolment -o adopt.yaml && publisher propose -f adopt.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
@@ -46,12 +49,12 @@ func (c *cli) adopt(p *agent.Plan, file, reason string) error {
 	if err != nil {
 		return err
 	}
-	if text == nil {
-		c.note("the instance holds nothing that differs: there is nothing to adopt")
-		return nil
-	}
 	for _, key := range leftOut {
 		c.note("left out: %s is a secret; propose a reference for it", key)
+	}
+	if text == nil {
+		c.note("there is nothing to adopt: adopt takes released keys that are no secrets, and the instance holds no other values for them; no file is written")
+		return nil
 	}
 	if file == "-" {
 		_, err := c.stdout.Write(text)
@@ -72,40 +75,41 @@ func (c *cli) adopt(p *agent.Plan, file, reason string) error {
 	return nil
 }
 
-// changeFile is the text of a change that makes the environment what the instance is; nil when nothing differs.
+// changeFile is the text of a change that makes the environment what the instance is; nil when there is nothing to adopt.
 func changeFile(p *agent.Plan, reason string) (text []byte, leftOut []string, err error) {
-	set := yaml.MapSlice{}
-	var deleted []string
+	edit := adopted{Environments: []string{p.Environment}, Set: map[string]json.RawMessage{}}
 	for _, change := range p.Changes {
 		switch {
-		case change.Key == "":
+		case change.Key == "", p.FirstContact && change.Before == nil:
 		case change.Secret:
 			leftOut = append(leftOut, change.Key)
 		case change.Before == nil:
-			deleted = append(deleted, change.Key)
+			edit.Delete = append(edit.Delete, change.Key)
 		default:
-			var v any
-			if err := json.Unmarshal(change.Before, &v); err != nil {
-				return nil, nil, fmt.Errorf("%s: %w", change.Key, err)
-			}
-			set = append(set, yaml.MapItem{Key: change.Key, Value: v})
+			edit.Set[change.Key] = change.Before
 		}
 	}
-	if len(set)+len(deleted) == 0 {
+	if len(edit.Set)+len(edit.Delete) == 0 {
 		return nil, leftOut, nil
 	}
 	if reason == "" {
 		reason = "Adopt what " + p.Environment + " has"
 	}
-	edit := yaml.MapSlice{{Key: "environments", Value: []string{p.Environment}}}
-	if len(set) > 0 {
-		edit = append(edit, yaml.MapItem{Key: "set", Value: set})
+	change := struct {
+		APIVersion string    `json:"apiVersion"`
+		Kind       string    `json:"kind"`
+		Reason     string    `json:"reason"`
+		Edits      []adopted `json:"edits"`
+	}{"lockstep/v1", "Change", reason, []adopted{edit}}
+	if text, err = json.Marshal(change); err == nil {
+		text, err = config.YAML(text)
 	}
-	if len(deleted) > 0 {
-		edit = append(edit, yaml.MapItem{Key: "delete", Value: deleted})
-	}
-	text, err = yaml.Marshal(yaml.MapSlice{
-		{Key: "apiVersion", Value: "lockstep/v1"}, {Key: "kind", Value: "Change"}, {Key: "reason", Value: reason}, {Key: "edits", Value: []yaml.MapSlice{edit}},
-	})
 	return text, leftOut, err
+}
+
+// adopted is the edit of a change file.
+type adopted struct {
+	Environments []string                   `json:"environments"`
+	Set          map[string]json.RawMessage `json:"set,omitempty"`
+	Delete       []string                   `json:"delete,omitempty"`
 }

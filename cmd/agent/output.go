@@ -8,7 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/goccy/go-yaml"
+	"github.com/lockstep-dev/lockstep/internal/config"
 )
 
 var formats = []string{"table", "json", "yaml"}
@@ -44,7 +44,7 @@ func (c *cli) show(data any, people func()) error {
 	out := []byte(b.String())
 	if c.format == "yaml" {
 		var err error
-		if out, err = yaml.JSONToYAML(out); err != nil {
+		if out, err = config.YAML(out); err != nil {
 			return fmt.Errorf("write the answer: %w", err)
 		}
 	}

@@ -1,8 +1,8 @@
-// Package config reads the YAML files that people write for Lockstep: agent files, change files, manifests.
+// Package config reads the YAML files that people write for Lockstep: agent files, change files, manifests; and it writes YAML.
 //
 // Guarantees: an unknown key (with the nearest known one), a key that stands twice, a value of the wrong kind and a second document
 // are errors; every error names file, line and column in one line. Documents are bounded in size, nesting and alias expansion before
-// they are parsed. A Value is a resource value on its way to JSON, refused where YAML and JSON would not mean the same.
+// they are parsed. A Value is a resource value on its way to JSON, refused where YAML and JSON would not mean the same. What is written is valid YAML and says the same, whatever characters the texts hold.
 //
 // It is not for files that others own: it knows no rendering and no editing.
 package config
