@@ -23,11 +23,11 @@ func holdCommand(c *cli) *cobra.Command {
 				return err
 			}
 			until := time.Now().Add(length)
-			if err := client.Hold(cmd.Context(), until, reason); err != nil {
+			s, err := client.Hold(cmd.Context(), until, reason)
+			if err != nil {
 				return err
 			}
-			c.note("held until %s", until.UTC().Format("2006-01-02 15:04:05Z"))
-			return nil
+			return c.show(s, func() { c.note("held until %s", until.UTC().Format("2006-01-02 15:04:05Z")) })
 		},
 	}
 	cmd.Flags().DurationVar(&length, "for", 0, "how long, as in 30m or 2h")

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -85,6 +86,7 @@ func TestScripts(t *testing.T) {
 			"release": func(ts *testscript.TestScript, _ bool, args []string) { release(t, ts, args) },
 			"pulse":   func(ts *testscript.TestScript, _ bool, _ []string) { pulse(ts) },
 			"agentis": agentIs,
+			"hangup":  hangup,
 		},
 	})
 }
@@ -153,4 +155,13 @@ func agentIs(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("the agent is not at %v: %+v, %v", args, last, err)
 		}
 	}
+}
+
+// hangup: the one command in the background loses its terminal.
+func hangup(ts *testscript.TestScript, _ bool, _ []string) {
+	running := ts.BackgroundCmds()
+	if len(running) != 1 {
+		ts.Fatalf("%d commands run in the background", len(running))
+	}
+	ts.Check(running[0].Process.Signal(syscall.SIGHUP))
 }

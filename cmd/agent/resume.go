@@ -11,11 +11,11 @@ func resumeCommand(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := client.Resume(cmd.Context()); err != nil {
+			s, err := client.Resume(cmd.Context())
+			if err != nil {
 				return err
 			}
-			c.note("resumed")
-			return nil
+			return c.show(s, func() { c.note("resumed") })
 		},
 	}
 }

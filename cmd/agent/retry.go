@@ -12,11 +12,11 @@ func retryCommand(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := client.Retry(cmd.Context()); err != nil {
+			s, err := client.Retry(cmd.Context())
+			if err != nil {
 				return err
 			}
-			c.note("trying again; see 'agent status'")
-			return nil
+			return c.show(s, func() { c.note("trying again; see 'agent status'") })
 		},
 	}
 }

@@ -72,10 +72,17 @@ func serveControl(ctx context.Context, a *Agent) error {
 		if err := json.NewDecoder(r.Body).Decode(&h); err != nil {
 			return nil, err
 		}
-		return a.Status(), a.Hold(r.Context(), h.Until, h.Reason)
+		err := a.Hold(r.Context(), h.Until, h.Reason)
+		return a.Status(), err
 	})
-	answer("POST /resume", func(r *http.Request) (any, error) { return a.Status(), a.Resume(r.Context()) })
-	answer("POST /retry", func(r *http.Request) (any, error) { return a.Status(), a.Retry(r.Context()) })
+	answer("POST /resume", func(r *http.Request) (any, error) {
+		err := a.Resume(r.Context())
+		return a.Status(), err
+	})
+	answer("POST /retry", func(r *http.Request) (any, error) {
+		err := a.Retry(r.Context())
+		return a.Status(), err
+	})
 	return telemetry.Serve(ctx, a.control, mux)
 }
 
@@ -109,22 +116,19 @@ func (c *Client) Plan(ctx context.Context) (*Plan, error) {
 	return ask[Plan](ctx, c, http.MethodGet, "/plan", nil)
 }
 
-// Hold orders that nothing is applied until a time.
-func (c *Client) Hold(ctx context.Context, until time.Time, reason string) error {
-	_, err := ask[Status](ctx, c, http.MethodPost, "/hold", holdRequest{until, reason})
-	return err
+// Hold orders that nothing is applied until a time. Like Resume and Retry it answers how the agent is then.
+func (c *Client) Hold(ctx context.Context, until time.Time, reason string) (*Status, error) {
+	return ask[Status](ctx, c, http.MethodPost, "/hold", holdRequest{until, reason})
 }
 
 // Resume ends a hold.
-func (c *Client) Resume(ctx context.Context) error {
-	_, err := ask[Status](ctx, c, http.MethodPost, "/resume", nil)
-	return err
+func (c *Client) Resume(ctx context.Context) (*Status, error) {
+	return ask[Status](ctx, c, http.MethodPost, "/resume", nil)
 }
 
 // Retry orders another try of what failed.
-func (c *Client) Retry(ctx context.Context) error {
-	_, err := ask[Status](ctx, c, http.MethodPost, "/retry", nil)
-	return err
+func (c *Client) Retry(ctx context.Context) (*Status, error) {
+	return ask[Status](ctx, c, http.MethodPost, "/retry", nil)
 }
 
 func ask[T any](ctx context.Context, c *Client, method, path string, body any) (*T, error) {

@@ -149,7 +149,11 @@ func (a *Agent) knownChain(revision uint64) (digest events.Digest, known bool) {
 func (a *Agent) ask(ctx context.Context, fn func(ctx context.Context) error) error {
 	answer := make(chan error, 1)
 	select {
-	case a.asks <- func(chain context.Context) { answer <- fn(chain) }:
+	case a.asks <- func(chain context.Context) {
+		err := fn(chain)
+		a.show() // who asked sees what came of it
+		answer <- err
+	}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

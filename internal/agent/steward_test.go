@@ -211,10 +211,15 @@ func TestTheSocketIsTheStewardsAlone(t *testing.T) {
 	if s.Checkpoint.Revision != 1 || s.Environment != env || !s.Running {
 		t.Errorf("status %+v", s)
 	}
-	must(t, client.Hold(t.Context(), time.Now().Add(time.Hour), "x"))
-	a.is("held", func(s agent.Status) bool { return s.Hold != nil })
-	must(t, client.Resume(t.Context()))
-	must(t, client.Retry(t.Context()))
+	held, err := client.Hold(t.Context(), time.Now().Add(time.Hour), "x")
+	must(t, err)
+	resumed, err := client.Resume(t.Context())
+	must(t, err)
+	if held.Hold == nil || held.Hold.Reason != "x" || resumed.Hold != nil {
+		t.Errorf("the answers do not say what was done: %+v, %+v", held.Hold, resumed.Hold)
+	}
+	_, err = client.Retry(t.Context())
+	must(t, err)
 	a.stop()
 	if _, err := client.Status(t.Context()); !errors.Is(err, agent.ErrNotRunning) {
 		t.Errorf("a stopped agent: %v", err)
