@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -110,10 +112,16 @@ func objects(before, after json.RawMessage) (from, to map[string]json.RawMessage
 	return from, to, ok
 }
 
-// value is a value for people; a secret is its reference.
+// maxValue is how many characters of a value are shown.
+const maxValue = 400
+
+// value is a value for people; a secret is its reference, and of a long one the beginning and the size are shown.
 func value(v json.RawMessage) string {
 	if ref, secret, err := events.ParseSecretRef(v); secret && err == nil {
 		return "secret " + plain(ref)
+	}
+	if short := []rune(string(v[:min(len(v), (maxValue+1)*utf8.UTFMax)])); len(short) > maxValue {
+		return plain(string(short[:maxValue])) + fmt.Sprintf("…(%d bytes)", len(v))
 	}
 	return plain(string(v))
 }

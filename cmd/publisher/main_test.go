@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,7 +54,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "world": world, "serving": serving,
+			"exits": exits, "world": world, "serving": serving, "hangup": hangup,
 		},
 	})
 }
@@ -130,4 +131,13 @@ func TestAnInterruptedVerbSaysSoToItsShell(t *testing.T) {
 	if got := <-code; got != exitInterrupted || stderr.String() != "interrupted\n" {
 		t.Errorf("exit code %d, %s", got, stderr.String())
 	}
+}
+
+// hangup: the one command in the background loses its terminal.
+func hangup(ts *testscript.TestScript, _ bool, _ []string) {
+	running := ts.BackgroundCmds()
+	if len(running) != 1 {
+		ts.Fatalf("%d commands run in the background", len(running))
+	}
+	ts.Check(running[0].Process.Signal(syscall.SIGHUP))
 }

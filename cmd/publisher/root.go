@@ -71,6 +71,7 @@ Look:       publisher status`,
 	flags.StringVar(&c.said.As, "as", "", "act as `NAME` (default $LOCKSTEP_AS, the context file, or this user)")
 	flags.VarP(&c.format, "output", "o", "write data as `FORMAT`: table, json or yaml")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return notEmpty(cmd, "as", "digest", "idempotency-key") }
 	add := func(id string, commands ...*cobra.Command) {
 		for _, cmd := range commands {
 			cmd.GroupID = id
@@ -130,6 +131,16 @@ type exitError struct {
 }
 
 func (e *exitError) Error() string { return e.message }
+
+// notEmpty refuses flags that are given as an empty text: in a script, a variable that is not set.
+func notEmpty(cmd *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if f := cmd.Flags().Lookup(name); f != nil && f.Changed && f.Value.String() == "" {
+			return usage(cmd, "--%s is empty; give it a value, or leave it out", name)
+		}
+	}
+	return nil
+}
 
 // notTogether refuses two flags that exclude each other.
 func notTogether(cmd *cobra.Command, one, other string) error {
