@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/internal/connector/connectortest"
@@ -184,6 +186,31 @@ func TestARollbackCuresWhatNoConnectorTakes(t *testing.T) {
 	}
 	a.condition(agent.InStep, "")
 	holds(t, fake.Instance(), "variable/a", `"3"`)
+}
+
+func TestAFoldThatIsTakenApartCountsAsOneFailure(t *testing.T) {
+	w := newWorld(t)
+	w.set("variable/a", `"1"`)
+	w.set("variable/b", `"bad"`)
+	o := w.options(picky{connectortest.NewFake("fake")})
+	o.Registry = prometheus.NewRegistry()
+	start(t, o)
+	w.word(events.WordFailed, 3)
+	w.set("variable/b", `"good"`)
+	w.applied(4)
+	families, err := o.Registry.Gather()
+	must(t, err)
+	failures := 0.0
+	for _, f := range families {
+		if f.GetName() == "lockstep_agent_apply_failures_total" {
+			for _, m := range f.GetMetric() {
+				failures += m.GetCounter().GetValue()
+			}
+		}
+	}
+	if failures != 1 {
+		t.Errorf("%v failures are counted", failures)
+	}
 }
 
 func TestTheReleaseThatFailsIsFoundInAFold(t *testing.T) {

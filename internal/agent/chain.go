@@ -166,7 +166,8 @@ func (c *chain) due(now time.Time, caughtUp bool) bool {
 	return c.tried != c.target.Chain
 }
 
-// advance applies what is due and says what became of it in acks, failure and retry.
+// advance applies what is due and says what became of it in acks, failure and retry. A fold that is taken apart is no
+// failure yet: the release to blame will be one.
 func (c *chain) advance(ctx context.Context) error {
 	// An apply under way is finished, whatever stops the agent.
 	err := c.apply(context.WithoutCancel(ctx))
@@ -180,6 +181,7 @@ func (c *chain) advance(ctx context.Context) error {
 		c.log.Warn().Err(err).Uint64("first", c.waiting[0].step.Release.Revision).Uint64("last", c.target.Revision).
 			Msg("these revisions cannot be applied together; one by one")
 		c.unfold()
+		err = nil
 	case connector.AsError(err).Permanent:
 		c.retry, c.tried = nil, c.target.Chain
 		c.fail(events.WordFailed, err)

@@ -96,12 +96,13 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 
 // advanced counts what one try of the chain did.
 func (m *metrics) advanced(took time.Duration, releases uint64, err error) {
-	if err != nil {
+	switch {
+	case err != nil:
 		m.failures.WithLabelValues(string(reasonOf(err))).Inc()
-		return
+	case releases > 0:
+		m.applied.Add(float64(releases))
+		m.duration.Observe(took.Seconds())
 	}
-	m.applied.Add(float64(releases))
-	m.duration.Observe(took.Seconds())
 }
 
 func unix(t time.Time) float64 {

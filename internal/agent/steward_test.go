@@ -258,14 +258,14 @@ func TestReadinessTellsWhoServesAnOldState(t *testing.T) {
 	}
 	bustest.Eventually(t, "not ready without pulses", func() bool {
 		status, body := get("/readyz", "")
-		return status == 503 && strings.Contains(body, `"reason":"no-pulse"`) && strings.Contains(body, `"ageSeconds"`)
+		return status == 503 && strings.Contains(body, `"stale":{"reason":"no-pulse"`) && strings.Contains(body, `"ageSeconds"`)
 	})
 	if status, _ := get("/healthz", ""); status != 200 {
 		t.Error("not healthy")
 	}
 	_, metrics := get("/metrics", "")
 	for _, want := range []string{`lockstep_agent_checkpoint_revision{agent="one",environment="prod"} 1`, `lockstep_agent_condition{agent="one",condition="stale",environment="prod"} 1`,
-		`lockstep_agent_last_pulse_timestamp_seconds`, `lockstep_agent_applied_releases_total{agent="one",environment="prod"} 1`} {
+		`lockstep_agent_last_pulse_timestamp_seconds`, `lockstep_agent_stale_since_timestamp_seconds`, `lockstep_agent_applied_releases_total{agent="one",environment="prod"} 1`} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("%s is not in the metrics", want)
 		}
