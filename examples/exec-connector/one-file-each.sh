@@ -4,7 +4,7 @@
 #   connectors:
 #   - name: files
 #     resources: [variable/*]
-#     exec: {command: [./one-file-each.sh, ./state], observes: true}
+#     exec: {command: [./one-file-each.sh, ./values], observes: true}
 #
 # Requests come one member or list item a line (protocol 1), so that no JSON parser is needed here.
 set -eu

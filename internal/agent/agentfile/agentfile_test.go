@@ -76,3 +76,20 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		t.Error("a file that is not there was read")
 	}
 }
+
+func TestTheManualsExamplesCanBeRead(t *testing.T) {
+	manual, err := os.ReadFile("../../../docs/agent.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(manual), "```yaml\n")[1:]
+	if len(blocks) == 0 {
+		t.Fatal("docs/agent.md has no examples")
+	}
+	for _, rest := range blocks {
+		example, _, closed := strings.Cut(rest, "```")
+		if _, err := agentfile.Read(write(t, example)); err != nil || !closed {
+			t.Errorf("%v in\n%s", err, example)
+		}
+	}
+}
