@@ -18,8 +18,8 @@ func runCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run --enrolment FILE",
 		Short: "Run the agent until it is told to stop",
-		Long: `Run the agent. What a crash left is resolved first, with or without the bus. An interrupt or SIGTERM lets an apply under way
-finish. Logs go to standard error.`,
+		Long: `Run the agent. What a crash left is resolved first, with or without the bus. An interrupt, SIGTERM or SIGHUP lets an apply under
+way finish. Logs go to standard error.`,
 		Example: "  agent run --enrolment a1.enrolment --config agent.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			log, err := telemetry.NewLogger(c.stderr, logFormat, logLevel)
