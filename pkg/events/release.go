@@ -83,14 +83,16 @@ func encodeRelease(r Release, at time.Time, traceparent string) (Event, []byte, 
 	e.CausationID = EntryID(r.Entry)
 	e.TraceParent = traceparent
 	e.RecordedTime = &at
-	data := writer{b: make([]byte, 0, 1024)}
-	data.release(&r)
-	if data.err != nil {
-		return e, nil, data.err
+	w := writer{b: make([]byte, 0, 2048)}
+	w.attributes(&e)
+	data := len(w.b)
+	w.release(&r)
+	e.Data = w.b[data:len(w.b):len(w.b)]
+	w.raw("}")
+	if w.err != nil {
+		return e, nil, w.err
 	}
-	e.Data = data.b
-	payload, err := e.encode()
-	return e, payload, err
+	return e, w.b, nil
 }
 
 // DecodeRelease reads the payload of a release strictly: an unknown field or type is ReasonUpgradeNeeded, anything else that

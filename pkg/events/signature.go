@@ -130,15 +130,18 @@ func verify(key string, message, sig []byte) error {
 
 // String writes the header: fields in a fixed order, separated by "; ".
 func (s Signature) String() string {
-	out := "key=" + s.Key
+	var path []byte
+	out := append(make([]byte, 0, 256+44*len(s.Path)), "key="...)
+	out = append(out, s.Key...)
 	if s.Size > 0 {
-		path := make([]byte, 0, len(s.Path)*len(Digest{}))
 		for _, d := range s.Path {
 			path = append(path, d[:]...)
 		}
-		out += fmt.Sprintf("; index=%d; size=%d; path=%s", s.Index, s.Size, base64.RawURLEncoding.EncodeToString(path))
+		out = strconv.AppendUint(append(out, "; index="...), s.Index, 10)
+		out = strconv.AppendUint(append(out, "; size="...), s.Size, 10)
+		out = base64.RawURLEncoding.AppendEncode(append(out, "; path="...), path)
 	}
-	return out + "; sig=" + base64.RawURLEncoding.EncodeToString(s.Bytes)
+	return string(base64.RawURLEncoding.AppendEncode(append(out, "; sig="...), s.Bytes))
 }
 
 // maxPath bounds the hashes in a header's path: a tree of 2^32 leaves.

@@ -99,6 +99,12 @@ func list[T any](w *writer, items []T, item func(T)) {
 
 // event writes an event around data that was encoded before.
 func (w *writer) event(e *Event) {
+	w.attributes(e)
+	w.b = append(append(w.b, e.Data...), '}')
+}
+
+// attributes writes an event up to its data.
+func (w *writer) attributes(e *Event) {
 	w.raw(`{"specversion":`)
 	w.string(e.SpecVersion)
 	w.raw(`,"id":`)
@@ -123,8 +129,6 @@ func (w *writer) event(e *Event) {
 		w.time(*e.RecordedTime)
 	}
 	w.raw(`,"data":`)
-	w.b = append(w.b, e.Data...)
-	w.raw("}")
 }
 
 func (w *writer) release(r *Release) {
