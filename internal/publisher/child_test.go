@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
@@ -16,6 +17,9 @@ import (
 
 // childVariable holds a child's settings: this test binary runs one publisher then, so that it can be killed.
 const childVariable = "LOCKSTEP_TEST_PUBLISHER"
+
+// childPulse is a child's pulse interval.
+const childPulse = 300 * time.Millisecond
 
 type childSettings struct{ Data, NATS, MonitorURL string }
 
@@ -25,7 +29,7 @@ func runChild() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	o := options(s.Data, func(o *publisher.Options) { o.NATS, o.MonitorURL = s.NATS, s.MonitorURL })
+	o := options(s.Data, func(o *publisher.Options) { o.NATS, o.MonitorURL, o.PulseInterval = s.NATS, s.MonitorURL, childPulse })
 	if err := publisher.Run(context.Background(), o, func(p *publisher.Publisher) { fmt.Println(p.URL()) }); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

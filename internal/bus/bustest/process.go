@@ -22,6 +22,7 @@ type Process struct {
 	t             testing.TB
 	program, dir  string
 	port, monitor int
+	limit         int64
 	cmd           *exec.Cmd
 }
 
@@ -43,27 +44,47 @@ func (p *Process) MonitorURL() string { return fmt.Sprintf("http://127.0.0.1:%d"
 // StoreDir is where the server keeps its streams.
 func (p *Process) StoreDir() string { return filepath.Join(p.dir, "store") }
 
+// Limit bounds what all streams together may store from the next Restart on, in bytes, as a full disk would; 0: as much as there is
+// room.
+func (p *Process) Limit(bytes int64) { p.limit = bytes }
+
+// Holds says whether a stream has stored a text on disk.
+func (p *Process) Holds(stream, text string) bool {
+	p.t.Helper()
+	_, _, at := p.find(stream, text)
+	return at >= 0
+}
+
 // FlipBit damages the first byte of a text where a stream stores it. The server must not run.
 func (p *Process) FlipBit(stream, text string) {
+	p.t.Helper()
+	file, block, at := p.find(stream, text)
+	if at < 0 {
+		p.t.Fatalf("%q is in no block of %s", text, stream)
+	}
+	block[at] ^= 1
+	if err := os.WriteFile(file, block, 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// find is the first block of a stream that holds a text, and where; at is negative where none does.
+func (p *Process) find(stream, text string) (file string, block []byte, at int) {
 	p.t.Helper()
 	blocks, err := filepath.Glob(filepath.Join(p.StoreDir(), "jetstream", "*", "streams", stream, "msgs", "*.blk"))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	for _, file := range blocks {
-		b, err := os.ReadFile(file)
+		block, err := os.ReadFile(file)
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		if at := bytes.Index(b, []byte(text)); at >= 0 {
-			b[at] ^= 1
-			if err := os.WriteFile(file, b, 0o600); err != nil {
-				p.t.Fatal(err)
-			}
-			return
+		if at := bytes.Index(block, []byte(text)); at >= 0 {
+			return file, block, at
 		}
 	}
-	p.t.Fatalf("%q is in none of the blocks %v", text, blocks)
+	return "", nil, -1
 }
 
 // Kill ends the server with SIGKILL and returns when it is gone.
@@ -95,7 +116,11 @@ func (p *Process) signal(s syscall.Signal) {
 // Restart starts the server after Kill and returns when it accepts connections.
 func (p *Process) Restart() {
 	p.t.Helper()
-	config := fmt.Sprintf("listen: 127.0.0.1:%d\nhttp: 127.0.0.1:%d\njetstream { store_dir: %q, sync_interval: always }\n", p.port, p.monitor, p.StoreDir())
+	limit := ""
+	if p.limit > 0 {
+		limit = fmt.Sprintf(", max_file_store: %d", p.limit)
+	}
+	config := fmt.Sprintf("listen: 127.0.0.1:%d\nhttp: 127.0.0.1:%d\njetstream { store_dir: %q, sync_interval: always%s }\n", p.port, p.monitor, p.StoreDir(), limit)
 	file := filepath.Join(p.dir, "nats.conf")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		p.t.Fatal(err)
