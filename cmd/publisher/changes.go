@@ -37,6 +37,9 @@ func changesCommand(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if view, err := publisher.Fleet(cmd.Context()); err == nil {
+				c.banner(view.Ledger)
+			}
 			return c.show(list, func() { c.listChanges(list) })
 		},
 	}

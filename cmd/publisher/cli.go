@@ -26,6 +26,7 @@ type cli struct {
 	said           client.Target // on the command line
 	format         format
 	named          []string // environments that the command line names
+	warned         bool     // what is wrong with the ledger has been said
 }
 
 // note tells the person something that is no data.
@@ -62,6 +63,12 @@ func (c *cli) do(ctx context.Context, w writing, body ledger.Body) (ledger.Outco
 		w.key = uuid.NewString()
 	}
 	out, err := publisher.Do(ctx, ledger.Command{ID: w.key, By: as, Body: body}, w.dryRun)
+	if err == nil && !c.warned {
+		c.warned = true
+		if view, err := publisher.Fleet(ctx); err == nil {
+			c.banner(view.Ledger)
+		}
+	}
 	if err == nil && out.Again {
 		c.note("this was done before, and is not done twice")
 	}

@@ -109,6 +109,8 @@ func world(ts *testscript.TestScript, _ bool, args []string) {
 		p.Unwritable(&api.UnavailableError{Reason: events.ReasonBusDown, Message: "the bus is gone", Next: "look at it"})
 	case "writable":
 		p.Unwritable(nil)
+	case "unproven":
+		p.Unproven()
 	case "tampered":
 		p.Tamper()
 	case "ben proposes":

@@ -10,12 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/api/client"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
-
-const watchInterval = 2 * time.Second
 
 func statusCommand(c *cli) *cobra.Command {
 	var watch, differences bool
@@ -31,6 +31,9 @@ The states, worst first: torn, differing, failing, silent, stale, held, behind, 
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := notTogether(cmd, "watch", "exit-code"); err != nil {
 				return err
+			}
+			if watch && c.format == "yaml" {
+				return usage(cmd, "--watch writes no YAML; ask for -o json, which writes a view a line")
 			}
 			publisher, _, err := c.connect()
 			if err != nil {
@@ -48,16 +51,18 @@ The states, worst first: torn, differing, failing, silent, stale, held, behind, 
 			if err := c.showStatus(view, args); err != nil {
 				return err
 			}
-			if err := c.missedWindows(cmd.Context(), publisher); err != nil {
+			missed, err := missedWindows(cmd.Context(), publisher)
+			if err != nil {
 				return err
 			}
+			c.notes(missed)
 			if differences && slices.ContainsFunc(view.Environments, outOfStep) {
 				return &exitError{code: exitDifference}
 			}
 			return nil
 		},
 	}
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on showing; without a terminal, a line for each environment that moves")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on showing; without a terminal a line for each environment that moves, with -o json a view a line")
 	cmd.Flags().BoolVar(&differences, "exit-code", false, "exit 3 when an environment is not in step")
 	return cmd
 }
@@ -65,6 +70,9 @@ The states, worst first: torn, differing, failing, silent, stale, held, behind, 
 // fleetOf is the fleet, or only the environment that is named.
 func fleetOf(ctx context.Context, publisher *client.Client, args []string) (fleet.View, error) {
 	view, err := publisher.Fleet(ctx)
+	if err == nil && len(view.Environments) == 0 && view.Ledger.Reason == events.ReasonStartup {
+		return view, &api.UnavailableError{Reason: events.ReasonStartup, Message: "the publisher has not read its ledger yet" + because(view.Ledger.Message), Next: "see 'publisher doctor'"}
+	}
 	if err != nil || len(args) == 0 {
 		return view, err
 	}
@@ -87,28 +95,38 @@ func (c *cli) showStatus(view fleet.View, args []string) error {
 }
 
 // banner says what is wrong with the ledger, on every screen.
-func (c *cli) banner(l fleet.LedgerView) {
-	if !l.Writable {
-		since := ""
-		if !l.Since.IsZero() {
-			since = " since " + moment(l.Since)
-		}
-		c.note("! the ledger cannot be written%s%s; nothing can be proposed, approved or rolled back until it can", since, because(l.Message))
-	}
-	if l.Durability != "proven" {
-		c.note("! durability is %s: what is called released may be lost with the power", plain(l.Durability))
+func (c *cli) banner(l fleet.LedgerView) { c.notes(warnings(l)) }
+
+func (c *cli) notes(lines []string) {
+	for _, line := range lines {
+		c.note("%s", line)
 	}
 }
 
+// warnings are what is wrong with the ledger.
+func warnings(l fleet.LedgerView) (out []string) {
+	if !l.Writable {
+		since := ""
+		if !l.Since.IsZero() {
+			since = " since " + l.Since.UTC().Format(time.RFC3339)
+		}
+		out = append(out, "! the ledger cannot be written"+since+because(l.Message)+"; nothing can be proposed, approved or rolled back until it can")
+	}
+	if l.Durability != "proven" {
+		out = append(out, "! durability is "+plain(l.Durability)+": what is called released may be lost with the power")
+	}
+	return out
+}
+
 // missedWindows says which released changes have not been applied everywhere within their window.
-func (c *cli) missedWindows(ctx context.Context, publisher *client.Client) error {
+func missedWindows(ctx context.Context, publisher *client.Client) (out []string, err error) {
 	released, err := publisher.Changes(ctx, string(ledger.StatusReleased))
 	for _, change := range released {
 		if change.Window == fleet.WindowMissed {
-			c.note("! %s has missed its window of %s; see 'publisher show %s'", change.ID, span(change.Within), change.ID)
+			out = append(out, fmt.Sprintf("! %s has missed its window of %s; see 'publisher show %s'", change.ID, span(change.Within), change.ID))
 		}
 	}
-	return err
+	return out, err
 }
 
 func (c *cli) allStatus(view fleet.View) {
@@ -212,43 +230,4 @@ func labels(m map[string]string) string {
 		parts = append(parts, name+"="+plain(m[name]))
 	}
 	return strings.Join(parts, ",")
-}
-
-// watch shows the status again and again until it is interrupted.
-func (c *cli) watch(ctx context.Context, publisher *client.Client, args []string) error {
-	ticker := time.NewTicker(watchInterval)
-	defer ticker.Stop()
-	moved := map[string]string{}
-	for {
-		view, err := fleetOf(ctx, publisher, args)
-		if err != nil {
-			return err
-		}
-		if isTerminal(c.stdout) && c.live() && c.format.people() {
-			fmt.Fprint(c.stdout, "\x1b[H\x1b[2J")
-			c.banner(view.Ledger)
-			err = c.showStatus(view, args)
-		} else {
-			c.showMoves(view, moved)
-		}
-		if err != nil {
-			return err
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// showMoves writes a line for each environment that stands elsewhere than it did.
-func (c *cli) showMoves(view fleet.View, moved map[string]string) {
-	for _, e := range view.Environments {
-		now := strings.TrimRight(fmt.Sprintf("%s  %d of %d  %s  %s", e.Name, e.Revision, e.Head, e.Condition, why(string(e.Reason), e.Message)), " ")
-		if moved[e.Name] != now {
-			moved[e.Name] = now
-			c.line("%s  %s", view.AsOf.UTC().Format(time.RFC3339), now)
-		}
-	}
 }

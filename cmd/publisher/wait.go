@@ -40,18 +40,19 @@ func (c *cli) follow(ctx context.Context, w waiting, what string, releases []eve
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, w.timeout, errTimeout)
 	defer cancel()
-	f := follower{cli: c, publisher: publisher, open: slices.Clone(releases), all: len(releases), began: time.Now()}
+	f := follower{cli: c, publisher: publisher, open: slices.Clone(releases), all: environments(releases), began: time.Now()}
 	ticker := time.NewTicker(waitInterval)
 	defer ticker.Stop()
 	for {
 		err := f.look(bounded)
+		if err != nil {
+			f.clear()
+		}
 		switch {
+		case f.lost.over(c, err):
 		case errors.Is(err, errTimeout):
-			f.clear()
-			return &exitError{exitWaiting, fmt.Sprintf("after %s %d of %d environments have not acknowledged %s: %s; go on with 'publisher status'",
-				w.timeout, len(f.open), f.all, what, strings.Join(f.standing, ", "))}
+			return f.late(w, what)
 		case err != nil:
-			f.clear()
 			return err
 		case len(f.open) == 0:
 			return f.end(what)
@@ -63,15 +64,25 @@ func (c *cli) follow(ctx context.Context, w waiting, what string, releases []eve
 	}
 }
 
+// environments is in how many environments the releases are: a rollback to a revision has one for each change that it undoes.
+func environments(releases []events.ReleaseRef) int {
+	names := map[string]bool{}
+	for _, r := range releases {
+		names[r.Environment] = true
+	}
+	return len(names)
+}
+
 // A follower follows releases until agents have said what became of them.
 type follower struct {
 	*cli
 	publisher *client.Client
 	open      []events.ReleaseRef // not acknowledged
-	all       int
+	all       int                 // environments
 	began     time.Time
-	failed    []string
+	failed    []string // environments
 	standing  []string // where the open ones stand
+	lost      outage
 }
 
 // look takes away what was acknowledged. It only asks for a release whose environment has reached it, or has trouble.
@@ -79,7 +90,7 @@ func (f *follower) look(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	view, err := f.publisher.Fleet(ctx)
+	view, err := fleetOf(ctx, f.publisher, nil)
 	if err != nil {
 		return err
 	}
@@ -89,12 +100,12 @@ func (f *follower) look(ctx context.Context) error {
 	}
 	f.standing = nil
 	var open []events.ReleaseRef
-	for _, ref := range f.open {
+	for i, ref := range f.open {
 		e := environments[ref.Environment]
-		trouble := e.Condition == fleet.Failing || e.Condition == fleet.Torn || e.Condition == fleet.Differing
-		if e.Revision >= ref.Revision || trouble {
+		if e.Revision >= ref.Revision || trouble(e.Condition) {
 			ended, err := f.judge(ctx, ref, e)
 			if err != nil {
+				f.open = append(open, f.open[i:]...)
 				return err
 			}
 			if ended {
@@ -102,7 +113,9 @@ func (f *follower) look(ctx context.Context) error {
 			}
 		}
 		open = append(open, ref)
-		f.standing = append(f.standing, standing(e))
+		if now := standing(e); !slices.Contains(f.standing, now) {
+			f.standing = append(f.standing, now)
+		}
 	}
 	f.open = open
 	f.progress()
@@ -116,22 +129,44 @@ func (f *follower) judge(ctx context.Context, ref events.ReleaseRef, e fleet.Env
 		return false, err
 	}
 	for _, a := range r.Agents {
-		if slices.Contains([]events.Word{events.WordFailed, events.WordRefused, events.WordTorn}, a.Word) {
-			f.failed = append(f.failed, ref.Environment)
-			f.say("%s  revision %d  %s", ref.Environment, ref.Revision, agentLine(a))
+		if slices.Contains([]events.Word{events.WordFailed, events.WordRefused, events.WordTorn, events.WordBlocked}, a.Word) {
+			f.fail(ref, agentLine(a))
 			return true, nil
 		}
 	}
 	if e.Condition == fleet.Differing && e.Revision >= ref.Revision {
-		f.failed = append(f.failed, ref.Environment)
-		f.say("%s  revision %d  differing%s", ref.Environment, ref.Revision, because(e.Message))
+		f.fail(ref, "differing"+because(e.Message))
 		return true, nil
+	}
+	for _, a := range e.Agents {
+		if a.Revision < ref.Revision && trouble(a.Condition) && stuck(a, r.Released) {
+			f.fail(ref, fmt.Sprintf("%s: %s at revision %d%s", a.Name, a.Condition, a.Revision, because(a.Message)))
+			return true, nil
+		}
 	}
 	if e.Revision >= ref.Revision {
 		f.say("%s  revision %d  applied after %s", ref.Environment, ref.Revision, took(r.Lag))
 		return true, nil
 	}
 	return false, nil
+}
+
+func trouble(c fleet.Condition) bool {
+	return c == fleet.Failing || c == fleet.Torn || c == fleet.Differing
+}
+
+// stuck says that an agent in trouble does not come out of it by the release: it has been heard for longer than a beat without a word
+// about it. It tries what is new at once, because that may mend what failed before, and then says so.
+func stuck(a fleet.Agent, released time.Time) bool {
+	return a.LastSeen.Sub(released) > fleet.BeatInterval
+}
+
+// fail notes that an environment could not apply a release.
+func (f *follower) fail(ref events.ReleaseRef, why string) {
+	if !slices.Contains(f.failed, ref.Environment) {
+		f.failed = append(f.failed, ref.Environment)
+	}
+	f.say("%s  revision %d  %s", ref.Environment, ref.Revision, why)
 }
 
 // standing is where an environment stands that has not acknowledged.
@@ -146,11 +181,11 @@ func (f *follower) say(format string, args ...any) {
 }
 
 func (f *follower) progress() {
-	if !f.live() || len(f.open) == 0 {
+	if !f.live() || len(f.standing) == 0 {
 		return
 	}
 	f.clear()
-	line := []rune(fmt.Sprintf("%d of %d after %s: %s", f.all-len(f.open), f.all, span(time.Since(f.began).Seconds()), brief(f.standing[0])))
+	line := []rune(fmt.Sprintf("%d of %d after %s: %s", f.all-environments(f.open), f.all, span(time.Since(f.began).Seconds()), brief(f.standing[0])))
 	fmt.Fprint(f.stderr, string(line[:min(len(line), width(f.stderr)-1)])) // a longer one would wrap, and could not be taken away
 }
 
@@ -159,6 +194,16 @@ func (f *follower) clear() {
 	if f.live() {
 		fmt.Fprint(f.stderr, "\r\x1b[K")
 	}
+}
+
+// late is the error when the time to wait is over.
+func (f *follower) late(w waiting, what string) error {
+	why := strings.Join(f.standing, ", ")
+	if !f.lost.since.IsZero() {
+		why = "no publisher answers since " + f.lost.since.UTC().Format(time.RFC3339)
+	}
+	return &exitError{exitWaiting, fmt.Sprintf("after %s %d of %d environments have not acknowledged %s: %s; go on with 'publisher status'",
+		w.timeout, environments(f.open), f.all, what, why)}
 }
 
 func (f *follower) end(what string) error {

@@ -25,6 +25,7 @@ type Publisher struct {
 	entries    [][]byte
 	agents     []*agent
 	unwritable *api.UnavailableError
+	unproven   bool
 }
 
 // Conduct is what an agent does with a release.
@@ -90,6 +91,13 @@ func (p *Publisher) Unwritable(err *api.UnavailableError) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unwritable = err
+}
+
+// Unproven makes nothing show that an append survives power loss.
+func (p *Publisher) Unproven() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unproven = true
 }
 
 // Do implements api.Backend.
@@ -209,6 +217,9 @@ func (p *Publisher) reports() fleet.Reports {
 func (p *Publisher) Fleet() (view fleet.View) {
 	p.Read(func(s *ledger.State, r fleet.Reports, asOf time.Time) {
 		about := fleet.LedgerView{Writable: true, Durability: "proven"}
+		if p.unproven {
+			about.Durability = "accepted without proof"
+		}
 		if p.unwritable != nil {
 			about.Writable, about.Reason, about.Message = false, p.unwritable.Reason, p.unwritable.Message
 		}
