@@ -50,6 +50,8 @@ func failed(ctx context.Context, what string, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+	case errors.Is(err, nats.ErrReconnectBufExceeded): // nothing is kept for later while the bus is away
+		return fmt.Errorf("%s: %w: the bus does not answer", what, ErrUnavailable)
 	case errors.Is(err, ErrUnavailable) || errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%s: %w", what, err)
 	case errors.As(err, &api) && api.Code < 500:

@@ -163,7 +163,11 @@ func (p *Publisher) checkReleases(ctx context.Context) api.Check {
 
 func (p *Publisher) checkAgents() api.Check {
 	c := api.Check{Name: "agents", OK: true, Message: "every environment is in step"}
-	for _, e := range p.Fleet().Environments {
+	environments := p.Fleet().Environments
+	if len(environments) == 0 {
+		c.Message = "there are no environments yet; add one with 'publisher env add NAME'"
+	}
+	for _, e := range environments {
 		if e.Condition != fleet.InStep && e.Condition != fleet.Retired {
 			return api.Check{Name: "agents", Message: fmt.Sprintf("%s is %s: %s", e.Name, e.Condition, e.Message), Next: "see 'publisher status'"}
 		}

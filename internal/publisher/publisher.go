@@ -189,6 +189,9 @@ func (p *Publisher) proveDurability(ctx context.Context) error {
 		p.log.Warn().Err(err).Msg("going on without proof of durability, as told")
 		return nil
 	}
+	if errors.Is(err, bus.ErrDurabilityUnproven) {
+		return fmt.Errorf("%w; show the server's settings with --nats-monitor URL or --nats-system-creds FILE, or go on without proof with --accept-unproven-durability", err)
+	}
 	return err
 }
 
