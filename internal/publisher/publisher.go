@@ -83,7 +83,10 @@ func (p *Publisher) openData(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	p.group.Defer("data directory", func(context.Context) error { return lock.Close() })
+	p.group.Defer("data directory", func(context.Context) error {
+		// Given back by itself: a process that is just being started elsewhere in this program still holds the file.
+		return errors.Join(syscall.Flock(int(lock.Fd()), syscall.LOCK_UN), lock.Close())
+	})
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return fmt.Errorf("data directory %s: another publisher runs on it (%w): stop it, or name another directory with --data", p.opts.Data, err)
 	}

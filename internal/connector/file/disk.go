@@ -82,7 +82,10 @@ func (d *disk) acquire(holder string) error {
 	return nil
 }
 
-func (d *disk) close() error { return errors.Join(d.lock.Close(), d.root.Close()) }
+// close gives the lock back by itself: a program that is just being started still holds the file.
+func (d *disk) close() error {
+	return errors.Join(unix.Flock(int(d.lock.Fd()), unix.LOCK_UN), d.lock.Close(), d.root.Close())
+}
 
 // load reads a file below the root. A symlink on the way is refused: a rename would replace it, and the file behind it may be another's.
 func (d *disk) load(name string) (image, error) {
