@@ -11,6 +11,9 @@ import (
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
+// answerGrace is how long an outbox that is stopped waits for the answer to an ack under way. Without a connection there is no wait.
+const answerGrace = time.Second
+
 // An outbox sends acks that the store keeps, in order, until the bus has each of them. What the bus has is removed from the store
 // together with the next thing that is written anyway.
 type outbox struct {
@@ -68,7 +71,7 @@ func (o *outbox) size() (waiting int, last uint64) {
 // run sends until its context ends.
 func (o *outbox) run(ctx context.Context) error {
 	for {
-		for o.sendFirst(ctx) {
+		for ctx.Err() == nil && o.sendFirst(ctx) {
 		}
 		var again <-chan time.Time
 		if waiting, _ := o.size(); waiting > 0 {
@@ -110,10 +113,14 @@ func (o *outbox) sendFirst(ctx context.Context) bool {
 	return true
 }
 
+// send does not end with ctx at once: the answer to an ack under way is waited for, or it would be sent again after the restart.
 func (o *outbox) send(ctx context.Context, ack events.Ack) error {
 	payload, signature, err := events.EncodeAck(ack, events.Stamp(o.clock()), o.signer)
 	if err != nil {
 		return err
 	}
-	return o.publish(ctx, payload, signature)
+	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(answerGrace, cancel) })()
+	return o.publish(sending, payload, signature)
 }
