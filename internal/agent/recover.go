@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -78,7 +79,7 @@ func (c *chain) recover(ctx context.Context) {
 		c.compare(ctx)
 		return
 	}
-	if c.due(c.opts.Clock(), true) {
+	if c.due(time.Now(), true) {
 		_ = c.advance(ctx) // said in failure, retry and acks
 	}
 	if len(c.waiting) > 0 {

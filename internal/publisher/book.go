@@ -17,15 +17,16 @@ import (
 // written. commit is held from a decision to the end of its append; mu guards the values and is never held over I/O.
 type book struct {
 	conn     *bus.Conn
+	clock    func() time.Time        // what decisions say the time is
 	released func([]ledger.Released) // told of new releases, in order; must not block
 
 	commit sync.Mutex
 	copy   *ledgerCopy
 
-	mu     sync.RWMutex
-	state  *ledger.State
-	hashes []events.Digest // of entry n at n-1
-	offset time.Duration   // of the bus's clock from this one's
+	mu            sync.RWMutex
+	state         *ledger.State
+	hashes        []events.Digest // of entry n at n-1
+	busThen, then time.Time       // what the bus's clock said, and when
 	standing
 	doubts  uint64        // how often the standing was called into question
 	changed chan struct{} // closed when the standing changes
@@ -46,7 +47,7 @@ const appendTimeout = 10 * time.Second
 // newBook projects the copy of the ledger.
 func newBook(entries *ledgerCopy) (*book, error) {
 	b := &book{
-		copy: entries, released: func([]ledger.Released) {}, changed: make(chan struct{}),
+		copy: entries, clock: time.Now, released: func([]ledger.Released) {}, changed: make(chan struct{}),
 		standing: standing{checking: true, reason: events.ReasonStartup, message: "the ledger is being checked", since: time.Now()},
 	}
 	return b, b.load("")
@@ -94,14 +95,18 @@ func (b *book) number() uint64 {
 func (b *book) setBusTime(bus, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.offset = bus.Sub(now)
+	b.busThen, b.then = bus, now
 }
 
-// busTime is the bus's time: stamps are compared with it.
+// busTime is the bus's time: stamps are compared with it. From time.Now to time.Now it goes on steadily, whoever turns this machine's
+// clock.
 func (b *book) busTime(now time.Time) time.Time {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return now.Add(b.offset)
+	if b.then.IsZero() {
+		return now // nothing has been heard of the bus
+	}
+	return b.busThen.Add(now.Sub(b.then))
 }
 
 // doubt says that the ledger may not be written, or not before it has been checked, and whether that is news.
@@ -247,7 +252,7 @@ func (b *book) refused(ctx context.Context, refusal error) error {
 func (b *book) decide(c ledger.Command) (ledger.Decision, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.state.Decide(c, time.Now())
+	return b.state.Decide(c, b.clock())
 }
 
 // appendDecision appends the contents that a decision needs first, or its entry. It does not end with ctx: whoever asked may go,

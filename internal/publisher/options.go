@@ -37,6 +37,7 @@ type Options struct {
 	PulseInterval time.Duration        // 0: 15 s
 	BeatWait      time.Duration        // how long a check waits for a beat of every agent that was alive; 0: 12 s
 	Recheck       time.Duration        // how often the ledger's end and the release stream are looked at; 0: 10 s
+	Clock         func() time.Time     // what decisions and pulses say the time is; nil: time.Now
 }
 
 // TLS names the PEM files of the listeners that other machines reach. Clients show a certificate that ClientCA signed.
@@ -51,6 +52,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.PulseInterval = cmp.Or(o.PulseInterval, 15*time.Second)
 	o.BeatWait = cmp.Or(o.BeatWait, 12*time.Second)
 	o.Recheck = cmp.Or(o.Recheck, 10*time.Second)
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
 	if o.Registry == nil {
 		o.Registry = prometheus.NewRegistry()
 	}

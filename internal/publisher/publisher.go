@@ -68,7 +68,7 @@ func New(ctx context.Context, o Options) (_ *Publisher, err error) {
 	}
 	p.sender = newSender(p)
 	p.reports = newReports(p.book)
-	p.book.conn, p.book.released = p.conn, p.sender.released
+	p.book.conn, p.book.clock, p.book.released = p.conn, o.Clock, p.sender.released
 	p.metrics = newMetrics(o.Registry, p)
 	return p, nil
 }
@@ -304,7 +304,7 @@ func (p *Publisher) pulse(ctx context.Context) {
 	tick := time.NewTicker(p.opts.PulseInterval)
 	defer tick.Stop()
 	for {
-		if err := p.pulseOnce(time.Now()); err != nil {
+		if err := p.pulseOnce(p.opts.Clock()); err != nil {
 			p.log.Warn().Err(err).Msg("the pulse could not be sent")
 		}
 		gap := time.After(pulseGap)
