@@ -12,15 +12,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
-	"github.com/lockstep-dev/lockstep/internal/connector"
+	"github.com/lockstep-dev/lockstep/internal/connector/build"
 	"github.com/lockstep-dev/lockstep/internal/connector/file"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
@@ -33,7 +35,9 @@ const childVariable = "LOCKSTEP_TEST_SCENARIO"
 type settings struct {
 	Data, NATS, MonitorURL string
 	Enrolment, State, Root string
-	Reload                 bool // the application refuses its new files where a value is "refused"
+	Connectors             []build.Config // empty: a file connector with the instanceFiles below Root
+	Clock                  time.Duration  // how far its clock is off when it starts
+	Listen                 string         // where the agent serves health and metrics; empty: nowhere
 }
 
 func TestMain(m *testing.M) {
@@ -52,54 +56,68 @@ func beChild(text string) error {
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		return err
 	}
+	clock := &clock{}
+	clock.turn(s.Clock)
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // it ends with the test that started it
-		os.Exit(1)
+		clock.obey(os.Stdin)
+		os.Exit(1) // it ends with the test that started it
 	}()
 	if s.Data != "" {
-		return bePublisher(s)
+		return bePublisher(s, clock)
 	}
-	return beAgent(s)
+	return beAgent(s, clock)
 }
 
-func bePublisher(s settings) error {
+func bePublisher(s settings, clock *clock) error {
 	o := publisher.Options{
 		Data: s.Data, Listen: "127.0.0.1:0", NATS: s.NATS, MonitorURL: s.MonitorURL, Log: zerolog.New(os.Stderr).With().Timestamp().Logger(),
-		LeaseTTL: bustest.LeaseTTL, BeatWait: 200 * time.Millisecond, Recheck: 200 * time.Millisecond, PulseInterval: 300 * time.Millisecond,
+		Clock: clock.now, LeaseTTL: bustest.LeaseTTL, BeatWait: 200 * time.Millisecond, Recheck: 200 * time.Millisecond, PulseInterval: 300 * time.Millisecond,
 	}
 	return publisher.Run(context.Background(), o, func(p *publisher.Publisher) { fmt.Println(p.URL()) })
 }
 
-func beAgent(s settings) error {
+func beAgent(s settings, clock *clock) error {
 	e, err := keys.ReadEnrolment(s.Enrolment)
 	if err != nil {
 		return err
 	}
-	config := file.Config{Root: s.Root, Files: instanceFiles}
-	if s.Reload {
-		config.Reload = &file.Reload{Command: []string{"sh", "-c", "! grep -q refused app/variables.json"}}
+	list := s.Connectors
+	if len(list) == 0 {
+		list = []build.Config{{Name: "files", File: &file.Config{Root: s.Root, Files: instanceFiles}}}
 	}
-	c, err := file.Open("files", config, filepath.Dir(s.Root), "scenario")
+	router, closer, err := build.Open(list, filepath.Dir(s.Root), "scenario")
 	if err != nil {
 		return err
 	}
-	router, err := connector.NewRouter([]connector.Route{{Resources: config.Resources(), Connector: c}})
-	if err != nil {
-		return errors.Join(err, c.Close())
-	}
-	a, err := agent.New(agent.Options{Enrolment: e, State: s.State, Router: router, Log: zerolog.New(os.Stderr).With().Timestamp().Logger(), Intervals: agent.Intervals{
+	a, err := agent.New(agent.Options{Enrolment: e, State: s.State, Router: router, Listen: s.Listen, Clock: clock.now, Log: zerolog.New(os.Stderr).With().Timestamp().Logger(), Intervals: agent.Intervals{
 		Beat: 300 * time.Millisecond, Pulse: 700 * time.Millisecond, Check: 400 * time.Millisecond, Retry: 20 * time.Millisecond, Most: 40 * time.Millisecond,
 	}})
 	if err != nil {
-		return errors.Join(err, c.Close())
+		return errors.Join(err, closer.Close())
 	}
-	return errors.Join(a.Run(context.Background()), c.Close())
+	return errors.Join(a.Run(context.Background()), closer.Close())
+}
+
+// A clock is a child's, which the test turns.
+type clock struct{ off atomic.Int64 }
+
+func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.off.Load())) }
+
+func (c *clock) turn(off time.Duration) { c.off.Store(int64(off)) }
+
+// obey turns the clock as each line says, until there are no more.
+func (c *clock) obey(orders io.Reader) {
+	for lines := bufio.NewScanner(orders); lines.Scan(); {
+		if off, err := time.ParseDuration(lines.Text()); err == nil {
+			c.turn(off)
+		}
+	}
 }
 
 // A process is a child that runs or has ended.
 type process struct {
 	cmd   *exec.Cmd
-	stdin io.Closer
+	stdin io.Writer
 	out   *bufio.Reader
 	said  *said
 	ended chan struct{}
@@ -161,6 +179,20 @@ func (p *process) kill() {
 func (p *process) signal(t testing.TB, s syscall.Signal) {
 	t.Helper()
 	must(t, p.cmd.Process.Signal(s))
+}
+
+// turnClock lets the child's clock be off by that much from now on.
+func (p *process) turnClock(t testing.TB, off time.Duration) {
+	t.Helper()
+	_, err := fmt.Fprintln(p.stdin, off)
+	must(t, err)
+}
+
+// room bounds how far the child may write files, in bytes, as a full disk would: the kernel refuses what is beyond. Negative: no
+// bounds.
+func (p *process) room(t testing.TB, bytes int64) {
+	t.Helper()
+	must(t, unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: uint64(bytes), Max: unix.RLIM_INFINITY}, nil))
 }
 
 func must(t testing.TB, err error) {

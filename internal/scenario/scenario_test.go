@@ -9,6 +9,8 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
+	"github.com/lockstep-dev/lockstep/internal/connector/build"
+	"github.com/lockstep-dev/lockstep/internal/connector/file"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -96,7 +98,8 @@ var scenarios = []struct {
 	{"the application refuses its files, which are put back until a later release", 1, func(w *world) {
 		a := w.agents[0]
 		a.kill()
-		a.settings.Reload = true
+		a.settings.Connectors = []build.Config{{Name: "files", File: &file.Config{Root: a.settings.Root, Files: instanceFiles,
+			Reload: &file.Reload{Command: []string{"sh", "-c", "! grep -q refused app/variables.json"}}}}}
 		a.start()
 		w.release(set(env0, "x", "refused"))
 		retrying := map[string]standing{env0: {fleet.Behind, "reload-failed", 2}}
