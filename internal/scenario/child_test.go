@@ -3,6 +3,7 @@ package scenario
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,8 +38,14 @@ type settings struct {
 	Enrolment, State, Root string
 	Connectors             []build.Config // empty: a file connector with the instanceFiles below Root
 	Clock                  time.Duration  // how far its clock is off when it starts
-	Listen                 string         // where the agent serves health and metrics; empty: nowhere
+	Listen                 string         // HTTP address; empty: loopback for a publisher, nowhere for an agent
+	Host                   string         // network namespace that it runs in; empty: this one's
+	CA, Cert, Key          string         // a publisher's PEM files, for the bus and for an HTTP address beyond loopback
+	Replicas               int            // that the publisher is told of
 }
+
+// enclosed, where there is one, runs the tests in surroundings of their own.
+var enclosed func(*testing.M) (code int)
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(childVariable); text != "" {
@@ -47,6 +54,9 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	if enclosed != nil {
+		os.Exit(enclosed(m))
 	}
 	os.Exit(m.Run())
 }
@@ -70,8 +80,12 @@ func beChild(text string) error {
 
 func bePublisher(s settings, clock *clock) error {
 	o := publisher.Options{
-		Data: s.Data, Listen: "127.0.0.1:0", NATS: s.NATS, MonitorURL: s.MonitorURL, Log: zerolog.New(os.Stderr).With().Timestamp().Logger(),
+		Data: s.Data, Listen: cmp.Or(s.Listen, "127.0.0.1:0"), NATS: s.NATS, MonitorURL: s.MonitorURL, Replicas: s.Replicas,
+		CA: s.CA, Cert: s.Cert, Key: s.Key, Log: zerolog.New(os.Stderr).With().Timestamp().Logger(),
 		Clock: clock.now, LeaseTTL: bustest.LeaseTTL, BeatWait: 200 * time.Millisecond, Recheck: 200 * time.Millisecond, PulseInterval: 300 * time.Millisecond,
+	}
+	if s.Listen != "" {
+		o.TLS = &publisher.TLS{Cert: s.Cert, Key: s.Key, ClientCA: s.CA}
 	}
 	return publisher.Run(context.Background(), o, func(p *publisher.Publisher) { fmt.Println(p.URL()) })
 }
@@ -151,6 +165,9 @@ func startProcess(t testing.TB, s settings, log *said) *process {
 	text, err := json.Marshal(s)
 	must(t, err)
 	p := &process{cmd: exec.Command(os.Args[0]), said: log, ended: make(chan struct{})}
+	if s.Host != "" {
+		p.cmd = exec.Command("ip", "netns", "exec", s.Host, os.Args[0]) // which it becomes
+	}
 	p.cmd.Env = append(os.Environ(), childVariable+"="+string(text))
 	p.cmd.Stderr = log
 	p.stdin, err = p.cmd.StdinPipe()

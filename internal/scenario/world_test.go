@@ -39,6 +39,8 @@ type world struct {
 	conn       *bus.Conn // to look at what is stored
 	publishers []*pub
 	agents     []*inst
+	wire       func(*inst) keys.Bus // joins an agent to the bus before its first start
+	tls        client.TLS           // of calls to publishers
 
 	state *ledger.State // what the bus's ledger holds, read by this test itself
 
@@ -49,9 +51,9 @@ type world struct {
 
 // A pub is a publisher with its directory, running or not.
 type pub struct {
-	w    *world
-	data string
-	log  said
+	w        *world
+	settings settings
+	log      said
 
 	mu      sync.Mutex
 	process *process
@@ -73,21 +75,37 @@ func newWorld(t testing.TB, seed uint64, publishers, environments int) *world {
 	t.Helper()
 	w := &world{t: t, random: rand.New(rand.NewPCG(seed, 1)), bus: bustest.StartProcess(t), proposed: map[string]string{}}
 	t.Cleanup(w.told)
-	for i := range publishers {
-		p := &pub{w: w, data: shortDir(t)}
-		w.publishers = append(w.publishers, p)
-		if i > 0 {
-			copyFile(t, filepath.Join(w.publishers[0].data, "publisher.key"), filepath.Join(p.data, "publisher.key"))
-		}
-		p.start()
-	}
 	w.conn = bustest.Connect(t, w.bus.URL())
+	w.wire = func(a *inst) keys.Bus {
+		a.link = newLink(t, w.bus.URL())
+		return keys.Bus{URL: a.link.url()}
+	}
+	for range publishers {
+		w.addPublisher(settings{NATS: w.bus.URL(), MonitorURL: w.bus.MonitorURL()})
+	}
+	w.populate(environments)
+	return w
+}
+
+// addPublisher starts a publisher with the first one's key.
+func (w *world) addPublisher(s settings) {
+	w.t.Helper()
+	s.Data = shortDir(w.t)
+	p := &pub{w: w, settings: s}
+	if w.publishers = append(w.publishers, p); len(w.publishers) > 1 {
+		copyFile(w.t, filepath.Join(w.publishers[0].settings.Data, "publisher.key"), filepath.Join(s.Data, "publisher.key"))
+	}
+	p.start()
+}
+
+// populate adds environments with an agent each.
+func (w *world) populate(environments int) {
+	w.t.Helper()
 	for i := range environments {
 		name := fmt.Sprintf("env-%d", i)
 		w.do("op", ledger.AddEnvironment{Name: name, Approvals: 1})
 		w.agents = append(w.agents, w.enrol(name))
 	}
-	return w
 }
 
 // told shows what the processes said when the test failed.
@@ -107,9 +125,10 @@ func (w *world) told() {
 func (w *world) enrol(environment string) *inst {
 	w.t.Helper()
 	dir := shortDir(w.t)
-	a := &inst{w: w, environment: environment, link: newLink(w.t, w.bus.URL()), settings: settings{
+	a := &inst{w: w, environment: environment, settings: settings{
 		Enrolment: filepath.Join(dir, "enrolment.yaml"), State: filepath.Join(dir, "state"), Root: filepath.Join(dir, "app"),
 	}}
+	reached := w.wire(a)
 	must(w.t, os.Mkdir(a.settings.Root, 0o755))
 	seed, err := keys.NewSeed()
 	must(w.t, err)
@@ -121,7 +140,7 @@ func (w *world) enrol(environment string) *inst {
 	pins, err := w.publishers[0].client.Pins(ctx, environment)
 	must(w.t, err)
 	e := keys.Enrolment{Environment: environment, Agent: "one", Seed: string(seed), Ledger: pins.Ledger, Publishers: pins.Document.Publishers,
-		Trust: pins.Digest, Head: keys.Head{Revision: pins.Head.Revision, Chain: pins.Head.Chain}, Bus: keys.Bus{URL: a.link.url()}}
+		Trust: pins.Digest, Head: keys.Head{Revision: pins.Head.Revision, Chain: pins.Head.Chain}, Bus: reached}
 	must(w.t, e.Write(a.settings.Enrolment))
 	a.start()
 	return a
@@ -135,13 +154,13 @@ func (w *world) context() (context.Context, context.CancelFunc) {
 func (p *pub) start() {
 	t := p.w.t
 	t.Helper()
-	process := startProcess(t, settings{Data: p.data, NATS: p.w.bus.URL(), MonitorURL: p.w.bus.MonitorURL()}, &p.log)
+	process := startProcess(t, p.settings, &p.log)
 	t.Cleanup(process.kill)
 	line, err := process.out.ReadString('\n')
 	if err != nil {
 		t.Fatalf("a publisher does not start: %v", err)
 	}
-	c, err := client.New(client.Target{Server: strings.TrimSpace(line)})
+	c, err := client.New(client.Target{Server: strings.TrimSpace(line), TLS: p.w.tls})
 	must(t, err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
