@@ -86,7 +86,7 @@ func (a *Agent) sendBeat(number uint64, s Status) {
 	beat := events.Beat{
 		Environment: s.Environment, Agent: s.Agent, Ledger: s.Ledger, Boot: a.boot, Number: number, Version: s.Version, Clock: events.Stamp(a.opts.Clock()),
 		Revision: s.Checkpoint.Revision, Chain: s.Checkpoint.Chain, State: s.Checkpoint.State, Observed: s.Checkpoint.Observed,
-		Seen: s.Tip, LastAck: s.LastAck, Condition: s.Condition.Word, Reason: s.Condition.Reason, Message: s.Condition.Message,
+		Seen: s.Tip, Heard: a.hearing.now().counter, LastAck: s.LastAck, Condition: s.Condition.Word, Reason: s.Condition.Reason, Message: s.Condition.Message,
 		Since: events.Stamp(s.Condition.Since), Until: s.Condition.Until,
 	}
 	for _, c := range s.Connectors {

@@ -70,6 +70,7 @@ func (h *hearing) keep(t store.Tip) {
 // heard is a copy of what a condition needs.
 type heard struct {
 	tip        events.LedgerTip
+	counter    uint64
 	at, before time.Time
 	problem    error
 	rejected   uint64
@@ -78,5 +79,5 @@ type heard struct {
 func (h *hearing) now() heard {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return heard{h.newest.Tip, h.at, h.before, h.problem, h.rejected}
+	return heard{h.newest.Tip, h.newest.Counter, h.at, h.before, h.problem, h.rejected}
 }

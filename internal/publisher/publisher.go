@@ -44,6 +44,7 @@ type Publisher struct {
 	streams    chan struct{} // a stream beside the ledger is to be checked
 	known      chan struct{} // closed when the ledger has been read as far as it can be
 	leading    atomic.Bool   // this publisher has the lease
+	pulsed     uint64        // the counter of its last pulse; of the goroutine that pulses
 	group      *lifecycle.Group
 }
 
@@ -322,9 +323,14 @@ func (p *Publisher) pulse(ctx context.Context) {
 	}
 }
 
+// pulseCounter is that of a pulse at a time.
+func pulseCounter(at time.Time) uint64 { return uint64(at.UnixMicro()) }
+
 func (p *Publisher) pulseOnce(now time.Time) error {
-	// The counter grows over restarts and from one publisher to the next, because time does.
-	pulse := events.Pulse{Counter: uint64(now.UnixMicro()), Clock: events.Stamp(now)}
+	// The counter grows over restarts because time does, and over clocks that differ or are turned back because agents say which was
+	// the last one they heard.
+	p.pulsed = max(pulseCounter(now), p.pulsed+1, p.reports.pulsed()+1)
+	pulse := events.Pulse{Counter: p.pulsed, Clock: events.Stamp(now)}
 	believed := false
 	p.book.read(func(s *ledger.State) {
 		pulse.Ledger, pulse.Tip = s.ID, events.LedgerTip{Number: s.Number, Hash: s.Hash}

@@ -22,6 +22,8 @@ const (
 	beatGrace = 3 * time.Second
 	// unfitLife is how long an ack that fits nothing yet is kept: its entry may be on its way from another publisher.
 	unfitLife = 30 * time.Second
+	// clocksApart is how far apart the clocks of two publishers may be for agents not to notice when one takes over from the other.
+	clocksApart = 365 * 24 * time.Hour
 	// unfitMost is how many of those are kept; anybody can make some.
 	unfitMost = 10_000
 )
@@ -34,11 +36,19 @@ type reports struct {
 	waiting  []*gathered // not recorded yet, oldest first
 	unfit    int         // of waiting, those that fit nothing yet
 	newest   map[fleet.AgentID]beatReport
+	past     map[boot]bool            // starts of agents that another start of theirs was heard after
+	pulses   uint64                   // the highest counter that an agent heard in a pulse
 	heard    chan struct{}            // closed when a beat arrives
 	booted   chan struct{}            // an agent has started: it waits for a pulse
 	applied  map[fleet.AgentID]uint64 // newest revision that an ack said is applied
 	acked    chan struct{}            // closed when applied changes
 	rejected map[events.Reason]int    // statements that were not valid
+}
+
+// A boot is one start of an agent.
+type boot struct {
+	agent fleet.AgentID
+	id    string
 }
 
 // A gathered statement is on its way into the ledger.
@@ -57,7 +67,7 @@ type beatReport struct {
 
 func newReports(b *book) *reports {
 	return &reports{
-		book: b, newest: map[fleet.AgentID]beatReport{}, heard: make(chan struct{}), rejected: map[events.Reason]int{},
+		book: b, newest: map[fleet.AgentID]beatReport{}, past: map[boot]bool{}, heard: make(chan struct{}), rejected: map[events.Reason]int{},
 		applied: map[fleet.AgentID]uint64{}, acked: make(chan struct{}), booted: make(chan struct{}, 1),
 	}
 }
@@ -195,8 +205,14 @@ func (r *reports) beat(report bus.Report) error {
 		return nil
 	}
 	before, heard := r.newest[id]
-	if heard && !newer(beat, before.Beat.Beat) {
+	if heard && !r.newer(id, beat, before.Beat.Beat) {
 		return nil
+	}
+	if heard && before.Boot != beat.Boot {
+		r.past[boot{id, before.Boot}] = true
+	}
+	if beat.Heard < pulseCounter(time.Now().Add(clocksApart)) { // one who names a greater number leaves none for the pulses to come
+		r.pulses = max(r.pulses, beat.Heard)
 	}
 	now := beatReport{fleet.Beat{Beat: beat, Stamp: report.Stamp}, events.Delivery{
 		Environment: id.Environment, Agent: id.Agent, Stamp: events.Stamp(report.Stamp), Beat: report.Payload, Signature: report.Signature,
@@ -213,12 +229,21 @@ func (r *reports) beat(report bus.Report) error {
 	return nil
 }
 
-// newer says whether a beat was made after another: beats of one boot are counted, boots are told apart by the agent's clock.
-func newer(b, before events.Beat) bool {
+// newer says whether a beat was made after another: beats of one boot are counted. Of two boots the later one has the later clock,
+// or, where the agent's clock was turned back meanwhile, has heard later pulses; and one that another was heard after never comes
+// back. mu is held.
+func (r *reports) newer(id fleet.AgentID, b, before events.Beat) bool {
 	if b.Boot == before.Boot {
 		return b.Number > before.Number
 	}
-	return b.Clock.After(before.Clock)
+	return !r.past[boot{id, b.Boot}] && (b.Clock.After(before.Clock) || b.Heard > before.Heard)
+}
+
+// pulsed is the highest counter that an agent heard in a pulse.
+func (r *reports) pulsed() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pulses
 }
 
 // beats are the newest of every agent whose word counts.

@@ -65,6 +65,7 @@ type Beat struct {
 	State       Digest    `json:"state"`              // state digest at the checkpoint
 	Observed    Digest    `json:"observed"`           // last read-back; zero where nothing was read back
 	Seen        LedgerTip `json:"seen"`               // newest entry known from a pulse
+	Heard       uint64    `json:"heard,omitempty"`    // highest counter of a pulse that was taken, in this or an earlier boot
 	LastAck     uint64    `json:"lastAck"`            // number of the last ack that the bus took
 	Condition   string    `json:"condition"`          // a state word of ARCHITECTURE.md, Words
 	Reason      Reason    `json:"reason,omitempty"`   // why it is not in step
@@ -85,7 +86,7 @@ type LedgerTip struct {
 // A Pulse is the publisher's signed heartbeat.
 type Pulse struct {
 	Ledger  string    `json:"ledger"`
-	Counter uint64    `json:"counter"` // grows with every pulse of a ledger
+	Counter uint64    `json:"counter"` // grows with every pulse of a ledger, whichever publisher sends it
 	Tip     LedgerTip `json:"tip"`
 	Clock   time.Time `json:"clock"`
 }

@@ -90,7 +90,7 @@ func aBeat() events.Beat {
 	d := func(s string) events.Digest { return events.Sum([]byte(s)) }
 	return events.Beat{
 		Environment: "prod-eu", Agent: "a1", Boot: "b-7", Number: 9, Version: "1.2.3", Clock: epoch, Ledger: foldtest.Ledger,
-		Revision: 4, Chain: d("chain"), State: d("state"), Observed: d("observed"), Seen: events.LedgerTip{Number: 40, Hash: d("entry 40")},
+		Revision: 4, Chain: d("chain"), State: d("state"), Observed: d("observed"), Seen: events.LedgerTip{Number: 40, Hash: d("entry 40")}, Heard: 77,
 		LastAck: 12, Condition: "held", Reason: events.ReasonHeldBySteward, Message: "moving house", Since: epoch, Until: epoch.Add(time.Hour),
 		Drift: 2, Connectors: []string{"files", "crm"}, Rejected: 1,
 	}
