@@ -110,7 +110,7 @@ func warnings(l fleet.LedgerView) (out []string) {
 		if !l.Since.IsZero() {
 			since = " since " + l.Since.UTC().Format(time.RFC3339)
 		}
-		out = append(out, "! the ledger cannot be written"+since+because(l.Message)+"; nothing can be proposed, approved or rolled back until it can")
+		out = append(out, "! the ledger cannot be written"+since+" ("+string(l.Reason)+")"+because(l.Message)+"; nothing can be proposed, approved or rolled back until it can")
 	}
 	if l.Durability != "proven" {
 		out = append(out, "! durability is "+plain(l.Durability)+": what is called released may be lost with the power")

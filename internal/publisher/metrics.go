@@ -31,6 +31,7 @@ var (
 	descSkew      = describe("agent_clock_skew_seconds", "The agent's clock minus the bus's, at its newest beat.", "environment", "agent")
 	descEntries   = describe("ledger_entries", "Entries in the ledger.")
 	descWritable  = describe("ledger_writable", "1 when the ledger is checked and open, 0 when it is read-only.")
+	descReadOnly  = describe("ledger_read_only", "1, with the reason, while the ledger is read-only; absent while it is open.", "reason")
 	descLease     = describe("publisher_lease", "1 when this publisher sends, gathers and pulses, 0 when it stands by.")
 	descRejected  = describe("statements_rejected_total", "Acks and beats that were not valid.", "reason")
 	descBuild     = describe("build_info", "1, with the version of the program.", "version")
@@ -92,6 +93,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	gauge(descBuild, 1, telemetry.Version())
 	gauge(descEntries, float64(view.Ledger.Tip.Number))
 	gauge(descWritable, truth(view.Ledger.Writable))
+	if !view.Ledger.Writable {
+		gauge(descReadOnly, 1, string(view.Ledger.Reason))
+	}
 	gauge(descLease, truth(m.publisher.leading.Load()))
 	for reason, n := range m.publisher.reports.rejections() {
 		out <- prometheus.MustNewConstMetric(descRejected, prometheus.CounterValue, float64(n), string(reason))

@@ -3,6 +3,7 @@ package scenario
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,13 +19,16 @@ import (
 
 const env0 = "env-0"
 
-// The rows of the failure table (ARCHITECTURE.md): what happens, in a world of its own that begins in step at revision 2; all that
-// must follow for that row alone is in it, the invariants are checked after each.
-var scenarios = []struct {
+// A scenario is something that happens, in a world of its own that begins in step at revision 2; all that must follow for it alone is in
+// it, the invariants are checked after each.
+type scenario struct {
 	name       string
 	publishers int
 	play       func(w *world)
-}{
+}
+
+// The rows of the failure table (ARCHITECTURE.md).
+var scenarios = []scenario{
 	{"an agent is killed and starts without the bus", 1, func(w *world) {
 		a := w.agents[0]
 		for _, value := range []string{"b", "c", "d"} {
@@ -208,7 +212,7 @@ var scenarios = []struct {
 }
 
 func TestWhateverHappensTheInvariantsHold(t *testing.T) {
-	for _, s := range scenarios {
+	for _, s := range slices.Concat(scenarios, damages) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, 1, s.publishers, 2)
