@@ -10,23 +10,30 @@ import (
 
 // kilobyte is the payload of a release of about a kilobyte of operations.
 func kilobyte(b *testing.B) []byte {
-	p := foldtest.New(b)
-	p.Trust("dev")
 	var edits []foldtest.Edit
 	for i := range 4 {
 		edits = append(edits, foldtest.Set("dev", fmt.Sprintf("endpoint/e%d", i), `{"url":"https://pay.example/api/v1/orders","timeoutSeconds":30,"retries":3,"weights":[10,20,70]}`))
 	}
+	return released(b, edits...)
+}
+
+func released(b *testing.B, edits ...foldtest.Edit) []byte {
+	p := foldtest.New(b)
+	p.Trust("dev")
 	return p.Seal(p.Draft(edits...)...)[0].Payload
 }
 
 func BenchmarkDecodeRelease(b *testing.B) {
-	payload := kilobyte(b)
-	b.SetBytes(int64(len(payload)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := events.DecodeRelease(payload); err != nil {
-			b.Fatal(err)
-		}
+	for name, payload := range map[string][]byte{"number": released(b, foldtest.Set("dev", "variable/limit", "17")), "kilobyte": kilobyte(b)} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(payload)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := events.DecodeRelease(payload); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -2,7 +2,7 @@ package events
 
 import (
 	"encoding/json"
-	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -97,7 +97,10 @@ func AgentSource(environment, agent string) string {
 // Stamp is t as payloads write it: UTC, microseconds.
 func Stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
-func sequence(revision uint64) string { return fmt.Sprintf("%020d", revision) }
+func sequence(revision uint64) string {
+	digits := strconv.FormatUint(revision, 10)
+	return "00000000000000000000"[len(digits):] + digits
+}
 
 // readTolerant reads the data of a CloudEvent of the wanted type with the CloudEvents SDK; unknown attributes and fields are
 // ignored. Errors have ReasonMalformed.

@@ -39,9 +39,14 @@ func isPlain(v []byte) bool {
 	case len(v) == 0:
 		return false
 	case v[0] == '"':
-		return len(v) > 1 && v[len(v)-1] == '"' && !bytes.ContainsFunc(v[1:len(v)-1], func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' })
+		return len(v) > 1 && v[len(v)-1] == '"' && isPrintable(v[1:len(v)-1])
 	case v[0] >= '1' && v[0] <= '9':
-		return len(v) <= 15 && !bytes.ContainsFunc(v, func(r rune) bool { return r < '0' || r > '9' })
+		for _, c := range v {
+			if c < '0' || c > '9' {
+				return false
+			}
+		}
+		return len(v) <= 15
 	}
 	return string(v) == "true" || string(v) == "false" || string(v) == "null" || string(v) == "0"
 }

@@ -2,7 +2,6 @@ package events
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -71,11 +70,6 @@ func AgentOf(subject string) (environment, agent string, ok bool) {
 // Kinds are the kinds of resources; the list is closed.
 var Kinds = []string{"flag", "variable", "endpoint", "connection", "secret", "document"}
 
-var (
-	namePattern     = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9])*$`)
-	resourcePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
-)
-
 const (
 	maxName     = 63
 	maxResource = 128
@@ -83,11 +77,36 @@ const (
 
 // CheckName says whether name may name an environment or an agent.
 func CheckName(name string) error {
-	if len(name) > maxName || !namePattern.MatchString(name) {
+	if len(name) > maxName || !isName(name) {
 		return fmt.Errorf("%q is not a name: lower-case letters, digits and single hyphens between them, at most %d characters", name, maxName)
 	}
 	return nil
 }
+
+// isName matches [a-z0-9](-?[a-z0-9])*.
+func isName(s string) bool {
+	before := byte('-')
+	for i := range len(s) {
+		if c := s[i]; !isLower(c) && !isDigit(c) && (c != '-' || before == '-') {
+			return false
+		}
+		before = s[i]
+	}
+	return before != '-'
+}
+
+// isResource matches [A-Za-z0-9][A-Za-z0-9._-]*.
+func isResource(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !isLower(c|0x20) && !isDigit(c) && (i == 0 || (c != '.' && c != '_' && c != '-')) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isLower(c byte) bool { return c >= 'a' && c <= 'z' }
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // CheckKey says whether key is a resource key, <kind>/<name>.
 func CheckKey(key string) error {
@@ -98,7 +117,7 @@ func CheckKey(key string) error {
 	if !slices.Contains(Kinds, kind) {
 		return fmt.Errorf("%q has the unknown kind %q: the kinds are %s", key, kind, strings.Join(Kinds, ", "))
 	}
-	if len(name) > maxResource || !resourcePattern.MatchString(name) {
+	if len(name) > maxResource || !isResource(name) {
 		return fmt.Errorf("%q has no valid name: a letter or digit, then letters, digits, '.', '_' and '-', at most %d characters", key, maxResource)
 	}
 	return nil

@@ -70,6 +70,20 @@ func EncodeRelease(r Release, at time.Time, traceparent string) ([]byte, error) 
 }
 
 func encodeRelease(r Release, at time.Time, traceparent string) (Event, []byte, error) {
+	w := writer{b: make([]byte, 0, 2048)}
+	e := w.releaseEvent(&r, at, traceparent)
+	data := len(w.b)
+	w.release(&r)
+	e.Data = w.b[data:len(w.b):len(w.b)]
+	w.raw("}")
+	if w.err != nil {
+		return e, nil, w.err
+	}
+	return e, w.b, nil
+}
+
+// releaseEvent writes the event of a release up to its data.
+func (w *writer) releaseEvent(r *Release, at time.Time, traceparent string) Event {
 	at = Stamp(at)
 	e := frame(TypeReleasePublished, ReleaseID(r.Environment, r.Revision), LedgerSource(r.Ledger), r.Environment, at)
 	e.Sequence = sequence(r.Revision)
@@ -83,16 +97,8 @@ func encodeRelease(r Release, at time.Time, traceparent string) (Event, []byte, 
 	e.CausationID = EntryID(r.Entry)
 	e.TraceParent = traceparent
 	e.RecordedTime = &at
-	w := writer{b: make([]byte, 0, 2048)}
 	w.attributes(&e)
-	data := len(w.b)
-	w.release(&r)
-	e.Data = w.b[data:len(w.b):len(w.b)]
-	w.raw("}")
-	if w.err != nil {
-		return e, nil, w.err
-	}
-	return e, w.b, nil
+	return e
 }
 
 // DecodeRelease reads the payload of a release strictly: an unknown field or type is ReasonUpgradeNeeded, anything else that
@@ -134,13 +140,16 @@ func decodeRelease(payload []byte) (Release, Event, error) {
 // else it only says that it is not that.
 func readRelease(payload []byte) (r Release, e Event, ok bool) {
 	text := reader{b: payload}
-	e = text.event()
+	at, traceparent := text.envelope()
+	before, data := payload[:len(payload)-len(text.b)], text.b
 	r = text.release()
 	if text.skip("}"); text.bad || len(text.b) > 0 || r.check() != nil {
 		return Release{}, Event{}, false
 	}
-	e, again, err := encodeRelease(r, e.Time, e.TraceParent)
-	return r, e, err == nil && bytes.Equal(payload, again)
+	w := writer{b: make([]byte, 0, 512)}
+	e = w.releaseEvent(&r, at, traceparent)
+	e.Data = data[: len(data)-1 : len(data)-1]
+	return r, e, w.err == nil && bytes.Equal(before, w.b)
 }
 
 // releaseParts says which parts a kind has: change and operations, rollback and inverse, trust.
@@ -187,11 +196,13 @@ func CheckOperation(op, key string, value json.RawMessage) error {
 
 // PeekRelease reads where a payload claims to belong, without checking it: for dropping what is already known.
 func PeekRelease(payload []byte) (environment string, revision uint64, previous Digest, err error) {
-	text := reader{b: payload}
-	header := text.event()
-	var quick Release
-	if text.place(&quick); !text.bad && header.Type == TypeReleasePublished {
-		return quick.Environment, quick.Revision, quick.Previous, nil
+	head, data, found := bytes.Cut(payload, []byte(`,"data":`))
+	if found && bytes.Contains(head, []byte(`,"type":"`+TypeReleasePublished+`",`)) {
+		var quick Release
+		text := reader{b: data}
+		if text.place(&quick); !text.bad {
+			return quick.Environment, quick.Revision, quick.Previous, nil
+		}
 	}
 	var e struct {
 		Type Type `json:"type"`

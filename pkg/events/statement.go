@@ -192,14 +192,14 @@ func openStatement(payload []byte, header string, domain Domain, key string, t T
 // readAck reads an ack that is as EncodeAck writes it, as nearly all are. Of anything else it only says that it is not that.
 func readAck(payload []byte) (a Ack, ok bool) {
 	text := reader{b: payload}
-	e := text.event()
+	at, _ := text.envelope()
 	if text.bad || len(text.b) == 0 || json.Unmarshal(text.b[:len(text.b)-1], &a) != nil {
 		return Ack{}, false
 	}
 	if CheckName(a.Environment) != nil || CheckName(a.Agent) != nil || max(a.Number, a.First, a.Last, a.By) > maxSafeInteger {
 		return Ack{}, false
 	}
-	e, err := ackEvent(a, e.Time)
+	e, err := ackEvent(a, at)
 	if err != nil {
 		return Ack{}, false
 	}

@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 )
 
 // A writer writes what is on every release's way, as Encode would write it: a test holds the two together. It is there because
-// encoding/json takes ten times as long, and agents and publishers write every release again that they read.
+// encoding/json takes ten times as long.
 type writer struct {
 	b   []byte
 	err error
@@ -22,11 +21,9 @@ func (w *writer) raw(s string) { w.b = append(w.b, s...) }
 
 // string leaves everything but plain text to Encode.
 func (w *writer) string(s string) {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			w.any(s)
-			return
-		}
+	if !isPrintable(s) {
+		w.any(s)
+		return
 	}
 	w.b = append(append(append(w.b, '"'), s...), '"')
 }
@@ -238,8 +235,8 @@ func (w *writer) leaf(l Leaf) {
 	w.raw("}")
 }
 
-// A reader reads quickly what a writer wrote. It need not notice everything else: what it read is written again and compared, and
-// where it is bad the careful way says why.
+// A reader reads what a writer wrote, in one pass, and nothing else: every part is bad that the writer would have written otherwise, so
+// that what was read need not be written again. Where it is bad the careful way says why.
 type reader struct {
 	b   []byte
 	bad bool
@@ -276,9 +273,23 @@ func (r *reader) upTo(end byte) []byte {
 // string reads a string without escapes.
 func (r *reader) string() string {
 	r.skip(`"`)
-	s := string(r.upTo('"'))
-	r.bad = r.bad || strings.IndexByte(s, '\\') >= 0
-	return s
+	text := string(r.upTo('"'))
+	if !isPrintable(text) {
+		w := writer{}
+		w.any(text)
+		r.bad = r.bad || string(w.b) != `"`+text+`"`
+	}
+	return text
+}
+
+// isPrintable says whether a text is printable ASCII without quotes and backslashes: it needs no escapes.
+func isPrintable[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *reader) digest() (d Digest) {
@@ -287,13 +298,12 @@ func (r *reader) digest() (d Digest) {
 	if len(digits) == 0 {
 		return d
 	}
-	if len(digits) != hex.EncodedLen(len(d)) {
+	if len(digits) != hex.EncodedLen(len(d)) || bytes.ContainsAny(digits, "ABCDEF") {
 		r.bad = true
 		return d
 	}
-	if _, err := hex.Decode(d[:], digits); err != nil {
-		r.bad = true
-	}
+	_, err := hex.Decode(d[:], digits)
+	r.bad = r.bad || err != nil || d.IsZero()
 	return d
 }
 
@@ -302,19 +312,22 @@ func (r *reader) number() (n uint64) {
 	for ; i < len(r.b) && r.b[i] >= '0' && r.b[i] <= '9' && n <= maxSafeInteger; i++ {
 		n = 10*n + uint64(r.b[i]-'0')
 	}
-	r.bad = r.bad || i == 0 || n > maxSafeInteger
+	r.bad = r.bad || i == 0 || n > maxSafeInteger || (i > 1 && r.b[0] == '0')
 	r.b = r.b[i:]
 	return n
 }
 
 func (r *reader) time() time.Time {
 	r.skip(`"`)
-	t, err := time.Parse(time.RFC3339Nano, string(r.upTo('"')))
-	r.bad = r.bad || err != nil
+	text := r.upTo('"')
+	t, err := time.Parse(time.RFC3339Nano, string(text))
+	var space [len(time.RFC3339Nano)]byte
+	again, err2 := t.AppendText(space[:0])
+	r.bad = r.bad || err != nil || err2 != nil || !bytes.Equal(again, text)
 	return t
 }
 
-// value reads a JSON value that Canonical accepts.
+// value reads a compact JSON value that Canonical accepts.
 func (r *reader) value() json.RawMessage {
 	i, depth, quoted := 0, 0, false
 	for ; i < len(r.b); i++ {
@@ -336,11 +349,13 @@ func (r *reader) value() json.RawMessage {
 			depth++
 		case '}', ']':
 			depth--
+		case ' ', '\t', '\r', '\n':
+			r.bad = true
 		}
 	}
 	v := bytes.Clone(r.b[:min(i, len(r.b))])
 	r.b = r.b[len(v):]
-	r.bad = r.bad || CheckJSON(v) != nil
+	r.bad = r.bad || !isPlain(v) && CheckJSON(v) != nil
 	return v
 }
 
@@ -364,39 +379,23 @@ func items[T any](r *reader, item func() T) (out []T) {
 	return nil
 }
 
-// event reads an event up to its data.
-func (r *reader) event() (e Event) {
-	optional := func(name string) string {
-		if !r.has(name) {
-			return ""
-		}
-		return r.string()
+// envelope reads what of an event does not follow from its data, and passes over everything before the data: whoever believes what is
+// there writes it again and compares.
+func (r *reader) envelope() (at time.Time, traceparent string) {
+	head, data, found := bytes.Cut(r.b, []byte(`,"data":`))
+	_, stamp, timed := bytes.Cut(head, []byte(`,"time":`))
+	if !found || !timed {
+		r.bad = true
+		return at, ""
 	}
-	r.skip(`{"specversion":`)
-	e.SpecVersion = r.string()
-	r.skip(`,"id":`)
-	e.ID = r.string()
-	r.skip(`,"source":`)
-	e.Source = r.string()
-	r.skip(`,"type":`)
-	e.Type = Type(r.string())
-	e.Subject = optional(`,"subject":`)
-	r.skip(`,"time":`)
-	e.Time = r.time()
-	r.skip(`,"datacontenttype":`)
-	e.DataContentType = r.string()
-	e.DataSchema = optional(`,"dataschema":`)
-	e.Sequence = optional(`,"sequence":`)
-	e.PartitionKey = optional(`,"partitionkey":`)
-	e.CorrelationID = optional(`,"correlationid":`)
-	e.CausationID = optional(`,"causationid":`)
-	e.TraceParent = optional(`,"traceparent":`)
-	if r.has(`,"recordedtime":`) {
-		at := r.time()
-		e.RecordedTime = &at
+	text := reader{b: stamp}
+	at = text.time()
+	if _, trace, traced := bytes.Cut(text.b, []byte(`,"traceparent":`)); traced {
+		text.b = trace
+		traceparent = text.string()
 	}
-	r.skip(`,"data":`)
-	return e
+	r.b, r.bad = data, r.bad || text.bad
+	return at, traceparent
 }
 
 // place reads the beginning of a release: where it belongs.
@@ -456,6 +455,7 @@ func (r *reader) change() *ReleasedChange {
 	c.Reason = r.string()
 	if r.has(`,"ticket":`) {
 		c.Ticket = r.string()
+		r.bad = r.bad || c.Ticket == ""
 	}
 	r.skip(`,"inverse":`)
 	c.Inverse = r.digest()
