@@ -61,7 +61,7 @@ var damages = []scenario{
 		data, store := filepath.Join(backup, "data"), filepath.Join(backup, "store")
 		p.kill()
 		w.offline(func() {
-			must(w.t, os.CopyFS(data, os.DirFS(p.data)))
+			must(w.t, os.CopyFS(data, os.DirFS(p.settings.Data)))
 			must(w.t, os.CopyFS(store, os.DirFS(w.bus.StoreDir())))
 		})
 		p.start()
@@ -72,16 +72,16 @@ var damages = []scenario{
 			p.kill()
 		}
 		w.offline(func() {
-			must(w.t, os.RemoveAll(p.data))
-			must(w.t, os.CopyFS(p.data, os.DirFS(data)))
-			must(w.t, os.Chmod(filepath.Join(p.data, "publisher.key"), 0o600))
+			must(w.t, os.RemoveAll(p.settings.Data))
+			must(w.t, os.CopyFS(p.settings.Data, os.DirFS(data)))
+			must(w.t, os.Chmod(filepath.Join(p.settings.Data, "publisher.key"), 0o600))
 			must(w.t, os.RemoveAll(w.bus.StoreDir()))
 			must(w.t, os.CopyFS(w.bus.StoreDir(), os.DirFS(store)))
 		})
 		p.start()
 		p.readOnly(events.ReasonLedgerTruncated)
 		served()
-		w.repair("--from", filepath.Join(w.publishers[1].data, "ledger.copy"))
+		w.repair("--from", filepath.Join(w.publishers[1].settings.Data, "ledger.copy"))
 		w.release(set("*", "x", "after the repair"))
 	}},
 }
@@ -117,7 +117,7 @@ func (w *world) whole() {
 	bustest.Eventually(w.t, "the ledger is copied", func() bool {
 		w.read()
 		for _, p := range w.publishers {
-			b, err := os.ReadFile(filepath.Join(p.data, "ledger.copy"))
+			b, err := os.ReadFile(filepath.Join(p.settings.Data, "ledger.copy"))
 			if err != nil || uint64(bytes.Count(b, []byte("\n"))) != w.state.Number {
 				return false
 			}

@@ -103,7 +103,7 @@ func (p *pub) readOnly(reason events.Reason) {
 	if said, _ := run(t, "publisher", "status", "--server", server); !strings.Contains(said, string(reason)) {
 		t.Errorf("status: %s", said)
 	}
-	if said, code := run(t, "publisher", "doctor", "--server", server); code != 1 || !strings.Contains(said, string(reason)) || !strings.Contains(said, "publisher ledger repair --data "+p.data) {
+	if said, code := run(t, "publisher", "doctor", "--server", server); code != 1 || !strings.Contains(said, string(reason)) || !strings.Contains(said, "publisher ledger repair --data "+p.settings.Data) {
 		t.Errorf("doctor (%d): %s", code, said)
 	}
 	if said, code := run(t, "publisher", "env", "add", "another", "--server", server); code != api.ExitCode(&api.UnavailableError{}) || !strings.Contains(said, string(reason)) {
@@ -122,7 +122,7 @@ func (w *world) repair(flags ...string) {
 	for _, p := range w.publishers {
 		p.kill()
 	}
-	args := append([]string{"ledger", "repair", "--yes", "--data", w.publishers[0].data, "--nats", w.bus.URL()}, flags...)
+	args := append([]string{"ledger", "repair", "--yes", "--data", w.publishers[0].settings.Data, "--nats", w.bus.URL()}, flags...)
 	if said, code := run(w.t, "publisher", args...); code != 0 || !strings.Contains(said, "reads back as it was") {
 		w.t.Fatalf("repair (%d): %s", code, said)
 	}
