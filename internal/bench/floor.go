@@ -125,7 +125,7 @@ func makeStreams(ctx context.Context, url string) error {
 		return err
 	}
 	defer conn.Close()
-	_, err = conn.EnsureStreams(ctx, bus.StreamOptions{LedgerID: bareLedger})
+	_, err = conn.EnsureStreams(ctx, bus.StreamOptions{})
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -41,6 +42,9 @@ type varz struct {
 // goes is seen to fsync always. Otherwise the error is ErrDurabilityUnproven and says what was tried.
 func (c *Conn) ProveDurability(ctx context.Context, p Proof) error {
 	info, err := c.streamInfo(ctx, events.StreamLedger)
+	if errors.Is(err, ErrNoStream) { // its repair makes it like the others
+		info, err = c.streamInfo(ctx, events.StreamReleases)
+	}
 	if err != nil {
 		return err
 	}

@@ -24,13 +24,18 @@ type LedgerInfo struct {
 // LedgerEnd asks the bus how far the ledger goes. Without a LEDGER the error is ErrLedgerChanged.
 func (c *Conn) LedgerEnd(ctx context.Context) (LedgerInfo, error) {
 	info, err := c.streamInfo(ctx, events.StreamLedger)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return LedgerInfo{}, fmt.Errorf("%w: there is no stream %s: repair the ledger", ErrLedgerChanged, events.StreamLedger)
-	}
 	if err != nil {
-		return LedgerInfo{}, err
+		return LedgerInfo{}, ledgerMissing(err)
 	}
 	return ledgerInfo(info), nil
+}
+
+// ledgerMissing says what it means where a look at LEDGER found none.
+func ledgerMissing(err error) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("%w: there is no stream %s: repair the ledger", ErrLedgerChanged, events.StreamLedger)
+	}
+	return err
 }
 
 func ledgerInfo(info *jetstream.StreamInfo) LedgerInfo {

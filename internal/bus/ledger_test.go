@@ -208,7 +208,7 @@ func TestLedgerMadeAnewUnderItsReaderIsNoticed(t *testing.T) {
 	if err := js.DeleteStream(ctx, events.StreamLedger); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.EnsureStreams(ctx, bus.StreamOptions{LedgerID: end.ID, LeaseTTL: bustest.LeaseTTL}); err != nil {
+	if err := c.RestoreLedger(ctx, bus.StreamOptions{LedgerID: end.ID}, nil); err != nil {
 		t.Fatal(err)
 	}
 	mustAppend(t, c, "one again", 0)

@@ -32,11 +32,8 @@ func (c *Conn) SalvageLedger(ctx context.Context, fn func(Stored) error) error {
 // differently (*SettingError). Without Replicas in o, those that it has are right.
 func (c *Conn) CheckLedger(ctx context.Context, o StreamOptions) error {
 	info, err := c.streamInfo(ctx, events.StreamLedger)
-	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return fmt.Errorf("%w: there is no stream %s", ErrLedgerChanged, events.StreamLedger)
-	case err != nil:
-		return err
+	if err != nil {
+		return ledgerMissing(err)
 	}
 	o.Replicas = cmp.Or(o.Replicas, info.Config.Replicas)
 	if id := info.Config.Metadata[ledgerIDKey]; id != o.LedgerID {
@@ -47,19 +44,9 @@ func (c *Conn) CheckLedger(ctx context.Context, o StreamOptions) error {
 
 // RestoreLedger replaces LEDGER, whatever it holds, by one that holds the entries, the first at sequence 1. Each keeps its stamp: it
 // travels in the header Lockstep-First-Stamp. Without Replicas in o there are as many as before. ErrConflict says that somebody else
-// appends to the new stream. After an error the ledger is incomplete.
+// makes the stream too, or appends to the new one. After an error the ledger is incomplete.
 func (c *Conn) RestoreLedger(ctx context.Context, o StreamOptions, entries []Stored) error {
-	info, err := c.streamInfo(ctx, events.StreamLedger)
-	if err == nil {
-		o.Replicas = cmp.Or(o.Replicas, info.Config.Replicas)
-		bounded, cancel := c.bounded(ctx)
-		err = c.js.DeleteStream(bounded, events.StreamLedger)
-		cancel()
-	}
-	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return failed(ctx, "delete the old "+events.StreamLedger, err)
-	}
-	if _, err := c.ensureStream(ctx, streams(o)[0]); err != nil {
+	if err := c.emptyLedger(ctx, o); err != nil {
 		return err
 	}
 	for i, e := range entries {
@@ -70,6 +57,35 @@ func (c *Conn) RestoreLedger(ctx context.Context, o StreamOptions, entries []Sto
 		}
 	}
 	return nil
+}
+
+// remakes bounds how often a LEDGER is deleted that somebody else made meanwhile: by a publisher that is just beginning, over the files
+// that the server is still deleting, so that it holds old entries or goes on after their numbers.
+const remakes = 10
+
+// emptyLedger makes LEDGER anew, without entries.
+func (c *Conn) emptyLedger(ctx context.Context, o StreamOptions) error {
+	for range remakes {
+		info, err := c.streamInfo(ctx, events.StreamLedger)
+		if err == nil {
+			o.Replicas = cmp.Or(o.Replicas, info.Config.Replicas)
+			bounded, cancel := c.bounded(ctx)
+			err = c.js.DeleteStream(bounded, events.StreamLedger)
+			cancel()
+		}
+		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return failed(ctx, "delete the old "+events.StreamLedger, err)
+		}
+		made, err := c.ensureStream(ctx, streams(o)[0])
+		retry := errors.As(err, new(*SettingError)) || errors.As(err, new(*jetstream.APIError)) || errors.Is(err, ErrLedgerChanged)
+		if err != nil && !retry {
+			return err
+		}
+		if err == nil && made.State.LastSeq == 0 && made.Config.Metadata[ledgerIDKey] == o.LedgerID {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: somebody makes %s again and again: stop all publishers of this bus", ErrConflict, events.StreamLedger)
 }
 
 // firstStamp is when the bus stored a message, or first stored it where that is an entry of a repaired ledger.

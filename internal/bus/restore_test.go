@@ -1,8 +1,10 @@
 package bus_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,6 +45,43 @@ func TestRestoredEntriesKeepTheirStamps(t *testing.T) {
 	if err := c.CheckLedger(bustest.Context(t), bus.StreamOptions{LedgerID: id}); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestALedgerIsRestoredThoughOthersMakeItToo: publishers that begin make the stream whenever it is missing, also over the files that
+// the server still deletes.
+func TestALedgerIsRestoredThoughOthersMakeItToo(t *testing.T) {
+	s, c := bustest.Ready(t)
+	id := bustest.Streams(t, c)
+	entries := make([]bus.Stored, 20)
+	for i := range entries {
+		entries[i] = bus.Stored{Sequence: uint64(i + 1), Stamp: time.Now(), Payload: []byte(fmt.Sprint("entry ", i+1))}
+		mustAppend(t, c, string(entries[i].Payload), uint64(i))
+	}
+	ctx, cancel := context.WithCancel(bustest.Context(t))
+	var others sync.WaitGroup
+	for range 2 {
+		other := bustest.Connect(t, s.ClientURL())
+		others.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = other.EnsureStreams(ctx, bus.StreamOptions{LeaseTTL: bustest.LeaseTTL}) // fails where it is deleted meanwhile
+			}
+		})
+	}
+	for range 20 {
+		err := c.RestoreLedger(ctx, bus.StreamOptions{LedgerID: id}, entries)
+		if errors.Is(err, bus.ErrConflict) {
+			continue // it says so
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		end, err := c.LedgerEnd(ctx)
+		if err != nil || end.ID != id || end.First != 1 || end.Last != 20 || end.Messages != 20 {
+			t.Fatalf("restored %+v (%v)", end, err)
+		}
+	}
+	cancel()
+	others.Wait()
 }
 
 // TestNobodyElseChoosesAStamp: an agent that names the header in an ack does not shorten its lag.

@@ -27,7 +27,7 @@ const (
 
 // StreamOptions of EnsureStreams.
 type StreamOptions struct {
-	LedgerID string        // the ledger that must be there; empty: whichever is there, and a new id if there is none
+	LedgerID string        // the ledger that must be there; empty: whichever is there, and a new one if there is none
 	Replicas int           // 0: 1; 3 on a cluster
 	LeaseTTL time.Duration // how long a dead publisher holds the lease; 0: 5 s; at least 100 ms
 }
@@ -40,22 +40,30 @@ func (e *SettingError) Error() string {
 }
 
 // EnsureStreams makes the streams that are missing, checks the settings of those that are there (a *SettingError names the first
-// that differs), and returns the ledger's id. A LEDGER that is missing where LedgerID is given is made empty with that id: the
-// caller, who knows how far the ledger had come, sees it in LedgerEnd.
+// that differs), and returns the ledger's id. A ledger that had begun, whose id is given, is never made anew here: without a LEDGER the
+// error is ErrLedgerChanged, once the other streams are there. A server that still deletes a stream lets another one with its name be
+// made over the same files, which shows the old messages and then loses them.
 func (c *Conn) EnsureStreams(ctx context.Context, o StreamOptions) (ledgerID string, err error) {
+	var lost error
 	for _, want := range streams(o) {
-		info, err := c.ensureStream(ctx, want)
-		if err != nil {
-			return "", err
+		ensure := c.ensureStream
+		if want.Name == events.StreamLedger && o.LedgerID != "" {
+			ensure = c.knownLedger
 		}
-		if want.Name == events.StreamLedger {
+		info, err := ensure(ctx, want)
+		switch {
+		case errors.Is(err, ErrLedgerChanged):
+			lost = err
+		case err != nil:
+			return "", err
+		case want.Name == events.StreamLedger:
 			ledgerID = info.Config.Metadata[ledgerIDKey]
 		}
 	}
-	if o.LedgerID != "" && ledgerID != o.LedgerID {
+	if lost == nil && o.LedgerID != "" && ledgerID != o.LedgerID {
 		return "", &SettingError{events.StreamLedger, "ledger id", o.LedgerID, ledgerID}
 	}
-	return ledgerID, c.ensureLease(ctx, o)
+	return ledgerID, errors.Join(lost, c.ensureLease(ctx, o))
 }
 
 func streams(o StreamOptions) []jetstream.StreamConfig {
@@ -110,10 +118,40 @@ func (c *Conn) ensureStream(ctx context.Context, want jetstream.StreamConfig) (*
 	} else if err != nil {
 		return nil, err
 	}
-	if want.Name == events.StreamLedger && info.Config.Metadata[ledgerIDKey] == "" {
-		return nil, &SettingError{want.Name, "ledger id", "a UUID in the metadata", "none"}
+	if info.State.LastSeq > 0 && info.State.LastTime.Before(info.Created) {
+		return nil, c.overDeletedFiles(ctx, want.Name)
 	}
-	return info, compareSettings(want, info.Config)
+	return info, checkStream(want, info)
+}
+
+// overDeletedFiles deals with a stream that holds messages from before it was made: the server was still deleting one of the same name,
+// whose files it took for its own and loses now. What is derived is deleted to be made again; a ledger is left to its repair.
+func (c *Conn) overDeletedFiles(ctx context.Context, name string) error {
+	if name == events.StreamLedger {
+		return fmt.Errorf("%w: %s was made while the server deleted another one: repair the ledger", ErrLedgerChanged, name)
+	}
+	bounded, cancel := c.bounded(ctx)
+	defer cancel()
+	if err := c.js.DeleteStream(bounded, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return failed(ctx, "delete "+name, err)
+	}
+	return fmt.Errorf("make stream %s: %w: the server is still deleting the one before", name, ErrUnavailable)
+}
+
+// knownLedger is LEDGER as it is; it is never made here.
+func (c *Conn) knownLedger(ctx context.Context, want jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
+	info, err := c.streamInfo(ctx, want.Name)
+	if err != nil {
+		return nil, ledgerMissing(err)
+	}
+	return info, checkStream(want, info)
+}
+
+func checkStream(want jetstream.StreamConfig, info *jetstream.StreamInfo) error {
+	if want.Name == events.StreamLedger && info.Config.Metadata[ledgerIDKey] == "" {
+		return &SettingError{want.Name, "ledger id", "a UUID in the metadata", "none"}
+	}
+	return compareSettings(want, info.Config)
 }
 
 // notCompared are settings that mean nothing for what the streams promise, or that the server fills in.

@@ -43,6 +43,24 @@ func TestStreamsAreMadeOnceAndKeepTheirLedgerID(t *testing.T) {
 	}
 }
 
+// TestALedgerThatHadBegunIsNotMadeAgain: an empty one in its place would look like a ledger.
+func TestALedgerThatHadBegunIsNotMadeAgain(t *testing.T) {
+	s, c := bustest.Ready(t)
+	id := bustest.Streams(t, c)
+	wire := bustest.NewWire(t, s.ClientURL())
+	wire.DropStream(events.StreamLedger)
+	wire.DropStream(events.StreamReleases)
+	if _, err := c.EnsureStreams(bustest.Context(t), bus.StreamOptions{LedgerID: id, LeaseTTL: bustest.LeaseTTL}); !errors.Is(err, bus.ErrLedgerChanged) {
+		t.Errorf("ended with %v, want ErrLedgerChanged", err)
+	}
+	if _, err := c.LedgerEnd(bustest.Context(t)); !errors.Is(err, bus.ErrLedgerChanged) {
+		t.Errorf("the ledger was made again (%v)", err)
+	}
+	if _, _, err := c.ReleaseCounts(bustest.Context(t)); err != nil {
+		t.Errorf("the other streams are missing: %v", err)
+	}
+}
+
 func TestSettingChangedUnderUsIsNamed(t *testing.T) {
 	tests := []struct {
 		stream, setting, want, have string
