@@ -111,6 +111,28 @@ func TestASignedForkStopsTheAgent(t *testing.T) {
 	holds(t, fake.Instance(), "variable/a", `"true"`)
 }
 
+// TestAnAgentGoesOnWhenTheForkIsRepaired: it looks again by itself, says forked as long as it is so, and needs no restart.
+func TestAnAgentGoesOnWhenTheForkIsRepaired(t *testing.T) {
+	w := newWorld(t)
+	fake := connectortest.NewFake("fake")
+	a := start(t, w.options(fake))
+	w.applied(1)
+	true1, fork := w.stored()[0], w.Seal(w.Draft(foldtest.Set(env, "variable/a", `"fork"`))...)[0]
+	true2 := w.set("variable/a", `"true"`).Releases[0]
+	w.applied(2)
+	must(t, w.conn.PurgeReleases(bustest.Context(t), env))
+	w.send(true1, fork)
+	a.condition(agent.Failing, events.ReasonLedgerForked)
+	holds(t, fake.Instance(), "variable/a", `"true"`)
+	must(t, w.conn.PurgeReleases(bustest.Context(t), env))
+	w.send(true1, true2)
+	w.set("variable/a", `"later"`)
+	w.applied(3)
+	holds(t, fake.Instance(), "variable/a", `"later"`)
+	w.pulse(1, "")
+	a.condition(agent.InStep, "")
+}
+
 func TestADeletedAndRebuiltReleaseStreamChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	all := w.Publisher.Environment(env)

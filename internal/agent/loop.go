@@ -111,20 +111,29 @@ func (a *Agent) followReleases(ctx context.Context) error {
 	a.mu.Lock()
 	a.feed = feed
 	a.mu.Unlock()
+	forked := false
 	for {
 		run, err := feed.Next(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if errors.Is(err, bus.ErrForked) {
-			a.opts.Log.Error().Err(err).Msg("the ledger is forked; nothing more is applied")
+			if !forked {
+				a.opts.Log.Error().Err(err).Msg("the ledger is forked; nothing more is applied before the bus holds this agent's history again")
+			}
+			forked = true
 			a.beatOnChange()
-			<-ctx.Done()
-			return nil
+			select {
+			case <-ctx.Done():
+			case <-time.After(a.opts.Intervals.Check):
+				feed.Reset(feed.Position())
+			}
+			continue
 		}
 		if err != nil {
 			return fmt.Errorf("follow the releases: %w", err)
 		}
+		forked = false
 		select {
 		case a.runs <- receive(run):
 		case <-ctx.Done():

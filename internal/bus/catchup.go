@@ -85,7 +85,7 @@ func (f *Feed) checkedAt(asked time.Time, at Position, head uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.checked, f.head = asked, max(f.head, head)
-	if f.head <= at.Revision {
+	if f.head <= at.Revision && f.forked == nil {
 		f.problem = nil
 	}
 }

@@ -194,10 +194,12 @@ func (f *Feed) reject(why Rejection) {
 	f.rejected[why]++
 }
 
-// Reset moves the position, for a reader that did not accept what it got: Next then returns it again, with whatever is newer.
+// Reset moves the position, for a reader that did not accept what it got: Next then returns it again, with whatever is newer. After
+// ErrForked it lets Next look whether the bus holds the reader's history again; Problem stays until it does.
 func (f *Feed) Reset(p Position) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.suspect = f.suspect || f.forked != nil
 	f.position, f.forked, f.retry = p, nil, time.Time{}
 	f.head = max(f.head, p.Revision)
 }
