@@ -60,7 +60,7 @@ func (w *world) settle() {
 	})
 	w.read()
 	for _, a := range w.agents {
-		if err := a.instanceAt(a.status().Checkpoint.Revision); err != nil {
+		if err := a.instanceAt(a.known().Checkpoint.Revision); err != nil {
 			w.t.Fatalf("settled, and %v", err)
 		}
 	}

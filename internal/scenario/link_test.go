@@ -1,20 +1,25 @@
 package scenario
 
 import (
+	"bufio"
+	"bytes"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 )
 
-// A link is a TCP connection to the bus that can be cut.
+// A link is a TCP connection to the bus that can be cut, and on which messages can get lost.
 type link struct {
 	listener net.Listener
 	to       string
 	mu       sync.Mutex
 	down     bool
 	open     map[net.Conn]bool
+	loses    string // subject of messages that do not arrive; empty: all do
+	lost     int
 }
 
 // newLink listens until the test ends and forwards to the server of a NATS address.
@@ -49,7 +54,54 @@ func (k *link) forward(in net.Conn) {
 	}
 	defer k.remove(in, out)
 	go func() { _, _ = io.Copy(out, in); _ = out.Close() }()
-	_, _ = io.Copy(in, out)
+	k.deliver(in, bufio.NewReader(out))
+}
+
+// deliver passes on what the bus says, until either side is gone, and leaves out the messages that get lost.
+func (k *link) deliver(to io.Writer, from *bufio.Reader) {
+	for {
+		said, err := from.ReadBytes('\n')
+		if err != nil {
+			return
+		}
+		fields := bytes.Fields(said)
+		lost := false
+		if len(fields) > 3 && (string(fields[0]) == "MSG" || string(fields[0]) == "HMSG") {
+			size, err := strconv.Atoi(string(fields[len(fields)-1]))
+			if err != nil {
+				return
+			}
+			payload := make([]byte, size+len("\r\n"))
+			if _, err := io.ReadFull(from, payload); err != nil {
+				return
+			}
+			said, lost = append(said, payload...), k.drops(string(fields[1]))
+		}
+		if lost {
+			continue
+		}
+		if _, err := to.Write(said); err != nil {
+			return
+		}
+	}
+}
+
+func (k *link) drops(subject string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.loses != subject {
+		return false
+	}
+	k.lost++
+	return true
+}
+
+// lose lets no message of a subject arrive any more, or all with an empty one, and returns how many did not arrive so far.
+func (k *link) lose(subject string) (lost int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.loses = subject
+	return k.lost
 }
 
 // add says whether the link is up.

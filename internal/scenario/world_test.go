@@ -200,6 +200,16 @@ func (a *inst) status() *agent.Status {
 	return s
 }
 
+// known is what the agent says of itself, once it answers.
+func (a *inst) known() (s *agent.Status) {
+	a.w.t.Helper()
+	bustest.Eventually(a.w.t, "the agent of "+a.environment+" answers", func() bool {
+		s = a.status()
+		return s != nil
+	})
+	return s
+}
+
 // says waits until the agent's status matches.
 func (a *inst) says(what string, match func(*agent.Status) bool) {
 	a.w.t.Helper()

@@ -19,6 +19,34 @@ func (w *Wire) Shrink(stream string) {
 	}
 }
 
+// Thin removes every message of a subject but some: the oldest of them (first) or the newest.
+func (w *Wire) Thin(stream, subject string, keep uint64, first bool) {
+	w.t.Helper()
+	s, err := w.jetStream().Stream(Context(w.t), stream)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if !first {
+		if err := s.Purge(Context(w.t), jetstream.WithPurgeSubject(subject), jetstream.WithPurgeKeep(keep)); err != nil {
+			w.t.Fatal(err)
+		}
+		return
+	}
+	for sequence := uint64(1); sequence <= s.CachedInfo().State.LastSeq; sequence++ {
+		m, err := s.GetMsg(Context(w.t), sequence)
+		if err != nil || m.Subject != subject {
+			continue // it is another subject's, or gone
+		}
+		if keep > 0 {
+			keep--
+			continue
+		}
+		if err := s.DeleteMsg(Context(w.t), sequence); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
 // MakeStream makes a stream with the server's own settings.
 func (w *Wire) MakeStream(stream, subject string) {
 	w.t.Helper()
