@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding"
+	"encoding/json"
 	"errors"
 	"maps"
 	"reflect"
@@ -15,6 +16,9 @@ import (
 
 // nodeReader is what a type implements that reads itself from the tree (the parser library's NodeUnmarshaler).
 type nodeReader interface{ UnmarshalYAML(ast.Node) error }
+
+// shortForm is what a struct implements that may also be written as a scalar.
+type shortForm interface{ ShortForm(scalar json.RawMessage) error }
 
 func bind(root ast.Node, into any) error {
 	v := reflect.ValueOf(into)
@@ -41,6 +45,17 @@ func bindValue(n ast.Node, v reflect.Value) error {
 			return at(n, "%v", err)
 		}
 		return nil
+	case shortForm:
+		if _, scalar := n.(ast.ScalarNode); scalar {
+			var short Value
+			if err := short.UnmarshalYAML(n); err != nil {
+				return err
+			}
+			if err := reader.ShortForm(short.JSON); err != nil {
+				return at(n, "%v", err)
+			}
+			return nil
+		}
 	}
 	if _, null := n.(*ast.NullNode); null {
 		return nil

@@ -39,7 +39,8 @@ func (e *Error) Error() string {
 }
 
 // Decode reads one YAML document into the struct, map or slice that into points to. Fields are named by their yaml tags (",inline" is
-// understood). Types that implement UnmarshalYAML(ast.Node) or encoding.TextUnmarshaler read themselves. An empty document and a null
+// understood). Types that implement UnmarshalYAML(ast.Node) or encoding.TextUnmarshaler read themselves; one that implements
+// ShortForm(json.RawMessage) may also be written as a scalar. An empty document and a null
 // leave what into holds. Errors are *Error.
 func Decode(name string, data []byte, into any) error {
 	if len(data) > MaxSize {
@@ -71,7 +72,10 @@ func inFile(err error, name string, data []byte) error {
 
 // Parse reads one YAML document of any size as a tree, nil for an empty document, with anchors and aliases resolved. The tokens are
 // those of the text, comments included. Errors are *Error without file and source line.
-func Parse(data []byte) (ast.Node, token.Tokens, error) {
+func Parse(data []byte) (ast.Node, token.Tokens, error) { return parse(data, maxNodes) }
+
+// parse is Parse with at most so many nodes.
+func parse(data []byte, most int) (ast.Node, token.Tokens, error) {
 	text := strings.ReplaceAll(string(data), "\r\n", "\n") // the lexer counts a line too many for some
 	tokens := lexer.Tokenize(text)
 	if err := checkNesting(tokens); err != nil {
@@ -91,7 +95,7 @@ func Parse(data []byte) (ast.Node, token.Tokens, error) {
 			return nil, nil, at(doc.Body, "a second document begins: one file holds one")
 		}
 	}
-	root, err = resolveAliases(root)
+	root, err = resolveAliases(root, most)
 	if err != nil {
 		return nil, nil, err
 	}

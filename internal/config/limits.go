@@ -7,7 +7,7 @@ import (
 
 const (
 	maxNesting = 64        // levels of mappings and sequences
-	maxNodes   = 2_000_000 // nodes of a tree after aliases were resolved
+	maxNodes   = 2_000_000 // nodes of a tree of Parse after aliases were resolved
 )
 
 // checkNesting bounds what the parser, which recurses, has to go into. A block's depth is the number of columns that are open at a token.
@@ -45,9 +45,9 @@ func open(columns []int, column int) []int {
 }
 
 // resolveAliases puts what an anchor names in the place of each alias, so that readers of the tree meet neither. It counts nodes as
-// if each alias were written out, and refuses what grows beyond maxNodes.
-func resolveAliases(root ast.Node) (ast.Node, error) {
-	r := resolver{anchors: map[string]anchored{}}
+// if each alias were written out, and refuses more than most of them.
+func resolveAliases(root ast.Node, most int) (ast.Node, error) {
+	r := resolver{anchors: map[string]anchored{}, most: most}
 	return r.node(root, 0)
 }
 
@@ -59,11 +59,12 @@ type anchored struct {
 type resolver struct {
 	anchors map[string]anchored
 	count   int
+	most    int
 }
 
 func (r *resolver) node(n ast.Node, depth int) (ast.Node, error) {
 	r.count++
-	if r.count > maxNodes {
+	if r.count > r.most {
 		return nil, at(n, "aliases make the document too large: write the values out")
 	}
 	if depth > maxNesting {
@@ -88,7 +89,7 @@ func (r *resolver) node(n ast.Node, depth int) (ast.Node, error) {
 		if a.node == nil {
 			return nil, at(n, "the alias stands within its own anchor")
 		}
-		if r.count += a.size; r.count > maxNodes {
+		if r.count += a.size; r.count > r.most {
 			return nil, at(n, "aliases make the document too large: write the values out")
 		}
 		return a.node, nil

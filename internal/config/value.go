@@ -36,6 +36,12 @@ func (v *Value) UnmarshalYAML(n ast.Node) error {
 	return nil
 }
 
+// UnmarshalJSON takes the value as it is: what was read from YAML before, and kept as JSON. It has no place then.
+func (v *Value) UnmarshalJSON(b []byte) error {
+	v.JSON = bytes.Clone(b)
+	return nil
+}
+
 // A Substitute says what stands for a scalar that has no place in JSON, or returns an error. The text is the scalar as written, why a
 // sentence about it. For a key that is not text it only decides whether the text serves as the key.
 type Substitute func(n ast.Node, text, why string) (any, error)

@@ -1,0 +1,321 @@
+package registry
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/lockstep-dev/lockstep/internal/config"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// maxValue bounds a rendered value in bytes: more fits no release.
+const maxValue = 512 << 10
+
+// A Target is an environment that is rendered.
+type Target struct {
+	Name   string
+	Labels map[string]string
+}
+
+// A Rendering is what sources come to in one environment.
+type Rendering struct {
+	Target    Target
+	Resources []Rendered // ordered by key
+}
+
+// A Rendered is a resource of an environment.
+type Rendered struct {
+	Key      string
+	Manifest *Manifest // nil where only the override document has the resource
+	Value    *Value
+	Quick    *Quick // the entry of the override document that replaced Layered; nil when none did
+	Layered  *Value // what the manifests alone give; nil when they give nothing
+}
+
+// Get finds a resource.
+func (r *Rendering) Get(key string) (Rendered, bool) {
+	i, found := slices.BinarySearchFunc(r.Resources, key, func(r Rendered, key string) int { return strings.Compare(r.Key, key) })
+	if !found {
+		return Rendered{}, false
+	}
+	return r.Resources[i], true
+}
+
+// A Value is the result of some layers. Environments with the same layers share it.
+type Value struct {
+	JSON   json.RawMessage // canonical
+	leaves []Leaf
+}
+
+// An Origin says where a leaf of a value comes from.
+type Origin struct {
+	Path     string          `json:"path"` // JSON pointer into the value
+	Value    json.RawMessage `json:"value"`
+	Layer    string          `json:"layer"`              // template NAME, default, override PATTERN, override of environment NAME, or override document
+	Manifest string          `json:"manifest,omitempty"` // key; empty for the override document
+	File     string          `json:"file,omitempty"`
+	Line     int             `json:"line,omitempty"`
+	Change   string          `json:"change,omitempty"` // that set it; empty where a directory is rendered
+}
+
+// OverrideDocument is the layer of quick edits.
+const OverrideDocument = "override document"
+
+// Origins are the leaves of a rendered resource, each with its one origin.
+func (r Rendered) Origins() []Origin {
+	out := make([]Origin, 0, len(r.Value.leaves))
+	for _, l := range r.Value.leaves {
+		o := Origin{Path: l.Path, Value: l.Value, Layer: OverrideDocument, File: l.Place.File, Line: l.Place.Line, Change: l.Change}
+		if l.from != nil {
+			o.Layer, o.Manifest = l.from.name, l.from.manifest.Key
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// A Renderer renders environments; what several of them share it renders and checks once.
+type Renderer struct{ stacks map[stacked]*stack }
+
+// A stack is layers on one another, of one resource.
+type stack struct {
+	value *Value // nil where the layers take the resource away
+	err   error
+}
+
+type stacked struct {
+	below *stack
+	layer *layer
+}
+
+// NewRenderer is a renderer for one compilation.
+func NewRenderer() *Renderer { return &Renderer{stacks: map[stacked]*stack{}} }
+
+// Render is what sources come to in an environment. Errors are Problems.
+func (r *Renderer) Render(s *Sources, t Target) (*Rendering, error) {
+	values, problems := s.templateValues(t.Name)
+	out := &Rendering{Target: t, Resources: make([]Rendered, 0, len(s.manifests)+len(s.quick))}
+	for _, m := range s.manifests {
+		if !m.whole || !m.IsResource() {
+			continue
+		}
+		i, err := m.index()
+		if err != nil {
+			problems = append(problems, m.errorAt(err))
+			continue
+		}
+		if !i.resource.activeIn(t) {
+			continue
+		}
+		value, err := r.value(m, i, t.Name, values[m.Key])
+		if err != nil {
+			problems = append(problems, err)
+		} else if value != nil {
+			out.Resources = append(out.Resources, Rendered{Key: m.Key, Manifest: m, Value: value, Layered: value})
+		}
+	}
+	if err := problems.err(); err != nil {
+		return nil, err
+	}
+	return out, out.override(s.quick)
+}
+
+// layersOf are what templates, and behind them the environment, say of a resource.
+type layersOf struct {
+	templates   []*layer
+	environment *layer
+}
+
+// templateValues are the layers of an environment that stand in no resource's manifest.
+func (s *Sources) templateValues(environment string) (map[string]layersOf, Problems) {
+	chain, err := s.Chain(environment)
+	if err != nil {
+		return nil, Problems{err}
+	}
+	out := map[string]layersOf{}
+	for _, m := range chain {
+		for key, l := range m.meaning().values {
+			of := out[key]
+			of.templates = append(of.templates, l)
+			out[key] = of
+		}
+	}
+	if m, found := s.Manifest(KindEnvironment + "/" + environment); found {
+		for key, l := range m.meaning().values {
+			of := out[key]
+			of.environment = l
+			out[key] = of
+		}
+	}
+	var problems Problems
+	for _, key := range slices.Sorted(maps.Keys(out)) {
+		if _, found := s.Manifest(key); !found {
+			problems = append(problems, s.noResource(key, out[key]))
+		}
+	}
+	return out, problems
+}
+
+func (s *Sources) noResource(key string, of layersOf) error {
+	l := of.environment
+	if len(of.templates) > 0 {
+		l = of.templates[0]
+	}
+	kind, _, _ := strings.Cut(key, "/")
+	var keys []string
+	for _, m := range s.OfKind(kind) {
+		keys = append(keys, m.Key)
+	}
+	path := "/spec/values/" + escape(key)
+	if l == of.environment {
+		path = "/spec/overrides/" + escape(key)
+	}
+	return l.manifest.errorAt(wrong(path, "there is no manifest of %s%s", key, didYouMean(key, keys)))
+}
+
+// activeIn says whether a resource is rendered in an environment.
+func (r *Resource) activeIn(t Target) bool {
+	if r.Lifecycle == Draft || r.Lifecycle == Retired {
+		return false
+	}
+	for name, label := range r.Activation.Labels {
+		if t.Labels[name] != label {
+			return false
+		}
+	}
+	return len(r.Activation.Environments) == 0 || slices.ContainsFunc(r.Activation.Environments, func(pattern string) bool { return matches(pattern, t.Name) })
+}
+
+func matches(pattern, name string) bool {
+	if !isPattern(pattern) {
+		return pattern == name
+	}
+	matched, _ := path.Match(pattern, name)
+	return matched
+}
+
+// value renders one resource in one environment; nil where it has no value there.
+func (r *Renderer) value(m *Manifest, i *index, environment string, of layersOf) (*Value, error) {
+	var top *stack
+	for _, l := range of.templates {
+		top = r.on(top, l, m, i)
+	}
+	if i.defaults != nil {
+		top = r.on(top, i.defaults, m, i)
+	}
+	for _, o := range i.overrides {
+		if matches(o.pattern, environment) {
+			top = r.on(top, o.layer, m, i)
+		}
+	}
+	if of.environment != nil {
+		top = r.on(top, of.environment, m, i)
+	}
+	if top == nil {
+		return nil, nil
+	}
+	if top.err == nil && top.value != nil && top.value.JSON == nil {
+		top.err = top.value.finish(m, i)
+	}
+	return top.value, top.err
+}
+
+// on is a stack with one more layer on it.
+func (r *Renderer) on(below *stack, l *layer, m *Manifest, i *index) *stack {
+	key := stacked{below, l}
+	if s, known := r.stacks[key]; known {
+		return s
+	}
+	var target []Leaf
+	if below != nil && below.value != nil {
+		target = slices.Clone(below.value.leaves)
+	}
+	s := &stack{}
+	if target == nil && !slices.ContainsFunc(l.leaves, func(l Leaf) bool { return string(l.Value) == "null" }) {
+		target = l.leaves // nothing to merge with
+	} else {
+		target = mergePatch(target, l.leaves)
+	}
+	if len(target) != 1 || target[0].Path != "" || string(target[0].Value) != "null" {
+		s.value = &Value{leaves: target}
+	}
+	r.stacks[key] = s
+	return s
+}
+
+// finish writes a value and checks it.
+func (v *Value) finish(m *Manifest, i *index) error {
+	var err error
+	if v.JSON, err = assemble(v.leaves, ""); err == nil {
+		err = checkValue(m.Key, i.resource, v.JSON)
+	}
+	if err == nil {
+		return nil
+	}
+	last := v.leaves[len(v.leaves)-1] // a leaf of the value: its place leads there
+	return &config.Error{File: last.Place.File, Line: max(last.Place.Line, 1), Column: 1, Message: m.Key + ": " + err.Error()}
+}
+
+// checkValue says whether a value may be the resource's.
+func checkValue(key string, r *Resource, value json.RawMessage) error {
+	if len(value) > maxValue {
+		return fmt.Errorf("the value has %d bytes; at most %d fit a release: keep it elsewhere and refer to it", len(value), maxValue)
+	}
+	if err := events.CheckValue(key, value); err != nil {
+		return err
+	}
+	return checkType(r.Type, value)
+}
+
+// override puts the override document on top.
+func (r *Rendering) override(quick []Quick) error {
+	for _, q := range quick {
+		i, found := slices.BinarySearchFunc(r.Resources, q.Key, func(r Rendered, key string) int { return strings.Compare(r.Key, key) })
+		if q.Value == nil {
+			if found {
+				r.Resources = slices.Delete(r.Resources, i, i+1)
+			}
+			continue
+		}
+		leaves, err := quickLeaves(q)
+		if err != nil {
+			return err
+		}
+		if !found {
+			r.Resources = slices.Insert(r.Resources, i, Rendered{Key: q.Key})
+		}
+		r.Resources[i].Value, r.Resources[i].Quick = &Value{JSON: q.Value, leaves: leaves}, &q
+	}
+	return nil
+}
+
+// quickLeaves takes the value of a quick edit apart.
+func quickLeaves(q Quick) ([]Leaf, error) {
+	var out []Leaf
+	var walk func(path string, value json.RawMessage) error
+	walk = func(path string, value json.RawMessage) error {
+		var members map[string]json.RawMessage
+		if value[0] == '{' && string(value) != "{}" {
+			if err := json.Unmarshal(value, &members); err != nil {
+				return fmt.Errorf("%s in the override document: %w", q.Key, err)
+			}
+		}
+		if len(members) == 0 {
+			out = append(out, Leaf{Path: path, Value: value, Change: q.Change})
+			return nil
+		}
+		for _, name := range slices.Sorted(maps.Keys(members)) {
+			if err := walk(path+"/"+escape(name), members[name]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := walk("", q.Value)
+	slices.SortFunc(out, func(a, b Leaf) int { return comparePaths(a.Path, b.Path) })
+	return out, err
+}
