@@ -18,7 +18,9 @@ import (
 type nodeReader interface{ UnmarshalYAML(ast.Node) error }
 
 // shortForm is what a struct implements that may also be written as a scalar.
-type shortForm interface{ ShortForm(scalar json.RawMessage) error }
+type shortForm interface {
+	ShortForm(scalar json.RawMessage) error
+}
 
 func bind(root ast.Node, into any) error {
 	v := reflect.ValueOf(into)
