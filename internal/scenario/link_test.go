@@ -44,7 +44,10 @@ func newLink(t testing.TB, url string) *link {
 func (k *link) url() string { return "nats://" + k.listener.Addr().String() }
 
 func (k *link) forward(in net.Conn) {
-	out, err := net.Dial("tcp", k.to)
+	k.mu.Lock()
+	to := k.to
+	k.mu.Unlock()
+	out, err := net.Dial("tcp", to)
 	if err != nil {
 		_ = in.Close()
 		return

@@ -23,6 +23,7 @@ type Process struct {
 	program, dir  string
 	port, monitor int
 	limit         int64
+	more          string
 	cmd           *exec.Cmd
 }
 
@@ -47,6 +48,9 @@ func (p *Process) StoreDir() string { return filepath.Join(p.dir, "store") }
 // Limit bounds what all streams together may store from the next Restart on, in bytes, as a full disk would; 0: as much as there is
 // room.
 func (p *Process) Limit(bytes int64) { p.limit = bytes }
+
+// Configure adds lines to the server's configuration from the next Restart on.
+func (p *Process) Configure(lines string) { p.more = lines }
 
 // Holds says whether a stream has stored a text on disk.
 func (p *Process) Holds(stream, text string) bool {
@@ -120,7 +124,7 @@ func (p *Process) Restart() {
 	if p.limit > 0 {
 		limit = fmt.Sprintf(", max_file_store: %d", p.limit)
 	}
-	config := fmt.Sprintf("listen: 127.0.0.1:%d\nhttp: 127.0.0.1:%d\njetstream { store_dir: %q, sync_interval: always%s }\n", p.port, p.monitor, p.StoreDir(), limit)
+	config := fmt.Sprintf("listen: 127.0.0.1:%d\nhttp: 127.0.0.1:%d\njetstream { store_dir: %q, sync_interval: always%s }\n", p.port, p.monitor, p.StoreDir(), limit) + p.more
 	file := filepath.Join(p.dir, "nats.conf")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		p.t.Fatal(err)
