@@ -67,14 +67,14 @@ func (f frame) op() string {
 	return ""
 }
 
-// messages have a body.
-var messages = map[string]struct{ least, most, header int }{ // fields, and those among them that are sizes of a header
+// bodies are those of messages.
+var bodies = map[string]struct{ least, most, header int }{ // fields, and those among them that are sizes of a header
 	"PUB": {3, 4, 0}, "HPUB": {4, 5, 1}, "MSG": {4, 5, 0}, "HMSG": {5, 6, 1},
 }
 
 // size is that of the body, without its end.
 func (f frame) size() (n int, has bool, err error) {
-	kind, has := messages[f.op()]
+	kind, has := bodies[f.op()]
 	if !has {
 		return 0, false, nil
 	}
@@ -91,7 +91,7 @@ func (f frame) size() (n int, has bool, err error) {
 
 // subject of a message or a subscription; empty of anything else.
 func (f frame) subject() string {
-	if _, message := messages[f.op()]; message || f.op() == "SUB" {
+	if _, is := bodies[f.op()]; is || f.op() == "SUB" {
 		return f.fields()[1]
 	}
 	return ""
@@ -103,7 +103,7 @@ func (f frame) content() []byte { return f.body[:len(f.body)-2] }
 // payload is the content without its header.
 func (f frame) payload() []byte {
 	content := f.content()
-	if fields := f.fields(); messages[f.op()].header > 0 {
+	if fields := f.fields(); bodies[f.op()].header > 0 {
 		if header, err := strconv.Atoi(fields[len(fields)-2]); err == nil && header >= 0 && header <= len(content) {
 			return content[header:]
 		}
