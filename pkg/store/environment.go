@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"encoding/json"
-	"time"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/fold"
@@ -40,7 +39,6 @@ func (tx *Tx) environment() (*fold.Environment, error) {
 		}
 		return env, nil
 	}
-	env.Revision, env.Chain = checkpoint.Revision, checkpoint.Chain
 	if env.Trust, err = get[events.Trust](tx, keyTrust); err != nil {
 		return nil, err
 	}
@@ -55,21 +53,35 @@ func (tx *Tx) environment() (*fold.Environment, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = tx.tx.Bucket(bucketAccepted).ForEach(func(digest, b []byte) error {
-		var a fold.Accepted
-		if err := read(digest, b, &a); err != nil {
-			return tx.corrupt("accepted %x: %w", digest, err)
+	for r, err := range tx.History(1) {
+		if err == nil {
+			err = tx.remember(env, &r)
 		}
-		if len(digest) != len(events.Digest{}) {
-			return tx.corrupt("accepted %x: no digest", digest)
+		if err != nil {
+			return nil, err
 		}
-		env.Accepted[events.Digest(digest)] = a
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
 	return env, tx.agree(env, checkpoint)
+}
+
+// remember takes one record of the history, which are all of them from the first on, for what the environment accepted.
+func (tx *Tx) remember(env *fold.Environment, r *Record) error {
+	if r.Revision != env.Revision+1 {
+		return tx.corrupt("the history has revision %d behind revision %d", r.Revision, env.Revision)
+	}
+	env.Revision, env.Chain = r.Revision, r.Chain
+	switch r.Kind {
+	case events.KindChange:
+		env.Accepted[r.Digest] = fold.Accepted{ID: r.Change, Inverse: r.Inverse}
+	case events.KindRollback:
+		undone, known := env.Accepted[r.Digest]
+		if !known {
+			return tx.corrupt("the history undoes change %s at revision %d, and does not have it", r.Change, r.Revision)
+		}
+		undone.Undone = true
+		env.Accepted[r.Digest] = undone
+	}
+	return nil
 }
 
 // soundMeta checks the records that nothing else depends on: a hold must not get lost by a flipped bit.
@@ -92,16 +104,9 @@ func (tx *Tx) agree(env *fold.Environment, checkpoint *Checkpoint) error {
 	if env.Trust == nil {
 		return tx.corrupt("there is no trust document at revision %d", checkpoint.Revision)
 	}
-	last, b := tx.tx.Bucket(bucketHistory).Cursor().Last()
-	var r Record
-	if b != nil {
-		if err := read(last, b, &r); err != nil {
-			return tx.corrupt("history: %w", err)
-		}
-	}
-	if !bytes.Equal(last, number(checkpoint.Revision)) || r.Chain != checkpoint.Chain {
+	if env.Revision != checkpoint.Revision || env.Chain != checkpoint.Chain {
 		return tx.corrupt("the history ends at revision %d (%s), the checkpoint is at %d (%s)",
-			r.Revision, r.Chain.Short(), checkpoint.Revision, checkpoint.Chain.Short())
+			env.Revision, env.Chain.Short(), checkpoint.Revision, checkpoint.Chain.Short())
 	}
 	return nil
 }
@@ -115,11 +120,15 @@ func (tx *Tx) Advance(env *fold.Environment, steps []*fold.Step, c Checkpoint) (
 
 func (tx *Tx) advance(env *fold.Environment, steps []*fold.Step, c Checkpoint) error {
 	touched := map[string]bool{}
+	history := tx.tx.Bucket(bucketHistory)
+	history.FillPercent = 1 // it only grows at its end
 	for _, s := range steps {
 		for _, key := range s.Keys {
 			touched[key] = true
 		}
-		if err := tx.writeStep(env, s, c.At); err != nil {
+		r := recordOf(s, c.At)
+		key := number(r.Revision)
+		if err := history.Put(key, seal(key, r.encode())); err != nil {
 			return err
 		}
 	}
@@ -140,22 +149,4 @@ func (tx *Tx) writeResource(env *fold.Environment, key string) error {
 		return write(resources, []byte(key), resource(r))
 	}
 	return resources.Delete([]byte(key))
-}
-
-func (tx *Tx) writeStep(env *fold.Environment, s *fold.Step, at time.Time) error {
-	record := Record{Revision: s.Release.Revision, Kind: s.Release.Kind, Entry: s.Release.Entry, Chain: s.Chain, State: s.Release.State, At: at}
-	switch {
-	case s.Release.Change != nil:
-		record.Change, record.Digest = s.Release.Change.ID, s.Release.Change.Digest
-	case s.Release.Rollback != nil:
-		record.Change, record.Digest = s.Release.Rollback.ID, s.Release.Rollback.Digest
-	}
-	if !record.Digest.IsZero() {
-		if err := write(tx.tx.Bucket(bucketAccepted), record.Digest[:], env.Accepted[record.Digest]); err != nil {
-			return err
-		}
-	}
-	history := tx.tx.Bucket(bucketHistory)
-	history.FillPercent = 1 // it only grows at its end
-	return write(history, number(record.Revision), record)
 }

@@ -18,18 +18,6 @@ type Checkpoint struct {
 	Sequence uint64        `json:"sequence,omitempty"` // where the bus had the release; a hint
 }
 
-// A Record is one applied release in the history.
-type Record struct {
-	Revision uint64             `json:"revision"`
-	Kind     events.ReleaseKind `json:"kind"`
-	Change   string             `json:"change,omitempty"` // applied or undone
-	Digest   events.Digest      `json:"digest"`           // of that change
-	Entry    uint64             `json:"entry"`
-	Chain    events.Digest      `json:"chain"`
-	State    events.Digest      `json:"state"`
-	At       time.Time          `json:"at"` // of its checkpoint
-}
-
 // An Intent is an apply under way that is not atomic as a whole. Units are the connectors': which atomic units it touches, where
 // their pre-images lie, the digest of each one's after-image; never a resolved secret.
 type Intent struct {

@@ -13,7 +13,14 @@ import (
 )
 
 // schema is the version of the file's layout; a file with a higher one was written by a newer program.
-const schema = 1
+const schema = 2
+
+// The file is mapped with room to grow: to map it anew copies everything that the transaction under way has touched. It grows by what
+// some hundred releases need; each time costs an fsync.
+const (
+	mapped = 64 << 20
+	growth = 64 << 10
+)
 
 // lockWait is how long Open waits for another process to let go of the file.
 const lockWait = 500 * time.Millisecond
@@ -82,6 +89,7 @@ func OpenReadOnly(path string) (*Store, error) {
 
 // open turns everything that bbolt says or throws about a file into one of our errors.
 func open(path string, options *bbolt.Options) (s *Store, err error) {
+	options.InitialMmapSize = mapped
 	var file *os.File
 	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
 		file, err = os.OpenFile(name, flag, mode)
@@ -103,6 +111,7 @@ func open(path string, options *bbolt.Options) (s *Store, err error) {
 		case err != nil:
 			return corrupt(path, err)
 		}
+		db.AllocSize = growth
 		s, opened = &Store{db: db, path: path}, true
 		return nil
 	})

@@ -291,9 +291,16 @@ func TestAStoreThatIsNotThereIsNotMadeByLooking(t *testing.T) {
 
 func TestANewerSchemaIsRefused(t *testing.T) {
 	path := filled(t)
-	edit(t, path, "meta", "schema", []byte("2"))
+	edit(t, path, "meta", "schema", []byte("3"))
 	_, err := store.Open(path, identity)
 	refused(t, err, store.ErrNewer, "use the newer program")
+}
+
+func TestAnOlderSchemaIsRefused(t *testing.T) {
+	path := filled(t)
+	edit(t, path, "meta", "schema", []byte("1"))
+	_, err := store.Open(path, identity)
+	refused(t, err, store.ErrCorrupt, "move the file away")
 }
 
 func TestADamagedStoreIsRefusedAndSaysHowToRecover(t *testing.T) {
@@ -305,10 +312,11 @@ func TestADamagedStoreIsRefusedAndSaysHowToRecover(t *testing.T) {
 			must(t, os.Remove(path))
 			edit(t, path, "other", "k", []byte("v"))
 		},
-		"a value changed":  func(t *testing.T, path string) { edit(t, path, "resources", "variable/a", []byte(`0000{"value":2}`)) },
-		"a record removed": func(t *testing.T, path string) { edit(t, path, "resources", "variable/a", nil) },
-		"trust removed":    func(t *testing.T, path string) { edit(t, path, "meta", "trust", nil) },
-		"history removed":  func(t *testing.T, path string) { edit(t, path, "history", "\x00\x00\x00\x00\x00\x00\x00\x02", nil) },
+		"a value changed":     func(t *testing.T, path string) { edit(t, path, "resources", "variable/a", []byte(`0000{"value":2}`)) },
+		"a record removed":    func(t *testing.T, path string) { edit(t, path, "resources", "variable/a", nil) },
+		"trust removed":       func(t *testing.T, path string) { edit(t, path, "meta", "trust", nil) },
+		"history begins late": func(t *testing.T, path string) { edit(t, path, "history", "\x00\x00\x00\x00\x00\x00\x00\x01", nil) },
+		"history removed":     func(t *testing.T, path string) { edit(t, path, "history", "\x00\x00\x00\x00\x00\x00\x00\x02", nil) },
 		"pages of noise": func(t *testing.T, path string) {
 			b, err := os.ReadFile(path)
 			must(t, err)

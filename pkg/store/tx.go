@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"iter"
 	"strconv"
 
 	"go.etcd.io/bbolt"
@@ -17,10 +16,9 @@ import (
 var (
 	bucketMeta      = []byte("meta")
 	bucketResources = []byte("resources") // by key
-	bucketAccepted  = []byte("accepted")  // by change digest
 	bucketHistory   = []byte("history")   // by revision, big endian
 	bucketOutbox    = []byte("outbox")    // by ack number, big endian
-	buckets         = [][]byte{bucketMeta, bucketResources, bucketAccepted, bucketHistory, bucketOutbox}
+	buckets         = [][]byte{bucketMeta, bucketResources, bucketHistory, bucketOutbox}
 
 	keySchema     = []byte("schema")
 	keyIdentity   = []byte("identity")
@@ -61,6 +59,9 @@ func (tx *Tx) identity() (Identity, error) {
 	version, err := strconv.Atoi(string(meta.Get(keySchema)))
 	if err != nil {
 		return Identity{}, tx.corrupt("schema version: %w", err)
+	}
+	if version < schema {
+		return Identity{}, tx.corrupt("schema %d, this program knows %d", version, schema)
 	}
 	if version > schema {
 		return Identity{}, fmt.Errorf("%s: %w: schema %d, this program knows %d; use the newer program", tx.tx.DB().Path(), ErrNewer, version, schema)
@@ -154,37 +155,6 @@ func (tx *Tx) Outbox() ([]events.Ack, error) {
 	return acks, err
 }
 
-// Record is one applied release; nil when the history does not hold the revision.
-func (tx *Tx) Record(revision uint64) (*Record, error) {
-	key := number(revision)
-	b := tx.tx.Bucket(bucketHistory).Get(key)
-	if b == nil {
-		return nil, nil
-	}
-	r := new(Record)
-	if err := read(key, b, r); err != nil {
-		return nil, tx.corrupt("history: %w", err)
-	}
-	return r, nil
-}
-
-// History yields the applied releases from revision first on; it ends with the first error.
-func (tx *Tx) History(first uint64) iter.Seq2[Record, error] {
-	return func(yield func(Record, error) bool) {
-		c := tx.tx.Bucket(bucketHistory).Cursor()
-		for k, b := c.Seek(number(first)); k != nil; k, b = c.Next() {
-			var r Record
-			if err := read(k, b, &r); err != nil {
-				yield(r, tx.corrupt("history: %w", err))
-				return
-			}
-			if !yield(r, nil) {
-				return
-			}
-		}
-	}
-}
-
 func (tx *Tx) corrupt(format string, args ...any) error {
 	return corrupt(tx.tx.DB().Path(), fmt.Errorf(format, args...))
 }
@@ -224,8 +194,13 @@ func write(b *bbolt.Bucket, key []byte, v any) error {
 	if err != nil {
 		return err
 	}
-	record := binary.BigEndian.AppendUint32(make([]byte, 0, crc32.Size+len(text)), checksum(key, text))
-	return b.Put(key, append(record, text...))
+	return b.Put(key, seal(key, text))
+}
+
+// seal puts the checksum before a record.
+func seal(key, content []byte) []byte {
+	sealed := binary.BigEndian.AppendUint32(make([]byte, 0, crc32.Size+len(content)), checksum(key, content))
+	return append(sealed, content...)
 }
 
 func read(key, record []byte, v any) error {
@@ -236,7 +211,7 @@ func read(key, record []byte, v any) error {
 	return json.Unmarshal(text, v)
 }
 
-// unseal is the JSON text of a record whose checksum is right.
+// unseal is what seal sealed, where the checksum is right.
 func unseal(key, record []byte) ([]byte, error) {
 	if len(record) < crc32.Size || binary.BigEndian.Uint32(record) != checksum(key, record[crc32.Size:]) {
 		return nil, errors.New("a record is not as it was written")
