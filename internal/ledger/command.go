@@ -22,6 +22,14 @@ type Command struct {
 	Body        Body
 }
 
+// Prepare does what needs no state, so that it need not be done while others wait. It is optional, and done once.
+func (c Command) Prepare() error {
+	if p, ok := c.Body.(interface{ prepare() error }); ok {
+		return p.prepare()
+	}
+	return nil
+}
+
 // Verb is what the command is called, in the API too.
 func (c Command) Verb() string { return c.Body.name() }
 
@@ -45,6 +53,7 @@ type decision struct {
 	change  string
 	left    []events.LeftOut
 	effect  []Effect
+	notes   []string
 }
 
 // A Decision is what a command leads to: content to be stored first, or, when all of it is there, the entry to append.
@@ -53,6 +62,7 @@ type Decision struct {
 	Stores [][]byte // entries to append before deciding again; Entry is nil then
 	Result Result   // as it will be; Entry is 0
 	Effect []Effect // what changes where, for people
+	Notes  []string // what people should know beside that
 	Known  bool     // the command was decided before: Result is the first one's, there is nothing to append
 }
 
@@ -86,7 +96,7 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
-	out := Decision{Result: Result{Change: d.change, Released: d.wave.refs, LeftOut: d.left}, Effect: d.effect}
+	out := Decision{Result: Result{Change: d.change, Released: d.wave.refs, LeftOut: d.left}, Effect: d.effect, Notes: d.notes}
 	if len(d.stores) > 0 {
 		out.Stores, err = d.storeEntries()
 		return out, err
@@ -276,4 +286,5 @@ type Outcome struct {
 	DryRun bool     `json:"dryRun,omitempty"`
 	Again  bool     `json:"again,omitempty"`  // the command had been carried out before; this is that answer
 	Effect []Effect `json:"effect,omitempty"` // what changes where
+	Notes  []string `json:"notes,omitempty"`  // what people should know beside that
 }

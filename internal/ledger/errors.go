@@ -21,7 +21,11 @@ type Error struct {
 	Kind    Kind
 	Message string
 	Next    string // what to do; may be empty
+	Cause   error  // may be nil
 }
+
+// Unwrap is the cause.
+func (e *Error) Unwrap() error { return e.Cause }
 
 func (e *Error) Error() string {
 	if e.Next == "" {

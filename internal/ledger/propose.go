@@ -30,6 +30,8 @@ type Propose struct {
 	Within int64              `json:"within,omitempty"` // propagation window, seconds; 0 is none
 	Source *events.Provenance `json:"source,omitempty"`
 	Edits  []Edit             `json:"edits"`
+	// Directory is proposed instead of edits.
+	Directory *Directory `json:"directory,omitempty"`
 }
 
 // An Edit sets and deletes resources of some environments.
@@ -41,7 +43,8 @@ type Edit struct {
 
 // Sources are what a change was compiled from: the edits, in order, and the environments whose documents each of them edited.
 type Sources struct {
-	Edits []SourceEdit `json:"edits"`
+	Edits     []SourceEdit    `json:"edits"`
+	Directory []DirectoryEdit `json:"directory,omitempty"` // where a directory was proposed
 }
 
 // A SourceEdit is an edit as its author wrote it, with canonical values.
@@ -87,27 +90,19 @@ func (r Revise) decide(d *decision) error {
 
 // propose compiles the edits per environment and freezes them.
 func (d *decision) propose(p Propose, id string, t events.Type) error {
-	edits, err := p.checked()
-	if err != nil {
+	if err := p.checkMetadata(); err != nil {
 		return err
 	}
-	sources, overrides, err := d.expand(edits)
+	sources, planned, err := d.plan(p, id)
 	if err != nil {
 		return err
-	}
-	if key := d.vain(overrides); key != "" {
-		return refuse(KindConflict, "look for its name with 'publisher get ENV'", "%s is to be deleted, and no environment that is named has it", key)
 	}
 	proposed := events.ChangeProposed{
 		Change: id, Author: d.by, Reason: p.Reason, Ticket: p.Ticket, Within: p.Within, Source: p.Source, Expires: d.now.Add(proposalLife),
 	}
 	var leaves []events.Leaf
-	for _, o := range overrides {
-		operations := d.compile(o)
-		if len(operations) == 0 {
-			continue // nothing changes there, so that nothing is released there
-		}
-		part, err := d.freeze(o.environment, operations)
+	for _, o := range planned {
+		part, err := d.freeze(o.environment, o.operations)
 		if err != nil {
 			return err
 		}
@@ -131,11 +126,42 @@ func (d *decision) propose(p Propose, id string, t events.Type) error {
 	return nil
 }
 
+// A plan is what a change does in one environment.
+type plan struct {
+	environment string
+	operations  []events.Operation
+}
+
+// plan compiles what is proposed, per environment in which something changes: nothing is released elsewhere.
+func (d *decision) plan(p Propose, id string) (Sources, []plan, error) {
+	if p.Directory != nil {
+		if len(p.Edits) > 0 {
+			return Sources{}, nil, refuse(KindInvalid, "propose one, and then the other", "a directory and edits are proposed together")
+		}
+		return d.planDirectory(p.Directory, id)
+	}
+	edits, err := p.checked()
+	if err != nil {
+		return Sources{}, nil, err
+	}
+	sources, overrides, err := d.expand(edits)
+	if err != nil {
+		return Sources{}, nil, err
+	}
+	if key := d.vain(overrides); key != "" {
+		return Sources{}, nil, refuse(KindConflict, "look for its name with 'publisher get ENV'", "%s is to be deleted, and no environment that is named has it", key)
+	}
+	var out []plan
+	for _, o := range overrides {
+		if operations := d.compile(o); len(operations) > 0 {
+			out = append(out, plan{o.environment, operations})
+		}
+	}
+	return sources, out, nil
+}
+
 // checked is the edits with canonical values. It leaves p as it came: the command's digest is over that.
 func (p Propose) checked() ([]Edit, error) {
-	if err := p.checkMetadata(); err != nil {
-		return nil, err
-	}
 	if len(p.Edits) == 0 {
 		return nil, refuse(KindInvalid, "", "there are no edits")
 	}

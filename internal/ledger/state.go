@@ -25,6 +25,7 @@ type State struct {
 	contents     map[events.Digest]json.RawMessage
 	commands     map[string]done
 	waves        map[uint64][]events.ReleaseRef // by entry
+	sourced      sourced
 }
 
 // done is what a command led to; the same command again gets the same answer.

@@ -25,6 +25,9 @@ func (p *Publisher) handler() http.Handler {
 
 // Do decides a command and appends its entry; with dryRun it only decides.
 func (p *Publisher) Do(ctx context.Context, c ledger.Command, dryRun bool) (ledger.Outcome, error) {
+	if err := c.Prepare(); err != nil {
+		return ledger.Outcome{}, err
+	}
 	return p.book.do(ctx, c, dryRun)
 }
 

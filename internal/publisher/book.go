@@ -211,7 +211,7 @@ func (b *book) attempt(ctx context.Context, c ledger.Command, dryRun bool) (ledg
 	if err != nil {
 		return ledger.Outcome{}, b.refused(ctx, err)
 	}
-	out := ledger.Outcome{Result: d.Result, Effect: d.Effect, Again: d.Known, DryRun: dryRun && !d.Known}
+	out := ledger.Outcome{Result: d.Result, Effect: d.Effect, Notes: d.Notes, Again: d.Known, DryRun: dryRun && !d.Known}
 	if d.Known || dryRun {
 		return out, nil
 	}

@@ -32,8 +32,7 @@ type Rendered struct {
 	Key      string
 	Manifest *Manifest // nil where only the override document has the resource
 	Value    *Value
-	Quick    *Quick // the entry of the override document that replaced Layered; nil when none did
-	Layered  *Value // what the manifests alone give; nil when they give nothing
+	Quick    *Quick // the entry of the override document that gives the value; nil where the manifests do
 }
 
 // Get finds a resource.
@@ -97,6 +96,15 @@ func NewRenderer() *Renderer { return &Renderer{stacks: map[stacked]*stack{}} }
 
 // Render is what sources come to in an environment. Errors are Problems.
 func (r *Renderer) Render(s *Sources, t Target) (*Rendering, error) {
+	out, err := r.Manifests(s, t)
+	if err != nil {
+		return nil, err
+	}
+	return out, out.Put(s.quick)
+}
+
+// Manifests is what the manifests alone come to, without the override document. Errors are Problems.
+func (r *Renderer) Manifests(s *Sources, t Target) (*Rendering, error) {
 	values, problems := s.templateValues(t.Name)
 	out := &Rendering{Target: t, Resources: make([]Rendered, 0, len(s.manifests)+len(s.quick))}
 	for _, m := range s.manifests {
@@ -115,13 +123,13 @@ func (r *Renderer) Render(s *Sources, t Target) (*Rendering, error) {
 		if err != nil {
 			problems = append(problems, err)
 		} else if value != nil {
-			out.Resources = append(out.Resources, Rendered{Key: m.Key, Manifest: m, Value: value, Layered: value})
+			out.Resources = append(out.Resources, Rendered{Key: m.Key, Manifest: m, Value: value})
 		}
 	}
 	if err := problems.err(); err != nil {
 		return nil, err
 	}
-	return out, out.override(s.quick)
+	return out, nil
 }
 
 // layersOf are what templates, and behind them the environment, say of a resource.
@@ -271,8 +279,8 @@ func checkValue(key string, r *Resource, value json.RawMessage) error {
 	return checkType(r.Type, value)
 }
 
-// override puts the override document on top.
-func (r *Rendering) override(quick []Quick) error {
+// Put puts entries of an override document on top of what the manifests give.
+func (r *Rendering) Put(quick []Quick) error {
 	for _, q := range quick {
 		i, found := slices.BinarySearchFunc(r.Resources, q.Key, func(r Rendered, key string) int { return strings.Compare(r.Key, key) })
 		if q.Value == nil {

@@ -120,7 +120,7 @@ func (p *Publisher) do(c ledger.Command, dryRun bool) (ledger.Outcome, error) {
 		if err != nil {
 			return ledger.Outcome{}, err
 		}
-		out := ledger.Outcome{Result: d.Result, DryRun: dryRun, Again: d.Known, Effect: d.Effect}
+		out := ledger.Outcome{Result: d.Result, DryRun: dryRun, Again: d.Known, Effect: d.Effect, Notes: d.Notes}
 		if d.Known || dryRun {
 			return out, nil
 		}

@@ -1,0 +1,382 @@
+package ledger
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/lockstep-dev/lockstep/internal/registry"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// A Directory is a directory of manifests as it is proposed: for each environment that it declares it becomes the source.
+type Directory struct {
+	Files        []registry.File `json:"files"`
+	Environments []string        `json:"environments,omitempty"` // only these, names or patterns
+	Prune        bool            `json:"prune,omitempty"`        // resources may be deleted
+	ConfirmMany  int             `json:"confirmMany,omitempty"`  // how many resources may be changed and deleted where it is more than a fifth of them
+	DropEdits    []string        `json:"dropEdits,omitempty"`    // resources whose quick edits are undone
+
+	read struct {
+		once    sync.Once
+		sources *registry.Sources
+		err     error
+	}
+}
+
+// few is how many resources are never many.
+const few = 5
+
+// Sources are the directory's manifests, read once.
+func (p *Directory) Sources() (*registry.Sources, error) {
+	p.read.once.Do(func() {
+		p.read.sources, p.read.err = registry.Read(p.Files)
+		if p.read.err != nil {
+			p.read.err = &Error{Kind: KindInvalid, Message: p.read.err.Error(), Cause: p.read.err}
+		}
+	})
+	return p.read.sources, p.read.err
+}
+
+func (p Propose) prepare() error {
+	if p.Directory == nil {
+		return nil
+	}
+	_, err := p.Directory.Sources()
+	return err
+}
+
+// A Compilation is what a directory comes to, per environment that it declares.
+type Compilation struct {
+	Environments []Compiled // ordered by name; those in which nothing changes too
+	Notes        []string   // what people should know
+}
+
+// Compiled is what a directory comes to in one environment.
+type Compiled struct {
+	Environment string
+	Edits       *registry.Edits     // of its manifests; environments with the same sources share them
+	Drop        []string            // resources whose quick edits the directory takes over, or undoes
+	Sources     *registry.Sources   // after the edits
+	Rendering   *registry.Rendering // of those
+	Operations  []events.Operation  // what that changes, ordered by key; the values before are in the environment's Fold.State
+	Had         int                 // resources that the environment has now
+}
+
+// many is how many resources are changed or deleted, where that is more than a fifth of them.
+func (c Compiled) many() int {
+	n := 0
+	for _, op := range c.Operations {
+		if op.Op == events.OpDelete || !op.Base.IsZero() {
+			n++
+		}
+	}
+	if n <= few || n*5 <= c.Had {
+		return 0
+	}
+	return n
+}
+
+// compiler compiles one directory.
+type compiler struct {
+	*State
+	dir      *registry.Sources
+	drop     []string
+	dropped  map[string]bool
+	change   string
+	folder   registry.Folder
+	renderer *registry.Renderer
+	edits    map[*registry.Sources]*registry.Edits // by the sources that they edit
+	reader   *editReader
+	out      Compilation
+}
+
+// Compile says what a directory comes to as a change with an id, in the environments that it declares or those of them that it
+// names. It compiles over what was released: nothing that is approved and not yet released comes along.
+func (s *State) Compile(p *Directory, change string) (Compilation, error) {
+	dir, err := p.Sources()
+	if err != nil {
+		return Compilation{}, err
+	}
+	c := &compiler{State: s, dir: dir, drop: p.DropEdits, dropped: map[string]bool{}, change: change,
+		renderer: registry.NewRenderer(), edits: map[*registry.Sources]*registry.Edits{}, reader: newEditReader(s)}
+	environments, err := c.declared(p.Environments)
+	if err != nil {
+		return Compilation{}, err
+	}
+	all, err := s.allSources()
+	if err != nil {
+		return Compilation{}, err
+	}
+	var conflicts []string
+	for _, e := range environments {
+		compiled, conflict, err := c.compile(e, all[e.Name].sources)
+		if err != nil {
+			return Compilation{}, err
+		}
+		conflicts = append(conflicts, conflict...)
+		c.out.Environments = append(c.out.Environments, compiled)
+	}
+	for _, key := range p.DropEdits {
+		if !c.dropped[key] {
+			return Compilation{}, refuse(KindInvalid, "leave it out of --drop-edits", "no environment has a quick edit of %s", key)
+		}
+	}
+	if len(conflicts) > 0 {
+		return Compilation{}, refuse(KindConflict, "write it into the directory, or undo it with --drop-edits RESOURCE", "the directory lacks edits that were made since: %s", some(conflicts))
+	}
+	return c.out, nil
+}
+
+// declared are the environments that the directory declares and that are in the ledger, ordered by name.
+func (c *compiler) declared(patterns []string) ([]*Environment, error) {
+	only := map[string]bool{}
+	for _, pattern := range patterns {
+		names, err := c.match(pattern)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			only[name] = true
+		}
+	}
+	var out []*Environment
+	for _, m := range c.dir.OfKind(registry.KindEnvironment) {
+		name := m.Name()
+		e, found := c.Environments[name]
+		labels := m.Metadata().Labels
+		switch {
+		case len(patterns) > 0 && !only[name]:
+			continue
+		case !found:
+			c.note("%s: environment %s is in the directory only; add it with 'publisher env add %s%s'", m.Place(), name, name, flags(labels))
+			continue
+		case e.Retired:
+			c.note("%s: environment %s is retired; delete its manifest", m.Place(), name)
+			continue
+		case len(labels) > 0 && !maps.Equal(labels, e.Labels):
+			c.note("%s: environment %s has other labels in the ledger, which count; change them with 'publisher env update %s%s'", m.PlaceOf("/metadata/labels"), name, name, flags(labels))
+		}
+		out = append(out, e)
+		delete(only, name)
+	}
+	if len(only) > 0 {
+		return nil, refuse(KindInvalid, "write a manifest of kind Environment for it", "the directory declares no environment %s", some(slices.Sorted(maps.Keys(only))))
+	}
+	if len(out) == 0 {
+		next := "write a manifest of kind Environment for each environment whose source it is"
+		if len(c.out.Notes) > 0 {
+			next = c.out.Notes[0]
+		}
+		return nil, refuse(KindInvalid, next, "the directory declares no environment that is in the ledger")
+	}
+	return out, nil
+}
+
+func (c *compiler) note(format string, args ...any) {
+	c.out.Notes = append(c.out.Notes, fmt.Sprintf(format, args...))
+}
+
+// flags are labels as the command line takes them.
+func flags(labels map[string]string) string {
+	out := ""
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		out += " --label " + name + "=" + labels[name]
+	}
+	return out
+}
+
+// compile compiles the directory for one environment, over its released sources. The texts are quick edits that it lacks.
+func (c *compiler) compile(e *Environment, released *registry.Sources) (Compiled, []string, error) {
+	out := Compiled{Environment: e.Name}
+	pending, err := c.reader.steps(c.pending(e.Name), e.Name)
+	if err != nil {
+		return out, nil, err
+	}
+	assumed := c.folder.Fold(released, pending...)
+	edits, known := c.edits[assumed]
+	if !known {
+		edits = registry.Difference(assumed, c.dir)
+		c.edits[assumed] = edits
+	}
+	out.Edits = edits
+	for _, p := range pending {
+		if conflicts := edits.Conflicts(p.Edits); len(conflicts) > 0 {
+			at := conflicts[0]
+			return out, nil, refuse(KindConflict, "wait until it is released there, or end it",
+				"%s at %s is edited by change %s too, which is approved and not yet released to %s", at.Manifest, at.Path, p.Change, e.Name)
+		}
+	}
+	out.Sources = c.folder.Fold(released, registry.Step{Change: c.change, Edits: edits})
+	if out.Rendering, err = c.renderer.Manifests(out.Sources, registry.Target{Name: e.Name, Labels: e.Labels}); err != nil {
+		return out, nil, &Error{Kind: KindInvalid, Message: fmt.Sprintf("%s cannot be rendered: %v", e.Name, err), Cause: err}
+	}
+	conflicts := c.takeOver(e, &out)
+	if err := out.Rendering.Put(c.kept(&out)); err != nil {
+		return out, nil, err
+	}
+	out.operate(e)
+	return out, conflicts, nil
+}
+
+// takeOver finds the quick edits that the directory says itself, or undoes, and those that it lacks.
+func (c *compiler) takeOver(e *Environment, out *Compiled) (lacks []string) {
+	for _, q := range out.Sources.Quick() {
+		is, rendered := out.Rendering.Get(q.Key)
+		m, managed := out.Sources.Manifest(q.Key)
+		switch {
+		case slices.Contains(c.drop, q.Key):
+			c.dropped[q.Key] = true
+			out.Drop = append(out.Drop, q.Key)
+		case !managed:
+		case rendered && bytes.Equal(is.Value.JSON, q.Value), !rendered && q.Value == nil:
+			out.Drop = append(out.Drop, q.Key)
+		default:
+			place := m.PlaceOf("/spec/default")
+			if rendered {
+				o := is.Origins()[0]
+				place = registry.Place{File: o.File, Line: o.Line}
+			}
+			by := c.Changes[q.Change]
+			did := "set"
+			if q.Value == nil {
+				did = "deleted"
+			}
+			lacks = append(lacks, fmt.Sprintf("%s in %s was %s by change %s of %s (%s), and %s says otherwise", q.Key, e.Name, did, by.ID, by.Author, clip(by.Reason, 80), place))
+		}
+	}
+	return lacks
+}
+
+// kept are the quick edits that stay.
+func (c *compiler) kept(out *Compiled) []registry.Quick {
+	return slices.DeleteFunc(slices.Clone(out.Sources.Quick()), func(q registry.Quick) bool { return slices.Contains(out.Drop, q.Key) })
+}
+
+// operate compares what is rendered with what is released.
+func (out *Compiled) operate(e *Environment) {
+	values := e.Fold.State.Values()
+	out.Had = len(values)
+	for _, r := range out.Rendering.Resources {
+		before, had := values[r.Key]
+		delete(values, r.Key)
+		if had && bytes.Equal(before, r.Value.JSON) {
+			continue
+		}
+		now, _ := e.Fold.State.Get(r.Key)
+		out.Operations = append(out.Operations, events.Operation{Op: events.OpSet, Key: r.Key, Value: r.Value.JSON, Base: now.Setter})
+	}
+	for key := range values {
+		now, _ := e.Fold.State.Get(key)
+		out.Operations = append(out.Operations, events.Operation{Op: events.OpDelete, Key: key, Base: now.Setter})
+	}
+	slices.SortFunc(out.Operations, func(a, b events.Operation) int { return strings.Compare(a.Key, b.Key) })
+}
+
+// planDirectory compiles a proposed directory, demands what it needs, and stores its edits.
+func (d *decision) planDirectory(p *Directory, id string) (Sources, []plan, error) {
+	c, err := d.Compile(p, id)
+	if err != nil {
+		return Sources{}, nil, err
+	}
+	d.notes = c.Notes
+	if err := p.allows(c); err != nil {
+		return Sources{}, nil, err
+	}
+	sources, err := d.storeEdits(c)
+	if err != nil {
+		return Sources{}, nil, err
+	}
+	var out []plan
+	for _, e := range c.Environments {
+		if len(e.Operations) > 0 {
+			out = append(out, plan{e.Environment, e.Operations})
+		}
+	}
+	return sources, out, nil
+}
+
+// allows says whether the person asked for as much as the directory does.
+func (p *Directory) allows(c Compilation) error {
+	var deleted, where []string
+	gone, many := 0, 0
+	for _, e := range c.Environments {
+		for _, op := range e.Operations {
+			if op.Op == events.OpDelete {
+				gone++
+				deleted = append(deleted, op.Key+" in "+e.Environment)
+			}
+		}
+		if n := e.many(); n > 0 {
+			many += n
+			where = append(where, fmt.Sprintf("%d of %d in %s", n, e.Had, e.Environment))
+		}
+	}
+	if gone > 0 && !p.Prune {
+		return refuse(KindInvalid, "say --prune if that is meant", "%d resources would be deleted: %s", gone, some(deleted))
+	}
+	if many != p.ConfirmMany && many > 0 {
+		return refuse(KindInvalid, fmt.Sprintf("look at it with 'publisher diff -f DIR', and say --confirm-many %d if it is meant", many),
+			"more than a fifth of the resources would be changed or deleted: %s", some(where))
+	}
+	return nil
+}
+
+// storeEdits stores the edits of the environments in which something changes; the same edits once.
+func (d *decision) storeEdits(c Compilation) (Sources, error) {
+	out := Sources{Edits: []SourceEdit{}}
+	chunks := map[*registry.Edits][]events.Digest{}
+	group := map[string]int{}
+	for _, e := range c.Environments {
+		if len(e.Operations) == 0 {
+			continue
+		}
+		stored, known := chunks[e.Edits]
+		if !known {
+			var err error
+			if stored, err = d.storeChunks(e.Edits.Manifests); err != nil {
+				return out, err
+			}
+			chunks[e.Edits] = stored
+		}
+		same := fmt.Sprint(stored, e.Drop)
+		i, known := group[same]
+		if !known {
+			i = len(out.Directory)
+			group[same] = i
+			out.Directory = append(out.Directory, DirectoryEdit{Chunks: stored, Drop: e.Drop})
+		}
+		out.Directory[i].Matched = append(out.Directory[i].Matched, e.Environment)
+	}
+	return out, nil
+}
+
+// storeChunks stores edits in contents of at most maxContent.
+func (d *decision) storeChunks(list []registry.ManifestEdit) (out []events.Digest, err error) {
+	size, first := 0, 0
+	flush := func(end int) error {
+		if first == end {
+			return nil
+		}
+		digest, err := d.storeAtMost(list[first:end], "propose it in smaller parts, or keep large documents elsewhere and refer to them", "the edits of "+list[first].Key)
+		out, first, size = append(out, digest), end, 0
+		return err
+	}
+	for i, e := range list {
+		n, err := events.Encode(e)
+		if err != nil {
+			return nil, err
+		}
+		if size+len(n) > maxContent-2 {
+			if err := flush(i); err != nil {
+				return nil, err
+			}
+		}
+		size += len(n) + 1
+	}
+	err = flush(len(list))
+	return out, err
+}

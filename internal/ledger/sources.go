@@ -1,0 +1,190 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/lockstep-dev/lockstep/internal/registry"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// A DirectoryEdit is what a proposed directory edits in the sources of some environments.
+type DirectoryEdit struct {
+	Chunks  []events.Digest `json:"chunks,omitempty"` // contents: lists of registry.ManifestEdit, one after the other
+	Drop    []string        `json:"drop,omitempty"`   // resources whose quick edits the directory takes over, or undoes
+	Matched []string        `json:"matched"`          // environments, ordered
+}
+
+// sourced are the sources of environments as far as they were folded. They are folded when somebody asks, not when the ledger is
+// read; readers may ask at the same time.
+type sourced struct {
+	mu    sync.Mutex
+	of    map[string]foldedSources
+	empty *registry.Sources
+}
+
+type foldedSources struct {
+	changes []string // in force, in the order of their releases
+	sources *registry.Sources
+}
+
+// SourcesOf are the sources of an environment: the fold of the edits of the changes that were released to it and not rolled back.
+func (s *State) SourcesOf(environment string) (*registry.Sources, error) {
+	all, err := s.allSources()
+	if err != nil {
+		return nil, err
+	}
+	of, found := all[environment]
+	if !found {
+		return nil, refuse(KindNotFound, "list them with 'publisher env list'", "there is no environment %s", environment)
+	}
+	return of.sources, nil
+}
+
+// allSources folds what was released since, in all environments at once: those with the same history share their sources.
+func (s *State) allSources() (map[string]foldedSources, error) {
+	s.sourced.mu.Lock()
+	defer s.sourced.mu.Unlock()
+	if s.sourced.empty == nil {
+		s.sourced.empty = &registry.Sources{}
+	}
+	after := make(map[string]foldedSources, len(s.Environments))
+	var folder registry.Folder
+	read := newEditReader(s)
+	for name, e := range s.Environments {
+		known, changes := s.sourced.of[name], e.inForce()
+		from, rest := s.sourced.empty, changes
+		if known.sources != nil && len(known.changes) <= len(changes) && slices.Equal(known.changes, changes[:len(known.changes)]) {
+			from, rest = known.sources, changes[len(known.changes):]
+		}
+		steps, err := read.steps(rest, name)
+		if err != nil {
+			return nil, err
+		}
+		after[name] = foldedSources{changes, folder.Fold(from, steps...)}
+	}
+	s.sourced.of = after
+	return after, nil
+}
+
+// inForce are the changes that were released to the environment and not rolled back, oldest first.
+func (e *Environment) inForce() []string {
+	var out []string
+	for _, r := range e.Releases {
+		switch r.Kind {
+		case events.KindChange:
+			out = append(out, r.Change)
+		case events.KindRollback:
+			out = slices.DeleteFunc(out, func(id string) bool { return id == r.Change })
+		}
+	}
+	return out
+}
+
+// pending are the changes that are approved for an environment and neither released to it nor left out there.
+func (s *State) pending(environment string) []string {
+	var out []string
+	for _, id := range s.order {
+		c := s.Changes[id]
+		if c.status != StatusReleased {
+			continue
+		}
+		if part, found := c.PartFor(environment); found && part.Revision == 0 && part.LeftOut == nil {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// editReader reads the edits of changes; environments that have the same edits of a change share them.
+type editReader struct {
+	state  *State
+	lists  contents[[]registry.ManifestEdit]
+	change map[string]*writtenEdits
+}
+
+// writtenEdits are the edits of one change.
+type writtenEdits struct {
+	sources Sources
+	groups  map[string]*registry.Edits // by the edits that concern an environment
+}
+
+func newEditReader(s *State) *editReader {
+	return &editReader{state: s, lists: contents[[]registry.ManifestEdit]{}, change: map[string]*writtenEdits{}}
+}
+
+func (r *editReader) steps(changes []string, environment string) ([]registry.Step, error) {
+	steps := make([]registry.Step, len(changes))
+	for i, id := range changes {
+		edits, err := r.edits(id, environment)
+		if err != nil {
+			return nil, fmt.Errorf("the sources of change %s: %w", id, err)
+		}
+		steps[i] = registry.Step{Change: id, Edits: edits}
+	}
+	return steps, nil
+}
+
+// edits are what a change does to the sources of an environment.
+func (r *editReader) edits(id, environment string) (*registry.Edits, error) {
+	w, known := r.change[id]
+	if !known {
+		sources, err := r.state.WrittenSources(r.state.Changes[id])
+		if err != nil {
+			return nil, err
+		}
+		w = &writtenEdits{sources: sources, groups: map[string]*registry.Edits{}}
+		r.change[id] = w
+	}
+	var concerning []byte // one bit of text per edit
+	for _, e := range w.sources.Edits {
+		concerning = append(concerning, bit(e.Matched, environment))
+	}
+	for _, e := range w.sources.Directory {
+		concerning = append(concerning, bit(e.Matched, environment))
+	}
+	if edits, known := w.groups[string(concerning)]; known {
+		return edits, nil
+	}
+	out := &registry.Edits{Quick: map[string]json.RawMessage{}}
+	for i, e := range w.sources.Edits {
+		if concerning[i] == '1' {
+			e.quick(out.Quick)
+		}
+	}
+	for i, e := range w.sources.Directory {
+		if concerning[len(w.sources.Edits)+i] == '0' {
+			continue
+		}
+		out.Drop = append(out.Drop, e.Drop...)
+		for _, chunk := range e.Chunks {
+			list, err := r.lists.read(r.state, chunk)
+			if err != nil {
+				return nil, err
+			}
+			out.Manifests = append(out.Manifests, list...)
+		}
+	}
+	w.groups[string(concerning)] = out
+	return out, nil
+}
+
+func bit(matched []string, environment string) byte {
+	if _, found := slices.BinarySearchFunc(matched, environment, strings.Compare); found {
+		return '1'
+	}
+	return '0'
+}
+
+// quick adds what an edit does to an override document.
+func (e Edit) quick(values map[string]json.RawMessage) {
+	for key, value := range e.Set {
+		values[key] = value
+	}
+	for _, key := range e.Delete {
+		values[key] = nil
+	}
+}
