@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/lifecycle"
 	"github.com/lockstep-dev/lockstep/internal/telemetry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -72,7 +73,11 @@ func New(o Options) (_ *Agent, err error) {
 	if err := os.MkdirAll(o.State, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	if a.store, err = store.Open(filepath.Join(o.State, storeFile), store.Identity{Ledger: e.Ledger, Environment: e.Environment, Agent: e.Agent}); err != nil {
+	err = o.Fault.Step(fault.StoreMade, func() error {
+		a.store, err = store.Open(filepath.Join(o.State, storeFile), store.Identity{Ledger: e.Ledger, Environment: e.Environment, Agent: e.Agent})
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	a.group.Defer("store", func(context.Context) error { return a.store.Close() })
@@ -93,7 +98,7 @@ func (a *Agent) load() error {
 		publish: func(ctx context.Context, payload []byte, signature string) error {
 			return a.conn.PublishAck(ctx, o.Enrolment.Environment, o.Enrolment.Agent, payload, signature)
 		},
-		signer: a.signer, clock: o.Clock, fault: o.fault, interval: o.Intervals.Retry, log: o.Log, wake: make(chan struct{}, 1),
+		signer: a.signer, clock: o.Clock, fault: o.Fault, interval: o.Intervals.Retry, log: o.Log, wake: make(chan struct{}, 1),
 	}
 	a.hearing = &hearing{ledger: o.Enrolment.Ledger, allows: trusted.allows, clock: o.Clock}
 	a.chain = &chain{opts: o, log: o.Log, store: a.store, believed: trusted, outbox: a.outbox, show: a.show}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/connector"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/store"
 )
@@ -56,10 +57,11 @@ func (c *chain) apply(ctx context.Context) error {
 		}
 		return err
 	}
-	if err := c.opts.fault("readback"); err != nil {
+	var seen readBack
+	err = c.opts.Fault.Step(fault.InstanceReadBack, func() (err error) {
+		seen, err = observe(ctx, c.opts.Router, &c.target.State, want)
 		return err
-	}
-	seen, err := observe(ctx, c.opts.Router, &c.target.State, want)
+	})
 	if err != nil && connector.AsError(err).Permanent {
 		if undo := c.putBack(ctx, plans); undo != nil {
 			return errors.Join(undo, err)
@@ -72,11 +74,7 @@ func (c *chain) apply(ctx context.Context) error {
 }
 
 func (c *chain) keepPending() error {
-	err := c.opts.fault("pending")
-	if err == nil {
-		err = writePending(c.opts.State, c.waiting)
-	}
-	if err != nil {
+	if err := writePending(c.opts.State, c.waiting, c.opts.Fault); err != nil {
 		return storeFailed(fmt.Errorf("pending run: %w", err))
 	}
 	return nil
@@ -133,10 +131,9 @@ func (c *chain) firstContact(ctx context.Context, want connector.Values, plans [
 		return nil
 	}
 	dir := filepath.Join(c.opts.State, "backup-"+c.now().Format("20060102T150405Z"))
-	for i := range plans {
-		if err := plans[i].connector.Prepare(ctx, &plans[i].plan, dir); err != nil {
-			return fmt.Errorf("backup: %w", err)
-		}
+	err = c.opts.Fault.Step(fault.BackupMade, func() error { return prepare(ctx, plans, dir) })
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
 	}
 	c.log.Warn().Str("backup", dir).Msg("first contact: overwriting what the instance holds")
 	return nil
@@ -147,29 +144,33 @@ func (c *chain) declare(ctx context.Context, plans []shared) error {
 	if c.intent != nil || !needsIntent(plans) {
 		return nil // the intent of an apply that is being finished stands, with the pre-images from before its beginning
 	}
-	if err := c.opts.fault("prepare"); err != nil {
+	c.dropPreImages() // of an apply that was put back
+	if err := prepare(ctx, plans, c.preImages()); err != nil {
 		return err
 	}
-	c.dropPreImages() // of an apply that was put back
 	var units []connector.Unit
-	for i := range plans {
-		if err := plans[i].connector.Prepare(ctx, &plans[i].plan, c.preImages()); err != nil {
-			return fmt.Errorf("connector %s: %w", plans[i].connector.Name(), err)
-		}
-		units = append(units, plans[i].plan.Units...)
+	for _, p := range plans {
+		units = append(units, p.plan.Units...)
 	}
 	text, err := json.Marshal(units)
 	if err != nil {
 		return err
 	}
 	intent := &store.Intent{First: c.waiting[0].step.Release.Revision, Revision: c.target.Revision, Chain: c.target.Chain, Keys: c.keys(), Units: text, At: c.now()}
-	if err := c.opts.fault("intent"); err != nil {
-		return err
-	}
-	if err := c.store.Update(func(tx *store.Tx) error { return tx.SetIntent(intent) }); err != nil {
+	if err := c.keep(fault.IntentDeclared, func(tx *store.Tx) error { return tx.SetIntent(intent) }); err != nil {
 		return storeFailed(err)
 	}
 	c.intent = intent
+	return nil
+}
+
+// prepare saves the pre-images of everything that is planned, and notes where they are.
+func prepare(ctx context.Context, plans []shared, dir string) error {
+	for i := range plans {
+		if err := plans[i].connector.Prepare(ctx, &plans[i].plan, dir); err != nil {
+			return fmt.Errorf("connector %s: %w", plans[i].connector.Name(), err)
+		}
+	}
 	return nil
 }
 
@@ -190,15 +191,12 @@ func (c *chain) keys() []string {
 }
 
 func (c *chain) applyAll(ctx context.Context, plans []shared) error {
-	for _, p := range plans {
-		if err := c.opts.fault("apply"); err != nil {
-			return err
-		}
+	return fault.Parts(c.opts.Fault, fault.InstanceApplied, plans, func(p shared) error {
 		if err := p.connector.Apply(ctx, p.plan); err != nil {
 			return fmt.Errorf("connector %s: %w", p.connector.Name(), err)
 		}
-	}
-	return c.opts.fault("applied")
+		return nil
+	})
 }
 
 // putBack undoes an apply that failed, of the intent if one was declared, and forgets the intent.
@@ -216,7 +214,7 @@ func (c *chain) putBack(ctx context.Context, plans []shared) error {
 			}
 		}
 	}
-	if err := c.undo(ctx, units); err != nil {
+	if err := c.opts.Fault.Step(fault.InstancePutBack, func() error { return c.undo(ctx, units) }); err != nil {
 		return events.Errorf(events.ReasonUndo, "the instance could not be put back to revision %d: %w", c.checkpoint.Revision, err)
 	}
 	if c.intent == nil && !c.torn() {
@@ -226,10 +224,7 @@ func (c *chain) putBack(ctx context.Context, plans []shared) error {
 	if c.torn() {
 		failure = nil // it is whole again; what comes of the next try says the rest
 	}
-	if err := c.opts.fault("undone"); err != nil {
-		return err
-	}
-	if err := c.store.Update(func(tx *store.Tx) error { return errors.Join(tx.SetIntent(nil), tx.SetFailure(failure)) }); err != nil {
+	if err := c.keep(fault.IntentWithdrawn, func(tx *store.Tx) error { return errors.Join(tx.SetIntent(nil), tx.SetFailure(failure)) }); err != nil {
 		return storeFailed(err)
 	}
 	c.intent, c.failure = nil, failure
@@ -268,9 +263,6 @@ func (c *chain) undo(ctx context.Context, units []connector.Unit) error {
 
 // commit writes state, checkpoint and acks in one transaction, and only then lets the acks go.
 func (c *chain) commit(seen readBack, applied time.Time) error {
-	if err := c.opts.fault("checkpoint"); err != nil {
-		return err
-	}
 	first, last := c.waiting[0], c.waiting[len(c.waiting)-1]
 	at := c.now()
 	ack := c.complete(events.Ack{Word: events.WordApplied, First: first.step.Release.Revision, Last: c.target.Revision,
@@ -285,7 +277,7 @@ func (c *chain) commit(seen readBack, applied time.Time) error {
 		failure = nil
 	}
 	taken, committed := c.outbox.taken(), store.Checkpoint{}
-	err := c.store.Update(func(tx *store.Tx) (err error) {
+	err := c.keep(fault.CheckpointMoved, func(tx *store.Tx) (err error) {
 		checkpoint := store.Checkpoint{Observed: seen.digest, ReadBack: seen.complete, At: at, Sequence: last.release.Sequence}
 		committed, err = tx.Advance(c.target, c.steps(), checkpoint)
 		if err != nil {
@@ -316,9 +308,6 @@ func (c *chain) commit(seen readBack, applied time.Time) error {
 
 // cleanUp removes what was kept for a crash; what stays behind is found at the next start.
 func (c *chain) cleanUp() {
-	if c.opts.fault("cleanup") != nil {
-		return
-	}
 	if c.intent != nil {
 		c.intent = nil
 		c.dropPreImages()
@@ -327,7 +316,7 @@ func (c *chain) cleanUp() {
 }
 
 func (c *chain) dropPending() {
-	if err := removePending(c.opts.State); err != nil {
+	if err := c.opts.Fault.Step(fault.PendingDropped, func() error { return removePending(c.opts.State) }); err != nil {
 		c.log.Warn().Err(err).Msg("could not remove the pending run")
 	}
 }
@@ -346,7 +335,7 @@ func (c *chain) logApplied(l link) {
 func (c *chain) preImages() string { return filepath.Join(c.opts.State, "pre-images") }
 
 func (c *chain) dropPreImages() {
-	if err := os.RemoveAll(c.preImages()); err != nil {
+	if err := c.opts.Fault.Step(fault.PreImagesDropped, func() error { return os.RemoveAll(c.preImages()) }); err != nil {
 		c.log.Warn().Err(err).Msg("could not remove pre-images")
 	}
 }

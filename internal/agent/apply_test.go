@@ -14,6 +14,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/internal/connector/connectortest"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -287,8 +288,8 @@ func TestAStoreThatCannotBeWrittenMakesNoFalseAck(t *testing.T) {
 	var full atomic.Bool
 	fake := connectortest.NewFake("fake")
 	o := w.options(fake)
-	o.Fault = func(point string) error {
-		if point == "checkpoint" && full.Load() {
+	o.Fault = func(p fault.Point, _ fault.Stage) error {
+		if p == fault.CheckpointMoved && full.Load() {
 			return errors.New("no space left on device")
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/store"
 )
@@ -63,7 +64,7 @@ func (a *Agent) keepHeard() {
 	if !newer && len(taken) == 0 {
 		return
 	}
-	err := a.store.Update(func(tx *store.Tx) error {
+	err := a.chain.keep(fault.AcksForgotten, func(tx *store.Tx) error {
 		if newer {
 			if err := tx.SetTip(&tip); err != nil {
 				return err

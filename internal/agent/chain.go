@@ -12,6 +12,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/connector"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/fold"
 	"github.com/lockstep-dev/lockstep/pkg/store"
@@ -148,7 +149,7 @@ func (c *chain) learn(s *fold.Step) {
 	if !c.believed.learn(s.Release.Trust) {
 		return
 	}
-	if err := c.store.Update(func(tx *store.Tx) error { return tx.SetNewestTrust(s.Release.Trust) }); err != nil {
+	if err := c.keep(fault.TrustReadAhead, func(tx *store.Tx) error { return tx.SetNewestTrust(s.Release.Trust) }); err != nil {
 		c.log.Error().Err(err).Msg("could not keep the trust document read ahead")
 	}
 }
@@ -299,7 +300,7 @@ func (c *chain) complete(a events.Ack) events.Ack {
 // beat says it all the same, and no ack is better than a false one.
 func (c *chain) report(failure *store.Failure, ack events.Ack) {
 	var acks []events.Ack
-	err := c.store.Update(func(tx *store.Tx) (err error) {
+	err := c.keep(fault.FailureKept, func(tx *store.Tx) (err error) {
 		acks, err = c.enqueue(tx, ack)
 		return errors.Join(err, tx.SetFailure(failure))
 	})
@@ -309,6 +310,11 @@ func (c *chain) report(failure *store.Failure, ack events.Ack) {
 	}
 	c.show()
 	c.outbox.put(acks)
+}
+
+// keep writes something into the store as a durable step.
+func (c *chain) keep(p fault.Point, fn func(*store.Tx) error) error {
+	return c.opts.Fault.Step(p, func() error { return c.store.Update(fn) })
 }
 
 func (c *chain) enqueue(tx *store.Tx, list ...events.Ack) ([]events.Ack, error) {

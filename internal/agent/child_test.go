@@ -16,16 +16,18 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	execconn "github.com/lockstep-dev/lockstep/internal/connector/exec"
 	"github.com/lockstep-dev/lockstep/internal/connector/file"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 )
 
 // childVariable holds a child as JSON: the test binary is then that agent and nothing else.
 const childVariable = "LOCKSTEP_TEST_AGENT"
 
-// A child is an agent in a process of its own that kills itself when it comes to a named point for the nth time.
+// A child is an agent in a process of its own that dies somewhere.
 type child struct {
-	Enrolment, State, Root, Kind, Point string
-	Nth                                 int
+	Enrolment, State, Root, Kind string
+	Dies                         death
+	Held                         bool // its steward holds it at once
 }
 
 // survived is the exit code of a child that never came to its point.
@@ -48,26 +50,24 @@ func beChild() error {
 	if err != nil {
 		return err
 	}
-	router, closeAll, err := openKind(c.Kind, c.Root)
+	k, err := newKiller(c, e.Bus.URL)
+	if err != nil {
+		return err
+	}
+	router, closeAll, err := openKind(c, k.hook)
 	if err != nil {
 		return err
 	}
 	defer closeAll()
-	times := 0
-	a, err := agent.New(agent.Options{Enrolment: e, State: c.State, Router: router, Intervals: quick, Fault: func(point string) error {
-		if point == c.Point {
-			if times++; times == c.Nth {
-				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-				select {}
-			}
-		}
-		return nil
-	}})
+	a, err := agent.New(agent.Options{Enrolment: e, State: c.State, Router: router, Intervals: quick, Overwrite: true, InProcess: k, Fault: k.hook})
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	go func() {
+		if c.Held {
+			_ = a.Hold(ctx, time.Now().Add(time.Hour), "a look first") // it dies in it
+		}
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
 		for range tick.C {
@@ -100,10 +100,18 @@ func (c child) run(t testing.TB) (died bool) {
 }
 
 // kinds are instances on disk: which files, changed by how many connectors.
-var kinds = []string{"one file", "several files", "two connectors", "program"}
+const (
+	oneFile       = "one file"
+	severalFiles  = "several files"
+	twoConnectors = "two connectors"
+	aProgram      = "program"
+	reloading     = "reloading" // several files, and an application that takes them
+	refusing      = "refusing"  // and one that does not take a new value
+)
 
-// openKind opens an instance below root.
-func openKind(kind, root string) (_ *connector.Router, closeAll func(), err error) {
+// openKind opens the instance of a child.
+func openKind(in child, h fault.Hook) (_ *connector.Router, closeAll func(), err error) {
+	root := in.Root
 	var opened []*file.Connector
 	closeAll = func() {
 		for _, c := range opened {
@@ -111,7 +119,14 @@ func openKind(kind, root string) (_ *connector.Router, closeAll func(), err erro
 		}
 	}
 	open := func(name, dir string, files ...file.File) connector.Route {
-		c, openErr := file.Open(name, file.Config{Root: filepath.Join(root, dir), Files: files}, root, "test")
+		config := file.Config{Root: filepath.Join(root, dir), Files: files, Fault: h}
+		switch in.Kind {
+		case reloading:
+			config.Reload = &file.Reload{Command: []string{"true"}}
+		case refusing:
+			config.Reload = &file.Reload{Command: []string{"sh", "-c", "! grep -q new variables.json"}}
+		}
+		c, openErr := file.Open(name, config, root, "test")
 		if openErr != nil {
 			err = errors.Join(err, openErr)
 			return connector.Route{}
@@ -122,19 +137,24 @@ func openKind(kind, root string) (_ *connector.Router, closeAll func(), err erro
 	variables := file.File{Path: "variables.json", Resources: []connector.Glob{"variable/*"}}
 	endpoints := file.File{Path: "endpoints.yaml", Resources: []connector.Glob{"endpoint/*"}}
 	var routes []connector.Route
-	switch kind {
-	case "one file":
+	switch in.Kind {
+	case oneFile:
 		both := file.File{Path: "all.json", Resources: []connector.Glob{"variable/*", "endpoint/*"}}
 		routes = append(routes, open("all", "", both))
-	case "several files":
+	case severalFiles, reloading, refusing:
 		routes = append(routes, open("all", "", variables, endpoints))
-	case "two connectors":
+	case twoConnectors:
 		routes = append(routes, open("variables", "one", variables), open("endpoints", "two", endpoints))
 	}
-	if kind == "program" {
+	if in.Kind == aProgram {
 		script, absErr := filepath.Abs("../../examples/exec-connector/one-file-each.sh")
-		c, openErr := execconn.Open("program", execconn.Config{Command: []string{script, root}, Observes: true}, root)
-		err = errors.Join(absErr, openErr)
+		half, absErr2 := filepath.Abs("testdata/half.sh")
+		command := []string{script, root}
+		if in.Dies.Point == fault.InstanceApplied.Name && in.Dies.Stage == fault.Torn {
+			command = []string{half, script, root}
+		}
+		c, openErr := execconn.Open("program", execconn.Config{Command: command, Observes: true, Fault: h}, root)
+		err = errors.Join(absErr, absErr2, openErr)
 		routes = append(routes, connector.Route{Resources: []connector.Glob{"variable/*", "endpoint/*"}, Connector: c})
 	}
 	if err != nil {

@@ -275,7 +275,7 @@ func TestAPendingRunIsUsedOnlyAsThePublisherSignedIt(t *testing.T) {
 		{"another chain", links(releases[1]), bus.Position{Revision: 1, Chain: events.Sum(nil)}, 0, true},
 	} {
 		dir := t.TempDir()
-		if err := writePending(dir, c.write); err != nil {
+		if err := writePending(dir, c.write, nil); err != nil {
 			t.Fatal(err)
 		}
 		run, err := readPending(dir, c.at, verify)

@@ -12,6 +12,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
 	"github.com/lockstep-dev/lockstep/internal/connector/connectortest"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/fold/foldtest"
 	"github.com/lockstep-dev/lockstep/pkg/store"
@@ -236,8 +237,8 @@ func TestAcksAreSentUntilTheBusHasThemEvenAfterARestart(t *testing.T) {
 	w := newWorld(t)
 	o := w.options(connectortest.NewFake("fake"))
 	blocked := o
-	blocked.Fault = func(point string) error {
-		if point == "ack" {
+	blocked.Fault = func(p fault.Point, _ fault.Stage) error {
+		if p == fault.AckSent {
 			return os.ErrDeadlineExceeded
 		}
 		return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/store"
 )
@@ -198,7 +199,7 @@ func (a *Agent) Retry(ctx context.Context) error {
 }
 
 func (c *chain) setHold(h *store.Hold) error {
-	if err := c.store.Update(func(tx *store.Tx) error { return tx.SetHold(h) }); err != nil {
+	if err := c.keep(fault.HoldKept, func(tx *store.Tx) error { return tx.SetHold(h) }); err != nil {
 		return storeFailed(err)
 	}
 	c.hold = h

@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lockstep-dev/lockstep/internal/connector"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 )
 
@@ -34,8 +35,7 @@ type Options struct {
 	Intervals Intervals            // zero: the defaults
 	Clock     func() time.Time     // what it says the time is; it decides nothing by it; nil: time.Now
 
-	// Fault is asked at every named point of the way of a release; what it returns is the step's error. It is for tests.
-	Fault func(point string) error
+	Fault fault.Hook // told of every durable step; for tests
 }
 
 // Intervals are how often what happens. Zero fields have their defaults.
@@ -77,11 +77,4 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.Log = o.Log.With().Str("environment", o.Enrolment.Environment).Str("agent", o.Enrolment.Agent).Logger()
 	return o, nil
-}
-
-func (o *Options) fault(point string) error {
-	if o.Fault == nil {
-		return nil
-	}
-	return o.Fault(point)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -20,7 +21,7 @@ type outbox struct {
 	publish  func(ctx context.Context, payload []byte, signature string) error
 	signer   *events.Signer
 	clock    func() time.Time
-	fault    func(point string) error
+	fault    fault.Hook
 	interval time.Duration // between two tries
 	log      zerolog.Logger
 
@@ -96,10 +97,7 @@ func (o *outbox) sendFirst(ctx context.Context) bool {
 	ack := o.waiting[0]
 	o.mu.Unlock()
 
-	err := o.fault("ack")
-	if err == nil {
-		err = o.send(ctx, ack)
-	}
+	err := o.fault.Step(fault.AckSent, func() error { return o.send(ctx, ack) })
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err != nil {

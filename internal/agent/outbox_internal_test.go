@@ -36,7 +36,7 @@ func TestAStopWaitsForTheAnswerToAnAckUnderWay(t *testing.T) {
 							return ctx.Err()
 						}
 					},
-					signer: foldtest.Signer(t, "one"), clock: time.Now, fault: func(string) error { return nil },
+					signer: foldtest.Signer(t, "one"), clock: time.Now,
 					interval: time.Minute, log: zerolog.Nop(), wake: make(chan struct{}, 1),
 				}
 				o.put([]events.Ack{{Environment: "prod", Agent: "one", Number: 7, Word: events.WordApplied, First: 1, Last: 1}})

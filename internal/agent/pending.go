@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -17,7 +18,7 @@ const pendingFile = "pending"
 // writePending writes the releases of an apply under way, as they came: payload and signature of each, every one behind its length.
 // The file is written before the apply and not synced: it survives the death of the process, not of the machine, and is verified
 // again when it is read.
-func writePending(dir string, links []link) error {
+func writePending(dir string, links []link, h fault.Hook) error {
 	size := 0
 	for _, l := range links {
 		size += len(l.release.Payload) + len(l.release.Signature) + 2*binary.MaxVarintLen64
@@ -28,10 +29,14 @@ func writePending(dir string, links []link) error {
 		b = append(binary.AppendUvarint(b, uint64(len(l.release.Signature))), l.release.Signature...)
 	}
 	path := filepath.Join(dir, pendingFile)
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	if err := errors.Join(h.Write(fault.PendingWritten, f, b), f.Close()); err != nil {
+		return err
+	}
+	return h.Step(fault.PendingNamed, func() error { return os.Rename(path+".new", path) })
 }
 
 // removePending leaves the file for the next run under its other name: to make a new one each time costs more than all else that is

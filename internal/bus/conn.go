@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lockstep-dev/lockstep/internal/fault"
 )
 
 const (
@@ -34,6 +36,7 @@ type Options struct {
 	CA          string                                         // PEM file: who may have signed the server's certificate
 	Cert, Key   string                                         // PEM files: client certificate
 	Offline     bool                                           // start even if the bus cannot be reached, and keep trying
+	Fault       fault.Hook                                     // told of every durable step; for tests
 	OnChange    func(Change)                                   // told of every Change, one after the other; must not block
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -46,17 +47,19 @@ func (c *Conn) CheckLedger(ctx context.Context, o StreamOptions) error {
 // travels in the header Lockstep-First-Stamp. Without Replicas in o there are as many as before. ErrConflict says that somebody else
 // makes the stream too, or appends to the new one. After an error the ledger is incomplete.
 func (c *Conn) RestoreLedger(ctx context.Context, o StreamOptions, entries []Stored) error {
-	if err := c.emptyLedger(ctx, o); err != nil {
+	if err := c.opts.Fault.Step(fault.LedgerMadeAnew, func() error { return c.emptyLedger(ctx, o) }); err != nil {
 		return err
 	}
-	for i, e := range entries {
+	var last uint64
+	return fault.Parts(c.opts.Fault, fault.EntriesRestored, entries, func(e Stored) error {
 		m := outgoing(events.SubjectLedger, e.Payload, "")
 		m.Header.Set(events.FirstStampHeader, e.Stamp.UTC().Format(time.RFC3339Nano))
-		if _, err := c.append(ctx, m, uint64(i)); err != nil {
-			return fmt.Errorf("write entry %d again: %w", i+1, err)
+		if _, err := c.append(ctx, m, last); err != nil {
+			return fmt.Errorf("write entry %d again: %w", last+1, err)
 		}
-	}
-	return nil
+		last++
+		return nil
+	})
 }
 
 // remakes bounds how often a LEDGER is deleted that somebody else made meanwhile: by a publisher that is just beginning, over the files
@@ -75,6 +78,9 @@ func (c *Conn) emptyLedger(ctx context.Context, o StreamOptions) error {
 		}
 		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return failed(ctx, "delete the old "+events.StreamLedger, err)
+		}
+		if err := c.opts.Fault.At(fault.LedgerMadeAnew, fault.Torn); err != nil {
+			return err
 		}
 		made, err := c.ensureStream(ctx, streams(o)[0])
 		retry := errors.As(err, new(*SettingError)) || errors.As(err, new(*jetstream.APIError)) || errors.Is(err, ErrLedgerChanged)

@@ -9,17 +9,18 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // SavePreImage writes a pre-image to dir/name, creating dir (0700) and the file (0600), and syncs both. It returns the path for
 // Unit.PreImage.
-func SavePreImage(dir, name string, image []byte) (string, error) {
+func SavePreImage(dir, name string, image []byte, h fault.Hook) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", Failed(ReasonWriteFailed, err)
 	}
 	path := filepath.Join(dir, name)
-	if err := writeSynced(path, image); err != nil {
+	if err := writeSynced(path, image, h); err != nil {
 		return "", Failed(ReasonWriteFailed, fmt.Errorf("pre-image: %w", err))
 	}
 	if err := syncDir(dir); err != nil {
@@ -28,13 +29,13 @@ func SavePreImage(dir, name string, image []byte) (string, error) {
 	return path, nil
 }
 
-func writeSynced(path string, data []byte) error {
+func writeSynced(path string, data []byte, h fault.Hook) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close() // a second Close after a good one does no harm
-	if _, err := f.Write(data); err != nil {
+	if err := h.Write(fault.PreImageSaved, f, data); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -99,12 +100,12 @@ func (i ValuesImage) Unit(connector, id string) Unit {
 }
 
 // Save writes the image into dir and notes it in its unit.
-func (i ValuesImage) Save(dir string, u *Unit) error {
+func (i ValuesImage) Save(dir string, u *Unit, h fault.Hook) error {
 	b, err := json.Marshal(i)
 	if err != nil {
 		return Permanent(ReasonWriteFailed, "pre-image: %w", err)
 	}
-	u.PreImage, err = SavePreImage(dir, u.Connector+".pre", b)
+	u.PreImage, err = SavePreImage(dir, u.Connector+".pre", b, h)
 	return err
 }
 

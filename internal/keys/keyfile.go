@@ -7,10 +7,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/google/renameio/v2"
 	"github.com/nats-io/nkeys"
 
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -28,17 +30,37 @@ func NewSeed() ([]byte, error) {
 	return pair.Seed()
 }
 
-// WriteKey writes a seed to a new file that only its owner can read; an existing file is never overwritten.
-func WriteKey(path string, seed []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, private)
-	if err != nil {
-		return fmt.Errorf("write key: %w", err)
-	}
-	_, err = f.Write(append(bytes.TrimSpace(seed), '\n'))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+// WriteKey writes a seed to a new file that only its owner can read; an existing file is never overwritten. When it returns nil the
+// key survives power loss; a crash leaves the whole key or none.
+func WriteKey(path string, seed []byte, h fault.Hook) error {
+	if err := writeKey(path, append(bytes.TrimSpace(seed), '\n'), h); err != nil {
 		return fmt.Errorf("write key: %w", err)
 	}
 	return nil
+}
+
+func writeKey(path string, line []byte, h fault.Hook) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // readable by its owner only
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // the key has its other name then
+	if err := errors.Join(h.Write(fault.KeyMade, f, line), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDirectory(filepath.Dir(path))
+}
+
+// syncDirectory lets a new name survive power loss.
+func syncDirectory(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // ReadKey reads a key file as a signer. A file that others can read or write is ErrExposed.
@@ -71,5 +93,8 @@ func readPrivate(path string) ([]byte, error) {
 }
 
 func writePrivate(path string, b []byte) error {
-	return renameio.WriteFile(path, b, private, renameio.IgnoreUmask())
+	if err := renameio.WriteFile(path, b, private, renameio.IgnoreUmask()); err != nil {
+		return err
+	}
+	return syncDirectory(filepath.Dir(path))
 }

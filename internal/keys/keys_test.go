@@ -97,7 +97,7 @@ func TestSecretFilesThatOthersCanReadAreRefused(t *testing.T) {
 	enrolmentPath, keyPath := filepath.Join(dir, "e"), filepath.Join(dir, "k")
 	e := enrolment(t)
 	must(t, e.Write(enrolmentPath))
-	must(t, keys.WriteKey(keyPath, []byte(e.Seed)))
+	must(t, keys.WriteKey(keyPath, []byte(e.Seed), nil))
 	for _, path := range []string{enrolmentPath, keyPath} {
 		must(t, os.Chmod(path, 0o640))
 	}
@@ -113,7 +113,7 @@ func TestAKeyFileIsReadAsItWasWrittenAndNeverOverwritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "publisher.key")
 	seed, err := keys.NewSeed()
 	must(t, err)
-	must(t, keys.WriteKey(path, seed))
+	must(t, keys.WriteKey(path, seed, nil))
 	signer, err := keys.ReadKey(path)
 	must(t, err)
 	want, err := events.NewSigner(seed)
@@ -121,7 +121,7 @@ func TestAKeyFileIsReadAsItWasWrittenAndNeverOverwritten(t *testing.T) {
 	if signer.Public() != want.Public() {
 		t.Error("another key")
 	}
-	if err := keys.WriteKey(path, seed); !errors.Is(err, fs.ErrExist) {
+	if err := keys.WriteKey(path, seed, nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("overwritten: %v", err)
 	}
 }

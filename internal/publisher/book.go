@@ -9,6 +9,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -17,6 +18,7 @@ import (
 // written. commit is held from a decision to the end of its append; mu guards the values and is never held over I/O.
 type book struct {
 	conn     *bus.Conn
+	fault    fault.Hook
 	clock    func() time.Time        // what decisions say the time is
 	released func([]ledger.Released) // told of new releases, in order; must not block
 
@@ -258,14 +260,15 @@ func (b *book) decide(c ledger.Command) (ledger.Decision, error) {
 // appendDecision appends the contents that a decision needs first, or its entry. It does not end with ctx: whoever asked may go,
 // the outcome is to be known.
 func (b *book) appendDecision(ctx context.Context, d ledger.Decision) error {
-	entries := d.Stores
+	entries, point := d.Stores, fault.ContentAppended
 	if d.Entry != nil {
-		entries = [][]byte{d.Entry}
+		entries, point = [][]byte{d.Entry}, fault.EntryAppended
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendTimeout)
 	defer cancel()
 	for _, entry := range entries {
-		if _, err := b.conn.Append(ctx, entry, b.number()); err != nil {
+		err := b.fault.Step(point, func() error { _, err := b.conn.Append(ctx, entry, b.number()); return err })
+		if err != nil {
 			return err
 		}
 		// The bus's stamp is known when the entry is read back; until then it is estimated.

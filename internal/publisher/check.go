@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -104,7 +105,11 @@ func (p *Publisher) announceKnown() {
 func (p *Publisher) openStreams(ctx context.Context) error {
 	var id string
 	p.book.read(func(s *ledger.State) { id = s.ID })
-	found, err := p.conn.EnsureStreams(ctx, bus.StreamOptions{LedgerID: id, Replicas: p.opts.Replicas, LeaseTTL: p.opts.LeaseTTL})
+	var found string
+	err := p.opts.Fault.Step(fault.StreamsMade, func() (err error) {
+		found, err = p.conn.EnsureStreams(ctx, bus.StreamOptions{LedgerID: id, Replicas: p.opts.Replicas, LeaseTTL: p.opts.LeaseTTL})
+		return err
+	})
 	if setting, ok := errors.AsType[*bus.SettingError](err); ok && setting.Stream == events.StreamLedger {
 		return p.whichLedger(ctx, id, err)
 	}

@@ -12,15 +12,17 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // A ledgerCopy is the publisher's own copy of the ledger: one line per entry, "<sequence> <stamp> <payload>", append-only and not
 // fsynced. It is written as entries are read back from the bus, and is what the bus's ledger is compared with.
 type ledgerCopy struct {
-	file *os.File
-	last uint64 // newest whole entry
-	size int64  // where it ends; what is after it, a torn line, is overwritten
+	file  *os.File
+	fault fault.Hook
+	last  uint64 // newest whole entry
+	size  int64  // where it ends; what is after it, a torn line, is overwritten
 }
 
 func openCopy(path string) (*ledgerCopy, error) {
@@ -73,7 +75,7 @@ func parseCopied(line []byte) (bus.Stored, error) {
 // add appends the next entry. A failure, a full disk, is ReasonStore; the entry is added when it is read again.
 func (c *ledgerCopy) add(s bus.Stored) error {
 	line := copiedLine(s)
-	if _, err := c.file.WriteAt(line, c.size); err != nil {
+	if err := c.fault.Write(fault.EntryCopied, io.NewOffsetWriter(c.file, c.size), line); err != nil {
 		return events.Errorf(events.ReasonStore, "write the copy of the ledger: %w", err)
 	}
 	c.last, c.size = s.Sequence, c.size+int64(len(line))
@@ -87,17 +89,17 @@ func copiedLine(s bus.Stored) []byte {
 }
 
 // writeCopy replaces a copy by these entries, whole or not at all.
-func writeCopy(path string, entries []bus.Stored) error {
+func writeCopy(path string, entries []bus.Stored, h fault.Hook, p fault.Point) error {
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // readable by its owner only
 	if err != nil {
 		return fmt.Errorf("write a copy of the ledger: %w", err)
 	}
 	defer os.Remove(file.Name()) // fails where it was renamed
-	w := bufio.NewWriter(file)
+	var lines []byte
 	for _, e := range entries {
-		_, _ = w.Write(copiedLine(e)) // Flush says what failed
+		lines = append(lines, copiedLine(e)...)
 	}
-	err = errors.Join(w.Flush(), file.Sync(), file.Close())
+	err = errors.Join(h.Write(p, file, lines), file.Sync(), file.Close())
 	if err == nil {
 		err = os.Rename(file.Name(), path)
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+
+	"github.com/lockstep-dev/lockstep/internal/fault"
 )
 
 // Options of a Publisher. The zero value of a field is its default.
@@ -36,6 +38,7 @@ type Options struct {
 	LeaseTTL      time.Duration        // how long a dead publisher holds the lease; 0: 5 s. The same for all publishers of a bus
 	PulseInterval time.Duration        // 0: 15 s
 	BeatWait      time.Duration        // how long a check waits for a beat of every agent that was alive; 0: 12 s
+	Fault         fault.Hook           // told of every durable step; for tests
 	Recheck       time.Duration        // how often the ledger's end and the release stream are looked at; 0: 10 s
 	Clock         func() time.Time     // what decisions and pulses say the time is; nil: time.Now
 }

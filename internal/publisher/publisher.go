@@ -19,6 +19,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/bus/embedded"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/lifecycle"
@@ -69,7 +70,7 @@ func New(ctx context.Context, o Options) (_ *Publisher, err error) {
 	}
 	p.sender = newSender(p)
 	p.reports = newReports(p.book)
-	p.book.conn, p.book.clock, p.book.released = p.conn, o.Clock, p.sender.released
+	p.book.conn, p.book.fault, p.book.clock, p.book.released = p.conn, o.Fault, o.Clock, p.sender.released
 	p.metrics = newMetrics(o.Registry, p)
 	return p, nil
 }
@@ -88,7 +89,8 @@ func (p *Publisher) openData(context.Context) error {
 		// Given back by itself: a process that is just being started elsewhere in this program still holds the file.
 		return errors.Join(syscall.Flock(int(lock.Fd()), syscall.LOCK_UN), lock.Close())
 	})
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	err = p.opts.Fault.Step(fault.DataLocked, func() error { return syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) })
+	if err != nil {
 		return fmt.Errorf("data directory %s: another publisher runs on it (%w): stop it, or name another directory with --data", p.opts.Data, err)
 	}
 	return nil
@@ -102,7 +104,7 @@ func (p *Publisher) openKey(context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := keys.WriteKey(path, seed); err != nil {
+		if err := keys.WriteKey(path, seed, p.opts.Fault); err != nil {
 			return err
 		}
 	}
@@ -118,6 +120,7 @@ func (p *Publisher) openBook(context.Context) error {
 		return err
 	}
 	p.group.Defer("copy of the ledger", func(context.Context) error { return entries.file.Close() })
+	entries.fault = p.opts.Fault
 	p.book, err = newBook(entries)
 	return err
 }
@@ -145,7 +148,7 @@ func (p *Publisher) listen(context.Context) error {
 
 // openBus starts the embedded bus, or connects to the existing one.
 func (p *Publisher) openBus(ctx context.Context) error {
-	o := bus.Options{Name: p.name, OnChange: p.onChange}
+	o := bus.Options{Name: p.name, OnChange: p.onChange, Fault: p.opts.Fault}
 	if p.opts.NATS == "" {
 		server, err := p.startServer()
 		if err != nil {
@@ -276,7 +279,7 @@ func (p *Publisher) lead(ctx context.Context) {
 		p.log.Warn().Err(err).Msg("the ledger could not be read to its end when the lease was taken")
 	}
 	p.log.Info().Msg("this publisher holds the lease")
-	p.leading.Store(true)
+	_ = p.opts.Fault.Step(fault.LeaseTaken, func() error { p.leading.Store(true); return nil })
 	defer p.leading.Store(false)
 
 	parts := lifecycle.New(ctx)

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/lifecycle"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -210,7 +211,7 @@ func (r *Repair) Run(ctx context.Context, now time.Time) error {
 	}
 	suffix := ".before-repair-" + now.UTC().Format("20060102T150405.000Z")
 	if r.Bus != "" && len(r.onBus) > 0 {
-		if err := r.save("ledger"+suffix, func(path string) error { return writeCopy(path, r.onBus) }); err != nil {
+		if err := r.save("ledger"+suffix, func(path string) error { return writeCopy(path, r.onBus, r.o.Fault, fault.ReplacedKept) }); err != nil {
 			return err
 		}
 	}
@@ -220,7 +221,7 @@ func (r *Repair) Run(ctx context.Context, now time.Time) error {
 				return err
 			}
 		}
-		if err := writeCopy(r.copyPath(), entries); err != nil {
+		if err := writeCopy(r.copyPath(), entries, r.o.Fault, fault.CopyWritten); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -375,7 +376,10 @@ func (p *Publisher) gather(ctx context.Context) error {
 		for i, g := range due {
 			deliveries[i] = g.delivery
 		}
-		_, err := p.book.do(ctx, ledger.Command{By: "publisher", Body: ledger.RecordDeliveries{Deliveries: deliveries}}, false)
+		err := p.opts.Fault.Step(fault.DeliveryRecorded, func() error {
+			_, err := p.book.do(ctx, ledger.Command{By: "publisher", Body: ledger.RecordDeliveries{Deliveries: deliveries}}, false)
+			return err
+		})
 		switch {
 		case err == nil:
 			p.metrics.observe(p.book, due)

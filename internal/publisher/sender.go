@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -183,8 +184,9 @@ func (s *sender) send(ctx context.Context, batch []ledger.Released) error {
 		}
 		outgoing[i] = bus.Outgoing{Environment: r.Environment, Payload: r.Payload, Signature: headers[r.Entry][r.Place], ExpectedLast: s.cursors[r.Environment].sequence}
 	}
-	var failed error
-	for i, result := range s.conn.Send(ctx, outgoing) {
+	var results []bus.Result
+	failed := s.book.fault.Step(fault.ReleasesSent, func() error { results = s.conn.Send(ctx, outgoing); return nil })
+	for i, result := range results {
 		if result.Err == nil {
 			s.cursors[batch[i].Environment] = cursor{batch[i].Revision, result.Sequence}
 			s.last = max(s.last, result.Sequence)

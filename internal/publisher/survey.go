@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -88,7 +89,7 @@ func (r *reading) purge(ctx context.Context) error {
 	}
 	for environment := range r.foreign {
 		r.sender.log.Warn().Str("environment", environment).Msg("the release stream does not hold what the ledger released; sending it again")
-		if err := r.sender.conn.PurgeReleases(ctx, environment); err != nil {
+		if err := r.sender.book.fault.Step(fault.ReleasesPurged, func() error { return r.sender.conn.PurgeReleases(ctx, environment) }); err != nil {
 			return err
 		}
 		r.cursors[environment] = cursor{}

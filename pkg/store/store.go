@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -54,12 +55,16 @@ type Store struct {
 // Open opens or makes the store of an agent. A file that is another's, newer, damaged or in use is refused with an error that
 // says how to recover.
 func Open(path string, id Identity) (*Store, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := create(path, id); err != nil {
+			return nil, err
+		}
+	}
 	s, err := open(path, &bbolt.Options{Timeout: lockWait})
 	if err != nil {
 		return nil, err
 	}
-	err = guard(path, func() error { return s.Update(func(tx *Tx) error { return tx.initialise(id) }) })
-	if err == nil {
+	if err = s.initialise(id); err == nil {
 		err = s.identify()
 	}
 	if err == nil && s.id != id {
@@ -70,6 +75,56 @@ func Open(path string, id Identity) (*Store, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// create makes a new store under another name first: a crash half-way leaves none, and not one that is damaged. A link never takes the
+// place of a store that was made meanwhile.
+func create(path string, id Identity) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("make store: %w", err)
+		}
+	}()
+	left, err := filepath.Glob(path + ".new-*") // of a crash
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(name))
+	}
+	if err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(file.Name())) }()
+	if err := file.Close(); err != nil {
+		return err
+	}
+	s, err := open(file.Name(), &bbolt.Options{Timeout: lockWait})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(s.initialise(id), s.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDirectory(filepath.Dir(path))
+}
+
+// syncDirectory lets a new name survive power loss.
+func syncDirectory(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// initialise fills an empty store.
+func (s *Store) initialise(id Identity) error {
+	return guard(s.path, func() error { return s.Update(func(tx *Tx) error { return tx.initialise(id) }) })
 }
 
 // OpenReadOnly opens an existing store for inspection, whoever it belongs to.

@@ -139,7 +139,7 @@ func (f *Fake) Prepare(ctx context.Context, plan *connector.Plan, dir string) er
 	if err := f.fault(ctx, "prepare"); err != nil || len(plan.Units) == 0 {
 		return err
 	}
-	return plan.Stage.(stage).image.Save(dir, &plan.Units[0])
+	return plan.Stage.(stage).image.Save(dir, &plan.Units[0], nil)
 }
 
 // Apply implements connector.Connector.

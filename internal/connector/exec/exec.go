@@ -48,6 +48,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/internal/connector/program"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 )
 
 // Config is the configuration of one exec connector, under the key "exec" in the agent's file.
@@ -57,6 +58,8 @@ type Config struct {
 	Atomic   bool          `yaml:"atomic"`   // the program changes all or nothing; default false: a failed apply is put back key by key
 	Observes bool          `yaml:"observes"` // the program answers observe; default false: nothing is read back, and nothing can be proven
 	Env      []string      `yaml:"env"`      // names of environment variables passed to it besides the usual ones
+
+	Fault fault.Hook `yaml:"-" json:"-"` // told of every durable step; for tests
 }
 
 const defaultTimeout = 10 * time.Second
@@ -208,7 +211,7 @@ func (c *Connector) Prepare(ctx context.Context, plan *connector.Plan, dir strin
 	if staged.image == nil {
 		return nil
 	}
-	return staged.image.Save(dir, &plan.Units[0])
+	return staged.image.Save(dir, &plan.Units[0], c.config.Fault)
 }
 
 // Apply implements connector.Connector.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/internal/connector/program"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 )
 
 // Config is the configuration of one file connector, under the key "file" in the agent's file.
@@ -29,6 +30,8 @@ type Config struct {
 	Files  []File  `yaml:"files"`  // at least one
 	Mode   string  `yaml:"mode"`   // octal mode of files it creates; default "0640"
 	Reload *Reload `yaml:"reload"` // what to do after files changed; default nothing
+
+	Fault fault.Hook `yaml:"-" json:"-"` // told of every durable step; for tests
 }
 
 // File is one file and the resources it holds.

@@ -9,6 +9,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/config"
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/internal/connector/connectortest"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"golang.org/x/sys/unix"
 )
 
@@ -141,8 +142,8 @@ func contractFixture(t *testing.T, entry string, there bool, rest map[string]str
 		},
 		FailHalfway: func(t *testing.T, c connector.Connector) {
 			disk := c.(*Connector).disk
-			disk.fault = func(op, _ string) error {
-				if op != "dirsync" {
+			disk.fault = func(p fault.Point, _ fault.Stage) error {
+				if p != fault.DirectorySynced {
 					return nil
 				}
 				disk.fault = nil
@@ -193,7 +194,10 @@ files:
 				t.Fatal(err)
 			}
 			count := 0
-			c.disk.fault = func(op, path string) error {
+			c.disk.fault = func(_ fault.Point, s fault.Stage) error {
+				if s == fault.After {
+					return nil
+				}
 				if count++; count == step+1 {
 					return unix.ENOSPC
 				}
@@ -201,7 +205,7 @@ files:
 			}
 			err = c.Apply(t.Context(), plan)
 			if err == nil {
-				if after := state(t, dir); len(after) != 3 || step != 3+3+1 {
+				if after := state(t, dir); len(after) != 3 || step != 3*2+2+1 { // three are staged, torn too; all are replaced, torn too; the directory is synced
 					t.Fatalf("step %d: %v", step, after)
 				}
 				return // no step left to fail
@@ -241,8 +245,8 @@ func TestUndoThatFailsCanBeTriedAgain(t *testing.T) {
 	if err := c.Apply(t.Context(), plan); err != nil {
 		t.Fatal(err)
 	}
-	for _, op := range []string{"stage", "rename"} {
-		c.disk.fault = func(at, _ string) error {
+	for _, op := range []fault.Point{fault.FileStaged, fault.FilesReplaced} {
+		c.disk.fault = func(at fault.Point, _ fault.Stage) error {
 			if at == op {
 				return unix.EIO
 			}

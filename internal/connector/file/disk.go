@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/lockstep-dev/lockstep/internal/connector"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,7 +28,7 @@ type disk struct {
 	root  *os.Root
 	lock  *os.File
 	mode  fs.FileMode
-	fault func(op, path string) error // set by tests: asked before "stage", "rename" and "dirsync"
+	fault fault.Hook
 }
 
 // An image is what a file holds.
@@ -46,12 +47,12 @@ func (i image) digest() string {
 }
 
 // openDisk opens the root and locks it for the holder.
-func openDisk(dir string, mode fs.FileMode, holder string) (*disk, error) {
+func openDisk(dir string, mode fs.FileMode, holder string, h fault.Hook) (*disk, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
-	d := &disk{root: root, mode: mode}
+	d := &disk{root: root, mode: mode, fault: h}
 	if err := d.acquire(holder); err != nil {
 		return nil, errors.Join(fmt.Errorf("root: %w", err), root.Close())
 	}
@@ -73,7 +74,7 @@ func (d *disk) acquire(holder string) error {
 			d.root.Name(), strings.Join(strings.Fields(string(other)), " "))
 	}
 	if err = f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(fmt.Sprintf("%s (process %d)\n", holder, os.Getpid())), 0)
+		err = d.fault.Write(fault.InstanceLocked, io.NewOffsetWriter(f, 0), fmt.Appendf(nil, "%s (process %d)\n", holder, os.Getpid()))
 	}
 	if err != nil {
 		return errors.Join(err, f.Close())
@@ -127,13 +128,6 @@ func (d *disk) load(name string) (image, error) {
 	return image{data, true, info}, nil
 }
 
-func (d *disk) ask(op, name string) error {
-	if d.fault == nil {
-		return nil
-	}
-	return d.fault(op, name)
-}
-
 // tempName is the one name under which new contents of a file wait; a leftover of a crash is replaced by the next.
 func tempName(name string) string {
 	return path.Join(path.Dir(name), "."+path.Base(name)+tempSuffix)
@@ -141,11 +135,7 @@ func tempName(name string) string {
 
 // stage writes and syncs new contents beside the file, with the mode and owner of what is there now.
 func (d *disk) stage(name string, data []byte, now image) error {
-	err := d.ask("stage", name)
-	if err == nil {
-		err = d.writeTemp(tempName(name), data, now)
-	}
-	if err != nil {
+	if err := d.writeTemp(tempName(name), data, now); err != nil {
 		d.discard(name)
 		return connector.Failed(connector.ReasonWriteFailed, fmt.Errorf("stage %s: %w", name, err))
 	}
@@ -161,7 +151,7 @@ func (d *disk) writeTemp(temp string, data []byte, now image) error {
 		return err
 	}
 	defer f.Close() // a second Close after a good one does no harm
-	if _, err := f.Write(data); err != nil {
+	if err := d.fault.Write(fault.FileStaged, f, data); err != nil {
 		return err
 	}
 	mode := d.mode
@@ -198,14 +188,11 @@ func (d *disk) discard(name string) {
 	_ = d.root.Remove(tempName(name)) // best effort: the next stage replaces it
 }
 
-// commit puts what was staged in the place of the file.
-func (d *disk) commit(name string) error {
-	err := d.ask("rename", name)
-	if err == nil {
-		err = d.root.Rename(tempName(name), name)
-	}
+// commit puts what was staged in the place of the files.
+func (d *disk) commit(names ...string) error {
+	err := fault.Parts(d.fault, fault.FilesReplaced, names, func(name string) error { return d.root.Rename(tempName(name), name) })
 	if err != nil {
-		return connector.Failed(connector.ReasonWriteFailed, fmt.Errorf("replace %s: %w", name, err))
+		return connector.Failed(connector.ReasonWriteFailed, fmt.Errorf("replace %s: %w", strings.Join(names, ", "), err))
 	}
 	return nil
 }
@@ -219,11 +206,7 @@ func (d *disk) sync(names []string) error {
 		}
 	}
 	for _, dir := range dirs {
-		err := d.ask("dirsync", dir)
-		if err == nil {
-			err = d.syncDir(dir)
-		}
-		if err != nil {
+		if err := d.fault.Step(fault.DirectorySynced, func() error { return d.syncDir(dir) }); err != nil {
 			return connector.Failed(connector.ReasonWriteFailed, fmt.Errorf("sync directory %s: %w", dir, err))
 		}
 	}

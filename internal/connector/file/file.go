@@ -62,7 +62,7 @@ func Open(name string, c Config, dir, holder string) (*Connector, error) {
 	if !filepath.IsAbs(root) {
 		root = filepath.Join(dir, root)
 	}
-	if conn.disk, err = openDisk(root, mode, holder); err != nil {
+	if conn.disk, err = openDisk(root, mode, holder, c.Fault); err != nil {
 		return nil, err
 	}
 	if c.Reload != nil {
@@ -335,7 +335,7 @@ func (c *Connector) Prepare(ctx context.Context, plan *connector.Plan, dir strin
 			continue
 		}
 		var err error
-		if u.PreImage, err = connector.SavePreImage(dir, fmt.Sprintf("%s-%d.pre", c.name, i), r.before.data); err != nil {
+		if u.PreImage, err = connector.SavePreImage(dir, fmt.Sprintf("%s-%d.pre", c.name, i), r.before.data, c.disk.fault); err != nil {
 			return err
 		}
 	}
@@ -380,10 +380,8 @@ func (c *Connector) Apply(ctx context.Context, plan connector.Plan) error {
 			return err
 		}
 	}
-	for _, name := range replace {
-		if err := c.disk.commit(name); err != nil {
-			return err
-		}
+	if err := c.disk.commit(replace...); err != nil {
+		return err
 	}
 	if err := c.disk.sync(replace); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/connector"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"golang.org/x/sys/unix"
 )
 
@@ -270,8 +271,8 @@ func TestInterruptedReloadIsDoneByTheNextApply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.disk.fault = func(op, _ string) error {
-		if op == "dirsync" {
+	c.disk.fault = func(p fault.Point, _ fault.Stage) error {
+		if p == fault.DirectorySynced {
 			return unix.EIO
 		}
 		return nil

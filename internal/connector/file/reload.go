@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/lockstep-dev/lockstep/internal/connector"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,11 +43,17 @@ func (r *reloader) mark() error {
 	if r == nil {
 		return nil
 	}
-	f, err := r.disk.root.OpenFile(markerName, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	err := r.disk.fault.Step(fault.ReloadMarked, func() error {
+		f, err := r.disk.root.OpenFile(markerName, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	})
 	if err != nil {
 		return connector.Failed(connector.ReasonWriteFailed, err)
 	}
-	return f.Close()
+	return nil
 }
 
 // run reloads if that is due.
@@ -63,7 +70,7 @@ func (r *reloader) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.disk.root.Remove(markerName); err != nil {
+	if err := r.disk.fault.Step(fault.ReloadDone, func() error { return r.disk.root.Remove(markerName) }); err != nil {
 		return connector.Failed(connector.ReasonWriteFailed, err)
 	}
 	return nil
