@@ -44,6 +44,9 @@ type settings struct {
 	Replicas               int            // that the publisher is told of
 }
 
+// program says whether the agent's connector is a program.
+func (s settings) program() bool { return len(s.Connectors) > 0 && s.Connectors[0].Exec != nil }
+
 // enclosed, where there is one, runs the tests in surroundings of their own.
 var enclosed func(*testing.M) (code int)
 

@@ -16,6 +16,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
+	"github.com/lockstep-dev/lockstep/internal/connector/file"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -287,12 +288,8 @@ func (a *inst) instanceAt(revision uint64) error {
 				values[name] = v
 			}
 		}
-		held := map[string]any{}
-		b, err := os.ReadFile(filepath.Join(a.settings.Root, f.Path))
-		if err != nil && !(errors.Is(err, fs.ErrNotExist) && len(values) == 0) {
-			return err
-		}
-		if err := yaml.Unmarshal(b, &held); err != nil { // JSON is YAML
+		held, err := a.held(f, kind)
+		if err != nil {
 			return err
 		}
 		if len(held)+len(values) > 0 && !reflect.DeepEqual(held, values) { // an absent file reads as no map
@@ -300,4 +297,32 @@ func (a *inst) instanceAt(revision uint64) error {
 		}
 	}
 	return nil
+}
+
+// held are the values of one kind that the instance holds, in a file, or for an instance behind a program in one file each.
+func (a *inst) held(f file.File, kind string) (map[string]any, error) {
+	held := map[string]any{}
+	if a.settings.program() {
+		found, err := os.ReadDir(filepath.Join(a.settings.Root, kind))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		for _, entry := range found {
+			b, err := os.ReadFile(filepath.Join(a.settings.Root, kind, entry.Name()))
+			if errors.Is(err, fs.ErrNotExist) || strings.HasSuffix(entry.Name(), ".new") {
+				continue // being replaced
+			}
+			var v any
+			if err := errors.Join(err, json.Unmarshal(b, &v)); err != nil {
+				return nil, err
+			}
+			held[entry.Name()] = v
+		}
+		return held, nil
+	}
+	b, err := os.ReadFile(filepath.Join(a.settings.Root, f.Path))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return held, yaml.Unmarshal(b, &held) // JSON is YAML
 }

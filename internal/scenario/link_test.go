@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,8 +19,9 @@ type link struct {
 	mu       sync.Mutex
 	down     bool
 	open     map[net.Conn]bool
-	loses    string // subject of messages that do not arrive; empty: all do
+	loses    string // how the subjects begin of messages that do not arrive; empty: all do
 	lost     int
+	snap     string // the link breaks after a message with this subject
 }
 
 // newLink listens until the test ends and forwards to the server of a NATS address.
@@ -56,20 +58,19 @@ func (k *link) forward(in net.Conn) {
 		return
 	}
 	defer k.remove(in, out)
-	go func() { _, _ = io.Copy(out, in); _ = out.Close() }()
-	k.deliver(in, bufio.NewReader(out))
+	go func() { k.pass(out, bufio.NewReader(in)); _ = out.Close() }()
+	k.pass(in, bufio.NewReader(out))
 }
 
-// deliver passes on what the bus says, until either side is gone, and leaves out the messages that get lost.
-func (k *link) deliver(to io.Writer, from *bufio.Reader) {
+// pass passes on what one side says to the other, until either is gone, and leaves out the messages that get lost.
+func (k *link) pass(to io.Writer, from *bufio.Reader) {
 	for {
 		said, err := from.ReadBytes('\n')
 		if err != nil {
 			return
 		}
-		fields := bytes.Fields(said)
-		lost := false
-		if len(fields) > 3 && (string(fields[0]) == "MSG" || string(fields[0]) == "HMSG") {
+		fields, subject := bytes.Fields(said), ""
+		if len(fields) > 2 && slices.Contains([]string{"MSG", "HMSG", "PUB", "HPUB"}, string(fields[0])) {
 			size, err := strconv.Atoi(string(fields[len(fields)-1]))
 			if err != nil {
 				return
@@ -78,33 +79,66 @@ func (k *link) deliver(to io.Writer, from *bufio.Reader) {
 			if _, err := io.ReadFull(from, payload); err != nil {
 				return
 			}
-			said, lost = append(said, payload...), k.drops(string(fields[1]))
+			said, subject = append(said, payload...), string(fields[1])
 		}
-		if lost {
+		if subject != "" && k.drops(subject) {
 			continue
 		}
 		if _, err := to.Write(said); err != nil {
 			return
 		}
+		if subject != "" && k.snaps(subject) {
+			k.cut()
+		}
 	}
+}
+
+// losses are how many messages did not arrive so far.
+func (k *link) losses() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.lost
 }
 
 func (k *link) drops(subject string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.loses != subject {
-		return false
+	lost := k.loses != "" && strings.HasPrefix(subject, k.loses)
+	if lost {
+		k.lost++
 	}
-	k.lost++
-	return true
+	return lost
 }
 
-// lose lets no message of a subject arrive any more, or all with an empty one, and returns how many did not arrive so far.
-func (k *link) lose(subject string) (lost int) {
+func (k *link) snaps(subject string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	snaps := k.snap == subject
+	if snaps {
+		k.snap = ""
+	}
+	return snaps
+}
+
+// cutAfter cuts the link as soon as a message with a subject has passed, before an answer to it comes back.
+func (k *link) cutAfter(subject string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.snap = subject
+}
+
+// isDown says whether the link is cut.
+func (k *link) isDown() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.down
+}
+
+// lose lets no message arrive any more whose subject begins like this; with an empty one all do.
+func (k *link) lose(subject string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.loses = subject
-	return k.lost
 }
 
 // add says whether the link is up.

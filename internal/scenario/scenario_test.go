@@ -10,9 +10,6 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
-	"github.com/lockstep-dev/lockstep/internal/connector/build"
-	"github.com/lockstep-dev/lockstep/internal/connector/file"
-	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -88,17 +85,6 @@ var scenarios = []scenario{
 		w.bus.Restart()
 		w.released()
 		w.release(set(env0, "x", "after"))
-	}},
-	{"the application refuses its files, which are put back until a later release", 1, func(w *world) {
-		a := w.agents[0]
-		a.kill()
-		a.settings.Connectors = []build.Config{{Name: "files", File: &file.Config{Root: a.settings.Root, Files: instanceFiles,
-			Reload: &file.Reload{Command: []string{"sh", "-c", "! grep -q refused app/variables.json"}}}}}
-		a.start()
-		w.release(set(env0, "x", "refused"))
-		retrying := map[string]standing{env0: {fleet.Behind, "reload-failed", 2}}
-		bustest.Eventually(w.t, "it is called behind, with the reason", func() bool { return w.short(retrying) == nil })
-		w.release(set(env0, "x", "taken"))
 	}},
 	{"an agent starts from an old disk image", 1, func(w *world) {
 		a := w.agents[0]
@@ -202,7 +188,7 @@ var scenarios = []scenario{
 }
 
 func TestWhateverHappensTheInvariantsHold(t *testing.T) {
-	for _, s := range slices.Concat(scenarios, messages, damages) {
+	for _, s := range slices.Concat(scenarios, messages, halfway, machines, damages) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, 1, s.publishers, 2)

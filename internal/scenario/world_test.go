@@ -53,6 +53,7 @@ type world struct {
 type pub struct {
 	w        *world
 	settings settings
+	link     *link // nil: it has none that can be cut
 	log      said
 
 	mu      sync.Mutex
@@ -81,14 +82,15 @@ func newWorld(t testing.TB, seed uint64, publishers, environments int) *world {
 		return keys.Bus{URL: a.link.url()}
 	}
 	for range publishers {
-		w.addPublisher(settings{NATS: w.bus.URL(), MonitorURL: w.bus.MonitorURL()})
+		l := newLink(t, w.bus.URL())
+		w.addPublisher(settings{NATS: l.url(), MonitorURL: w.bus.MonitorURL()}).link = l
 	}
 	w.populate(environments)
 	return w
 }
 
 // addPublisher starts a publisher with the first one's key.
-func (w *world) addPublisher(s settings) {
+func (w *world) addPublisher(s settings) *pub {
 	w.t.Helper()
 	s.Data = shortDir(w.t)
 	p := &pub{w: w, settings: s}
@@ -96,6 +98,7 @@ func (w *world) addPublisher(s settings) {
 		copyFile(w.t, filepath.Join(w.publishers[0].settings.Data, "publisher.key"), filepath.Join(s.Data, "publisher.key"))
 	}
 	p.start()
+	return p
 }
 
 // populate adds environments with an agent each.
@@ -121,13 +124,16 @@ func (w *world) told() {
 	}
 }
 
-// enrol enrols an agent and starts it.
-func (w *world) enrol(environment string) *inst {
+// enrol enrols an agent and starts it. Change may alter its settings before.
+func (w *world) enrol(environment string, change ...func(*settings)) *inst {
 	w.t.Helper()
 	dir := shortDir(w.t)
 	a := &inst{w: w, environment: environment, settings: settings{
 		Enrolment: filepath.Join(dir, "enrolment.yaml"), State: filepath.Join(dir, "state"), Root: filepath.Join(dir, "app"),
 	}}
+	for _, fn := range change {
+		fn(&a.settings)
+	}
 	reached := w.wire(a)
 	must(w.t, os.Mkdir(a.settings.Root, 0o755))
 	seed, err := keys.NewSeed()
