@@ -298,3 +298,24 @@ func decodeLoosely(payload []byte) ([]byte, error) {
 	_, out, err := events.NewEntry(e.Number, e.Previous, e.Ledger, e.Command, e.Time, e.TraceParent, facts)
 	return out, err
 }
+
+// A decision that lost the race for its place leaves nothing behind in what the winner released.
+func TestWhatWasDecidedAndNotAppendedIsNotReleased(t *testing.T) {
+	b := environments(t, "dev", "prod")
+	c := b.must("anna", set("*", "variable/x", "1")).Change
+	other := b.upTo(len(b.entries) + 1) // another publisher's
+	if _, err := b.decide(ledger.Command{By: "ben", Body: b.approval(c)}); err != nil {
+		t.Fatal(err)
+	}
+	won, err := other.Decide(ledger.Command{By: "carla", Body: b.approval(c)}, b.now.Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.append(won)
+	b.verify()
+	for _, r := range b.released[len(b.released)-2:] {
+		if release, _, err := events.DecodeRelease(r.Payload); err != nil || release.Change.Approvals[0].By != "carla" {
+			t.Errorf("%s got %s (%v)", r.Environment, r.Payload, err)
+		}
+	}
+}

@@ -49,12 +49,21 @@ func (a Approve) decide(d *decision) error {
 // release puts an approved change into one wave of all its environments. One whose base moved is left out; when that is so
 // everywhere the approval is refused.
 func (d *decision) release(c *Change) error {
+	var next []tried
 	for _, part := range c.Parts {
-		if err := d.releaseTo(c, part); err != nil {
+		e, err := d.reachable(part)
+		if err != nil {
 			return err
 		}
+		if e != nil {
+			next = append(next, tried{environment: e, release: Release{
+				Kind: events.KindChange, Change: c.ID, By: c.Author, Reason: c.Reason, Entry: d.number, Time: d.now, TraceParent: d.trace}})
+		}
 	}
-	if len(d.wave.refs) == 0 {
+	if err := d.wave.add(next...); err != nil {
+		return err
+	}
+	if len(next) == 0 {
 		var why []string
 		for _, left := range d.left {
 			why = append(why, left.Detail)
@@ -68,22 +77,23 @@ func (d *decision) release(c *Change) error {
 	return nil
 }
 
-func (d *decision) releaseTo(c *Change, part Part) error {
+// reachable is the environment of a change's part; nil where it is to be left out.
+func (d *decision) reachable(part Part) (*Environment, error) {
 	e := d.Environments[part.Environment]
 	if e.Retired {
 		d.left = append(d.left, events.LeftOut{Environment: e.Name, Reason: events.ReasonRetired, Detail: "environment " + e.Name + " is retired"})
-		return nil
+		return nil, nil
 	}
 	if _, err := e.Fold.Invert(part.Operations); events.ReasonOf(err) == events.ReasonBaseMoved {
 		d.left = append(d.left, events.LeftOut{Environment: e.Name, Reason: events.ReasonBaseMoved, Detail: d.whatMoved(e, part.Operations)})
-		return nil
+		return nil, nil
 	} else if err != nil {
-		return err
+		return nil, err
 	}
 	for i, op := range part.Operations {
 		d.affect(e.Name, op.Key, part.Inverse[i].Value, op.Value)
 	}
-	return d.wave.add(e.Name, Release{Kind: events.KindChange, Change: c.ID, By: c.Author, Reason: c.Reason, Entry: d.number, Time: d.now, TraceParent: d.trace})
+	return e, nil
 }
 
 // whatMoved tells the second of two authors who changed what since their base.

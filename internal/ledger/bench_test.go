@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,4 +70,40 @@ func BenchmarkReplay(b *testing.B) {
 		k.replay()
 	}
 	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(len(k.entries))/float64(time.Microsecond), "µs/entry")
+}
+
+// BenchmarkApprove is what a publisher does between an approval and its first release: decide, and apply what was decided.
+func BenchmarkApprove(b *testing.B) {
+	for _, n := range []int{1, 100, 1000} {
+		b.Run(fmt.Sprintf("environments=%d", n), func(b *testing.B) {
+			k := fleetBook(b, n)
+			c := ledger.Command{ID: "approve", By: "ben", Body: k.approval("c1")}
+			b.ReportAllocs()
+			var used time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				s := k.upTo(len(k.entries) + 1)
+				b.StartTimer()
+				began := processorTime(b)
+				d, err := s.Decide(c, k.now)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, _, err := s.Apply(d.Entry, k.now); err != nil {
+					b.Fatal(err)
+				}
+				used += processorTime(b) - began
+			}
+			b.ReportMetric(float64(used)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// processorTime is the process's: it does not notice who else is at work on the machine.
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -96,7 +96,7 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
-	out := Decision{Result: Result{Change: d.change, Released: d.wave.refs, LeftOut: d.left}, Effect: d.effect, Notes: d.notes}
+	out := Decision{Result: Result{Change: d.change, Released: d.wave.refs(), LeftOut: d.left}, Effect: d.effect, Notes: d.notes}
 	if len(d.stores) > 0 {
 		out.Stores, err = d.storeEntries()
 		return out, err
@@ -105,6 +105,7 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 	if len(out.Entry) > maxEntry {
 		return Decision{}, refuse(KindInvalid, "do it in parts", "the decision has %d bytes; an entry of the ledger has at most %d", len(out.Entry), maxEntry)
 	}
+	s.trial = trial{out.Entry, d.wave.tried}
 	return out, err
 }
 

@@ -1,8 +1,13 @@
 package ledger
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -139,34 +144,67 @@ func (s *State) stateAfter(f *fold.Environment, r Release) (events.Digest, error
 // appended all of it is a trial: undo takes it back.
 type wave struct {
 	state *State
-	refs  []events.ReleaseRef
-	undos []func()
+	tried []tried
 }
 
-// add tries the next release of an environment: it is accepted as an agent would.
-func (w *wave) add(environment string, r Release) error {
-	e := w.state.Environments[environment]
+// A tried release was derived and accepted.
+type tried struct {
+	environment *Environment
+	release     Release
+	payload     []byte
+	step        *fold.Step
+}
+
+// add tries the next releases of as many environments, all at once: they are independent of one another.
+func (w *wave) add(next ...tried) error {
+	err := inParallel(len(next), func(i int) error { return w.state.try(&next[i]) })
+	if err != nil {
+		next = slices.DeleteFunc(next, func(t tried) bool { return t.step == nil })
+	}
+	w.tried = append(w.tried, next...) // also after an error: they are to be undone
+	return err
+}
+
+func (s *State) try(t *tried) (err error) {
+	e, r := t.environment, &t.release
 	r.Revision, r.Derivation = e.Fold.Revision+1, currentDerivation
-	_, payload, err := w.state.next(e, &r)
-	if err != nil {
-		return err
+	if _, t.payload, err = s.next(e, r); err == nil {
+		t.step, err = e.Fold.Accept(t.payload)
 	}
-	step, err := e.Fold.Accept(payload)
-	if err != nil {
-		return err
-	}
-	w.undos = append(w.undos, func() { e.Fold.Revert(step) })
-	w.refs = append(w.refs, events.ReleaseRef{Environment: environment, Revision: r.Revision, Chain: step.Chain})
-	return nil
+	return err
 }
 
 // undo takes the trial back, newest first.
 func (w *wave) undo() {
-	for i := len(w.undos) - 1; i >= 0; i-- {
-		w.undos[i]()
+	for _, t := range slices.Backward(w.tried) {
+		t.environment.Fold.Revert(t.step)
 	}
 }
 
+func (w *wave) refs() []events.ReleaseRef {
+	var refs []events.ReleaseRef
+	for _, t := range w.tried {
+		refs = append(refs, events.ReleaseRef{Environment: t.environment.Name, Revision: t.release.Revision, Chain: t.step.Chain})
+	}
+	return refs
+}
+
 func (w *wave) record() events.Wave {
-	return events.Wave{Derivation: currentDerivation, Releases: w.refs}
+	return events.Wave{Derivation: currentDerivation, Releases: w.refs()}
+}
+
+// inParallel calls do for every number below n, on all processors, and returns the first error by number.
+func inParallel(n int, do func(i int) error) error {
+	errs := make([]error, n)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				errs[i] = do(i)
+			}
+		})
+	}
+	workers.Wait()
+	return cmp.Or(errs...)
 }

@@ -33,7 +33,8 @@ func (a AddEnvironment) decide(d *decision) error {
 	}
 	d.Environments[a.Name] = &Environment{Name: a.Name, Fold: fold.New(d.ID, a.Name)}
 	defer delete(d.Environments, a.Name)
-	err := d.wave.add(a.Name, Release{Kind: events.KindTrust, Trust: d.Trust().Version, Entry: d.number, Time: d.now, TraceParent: d.trace})
+	err := d.wave.add(tried{environment: d.Environments[a.Name], release: Release{
+		Kind: events.KindTrust, Trust: d.Trust().Version, Entry: d.number, Time: d.now, TraceParent: d.trace}})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -28,6 +29,10 @@ func (s *State) Apply(payload []byte, stamp time.Time) (events.Entry, []Released
 	}
 	s.Number, s.Hash, s.Time = entry.Number, events.Sum(payload), entry.Time
 	p := projection{State: s, entry: entry, stamp: stamp}
+	if bytes.Equal(payload, s.trial.entry) {
+		p.tried = s.trial.releases
+	}
+	s.trial = trial{}
 	for _, e := range entry.Events {
 		fact, err := events.DecodeFact(e)
 		if err != nil {
@@ -54,6 +59,7 @@ type projection struct {
 	about    string // change
 	leftOut  []events.LeftOut
 	released []Released
+	tried    []tried // when the entry was decided, in the same order
 }
 
 func (p *projection) fact(t events.Type, fact any) error {
@@ -342,7 +348,7 @@ func (p *projection) release(w events.Wave, i int, r Release) error {
 	}
 	r.Revision, r.Derivation = ref.Revision, w.Derivation
 	r.Entry, r.Place, r.Time, r.Stamp, r.TraceParent = p.entry.Number, len(p.released), p.entry.Time, p.stamp, p.entry.TraceParent
-	derived, payload, err := p.next(e, &r)
+	derived, payload, err := p.derived(e, &r)
 	if err != nil {
 		return fmt.Errorf("revision %d of %s: %w", ref.Revision, ref.Environment, err)
 	}
@@ -360,6 +366,16 @@ func (p *projection) release(w events.Wave, i int, r Release) error {
 	p.waves[p.entry.Number] = append(p.waves[p.entry.Number], ref)
 	p.released = append(p.released, Released{Environment: ref.Environment, Release: r, Payload: payload})
 	return nil
+}
+
+// derived is a release as it was derived when its entry was decided here, or as it is derived now.
+func (p *projection) derived(e *Environment, r *Release) (events.Release, []byte, error) {
+	if r.Place >= len(p.tried) {
+		return p.next(e, r)
+	}
+	t := p.tried[r.Place]
+	r.State, r.Previous = t.release.State, t.release.Previous
+	return t.step.Release, t.payload, nil
 }
 
 // A Result is the answer to a command.

@@ -153,5 +153,6 @@ func (d *decision) undo(u events.Undone, reason string) error {
 		}
 		d.affect(e.Name, op.Key, now.Value, op.Value)
 	}
-	return d.wave.add(e.Name, Release{Kind: events.KindRollback, Change: c.ID, By: d.by, Reason: reason, Entry: d.number, Time: d.now, TraceParent: d.trace})
+	return d.wave.add(tried{environment: e, release: Release{
+		Kind: events.KindRollback, Change: c.ID, By: d.by, Reason: reason, Entry: d.number, Time: d.now, TraceParent: d.trace}})
 }

@@ -26,6 +26,14 @@ type State struct {
 	commands     map[string]done
 	waves        map[uint64][]events.ReleaseRef // by entry
 	sourced      sourced
+	trial        trial // of the last decision
+}
+
+// A trial is an entry as it was decided, with the releases that were derived and accepted for it. An entry names the one before it,
+// so that one with the same bytes leads to the same releases: they are not derived twice.
+type trial struct {
+	entry    []byte
+	releases []tried
 }
 
 // done is what a command led to; the same command again gets the same answer.
