@@ -49,6 +49,25 @@ type holdRequest struct {
 	Reason string    `json:"reason"`
 }
 
+// maxHold bounds an order to hold, in bytes.
+const maxHold = 64 << 10
+
+// readHold reads an order to hold: until when, which is to come, and why.
+func readHold(body io.Reader, now time.Time) (h holdRequest, err error) {
+	d := json.NewDecoder(io.LimitReader(body, maxHold))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&h); err != nil {
+		return h, fmt.Errorf("hold: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return h, errors.New("hold: something follows the order")
+	}
+	if !h.Until.After(now) || h.Reason == "" {
+		return h, errors.New("hold: say until when, which must be to come, and why")
+	}
+	return h, nil
+}
+
 func serveControl(ctx context.Context, a *Agent) error {
 	mux := http.NewServeMux()
 	answer := func(pattern string, fn func(r *http.Request) (any, error)) {
@@ -68,11 +87,10 @@ func serveControl(ctx context.Context, a *Agent) error {
 		return out, err
 	})
 	answer("POST /hold", func(r *http.Request) (any, error) {
-		var h holdRequest
-		if err := json.NewDecoder(r.Body).Decode(&h); err != nil {
-			return nil, err
+		h, err := readHold(r.Body, a.opts.Clock())
+		if err == nil {
+			err = a.Hold(r.Context(), h.Until, h.Reason)
 		}
-		err := a.Hold(r.Context(), h.Until, h.Reason)
 		return a.Status(), err
 	})
 	answer("POST /resume", func(r *http.Request) (any, error) {

@@ -92,7 +92,11 @@ func (c *Conn) monitorVarz(ctx context.Context, base string) (v varz, err error)
 	if response.StatusCode != http.StatusOK {
 		return v, fmt.Errorf("%s: %s", request.URL, response.Status)
 	}
-	return v, json.NewDecoder(io.LimitReader(response.Body, proofBytes)).Decode(&v)
+	return readVarz(response.Body)
+}
+
+func readVarz(body io.Reader) (v varz, err error) {
+	return v, json.NewDecoder(io.LimitReader(body, proofBytes)).Decode(&v)
 }
 
 func (c *Conn) systemVarz(ctx context.Context, credentials string) (v varz, err error) {

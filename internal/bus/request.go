@@ -47,6 +47,18 @@ func (c *Conn) get(ctx context.Context, stream string, w wanted) (Stored, error)
 	if err != nil {
 		return Stored{}, failed(ctx, "read "+stream, err)
 	}
+	s, err := storedIn(reply.Data)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return Stored{}, nil
+	case err != nil:
+		return Stored{}, failed(ctx, "read "+stream, err)
+	}
+	return s, nil
+}
+
+// storedIn is the message in an answer to STREAM.MSG.GET.
+func storedIn(reply []byte) (Stored, error) {
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message struct {
@@ -56,21 +68,21 @@ func (c *Conn) get(ctx context.Context, stream string, w wanted) (Stored, error)
 			Time     time.Time `json:"time"`
 		} `json:"message"`
 	}
-	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return Stored{}, fmt.Errorf("read %s: %w", stream, err)
-	}
-	if answer.Error != nil {
-		if answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
-			return Stored{}, nil
-		}
-		return Stored{}, failed(ctx, "read "+stream, answer.Error)
+	if err := json.Unmarshal(reply, &answer); err != nil {
+		return Stored{}, err
 	}
 	m := answer.Message
+	switch {
+	case answer.Error != nil:
+		return Stored{}, answer.Error
+	case m.Sequence == 0:
+		return Stored{}, errors.New("the answer holds no message and no error")
+	}
 	s := Stored{Sequence: m.Sequence, Stamp: m.Time, Payload: m.Data}
 	if len(m.Header) > 0 {
 		header, err := nats.DecodeHeadersMsg(m.Header)
 		if err != nil {
-			return Stored{}, fmt.Errorf("read %s: header of %d: %w", stream, m.Sequence, err)
+			return Stored{}, fmt.Errorf("header of %d: %w", m.Sequence, err)
 		}
 		s.Signature = header.Get(events.SignatureHeader)
 	}
@@ -84,13 +96,26 @@ func (c *Conn) lastDirect(ctx context.Context, stream, subject string) (Stored, 
 	if err != nil {
 		return Stored{}, failed(ctx, "read the last message of "+subject, err)
 	}
+	s, err := directAnswer(reply)
+	if err != nil {
+		return Stored{}, fmt.Errorf("read the last message of %s: %w: %w", subject, ErrUnavailable, err)
+	}
+	return s, nil
+}
+
+// directAnswer is the message that a direct get found, if there is one.
+func directAnswer(reply *nats.Msg) (Stored, error) {
 	switch status := reply.Header.Get("Status"); status {
 	case "":
-		return republished(reply), nil
+		s := republished(reply)
+		if s.Sequence == 0 {
+			return s, errors.New("the answer does not say where the message is stored")
+		}
+		return s, nil
 	case "404":
 		return Stored{}, nil
 	default:
-		return Stored{}, fmt.Errorf("read the last message of %s: %w: status %s %s", subject, ErrUnavailable, status, reply.Header.Get("Description"))
+		return Stored{}, fmt.Errorf("status %s %s", status, reply.Header.Get("Description"))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 
 	"github.com/goccy/go-yaml"
 
@@ -84,11 +85,14 @@ func ReadEnrolment(path string) (*Enrolment, error) {
 	return &e, nil
 }
 
-// hideSource takes the line of the file out of a decode error: it may hold the seed.
+// likeSeed is what a seed, or a part of one, looks like.
+var likeSeed = regexp.MustCompile(`[A-Z2-7]{16,}`)
+
+// hideSource takes the line of the file out of a decode error, and what looks like the seed out of its message.
 func hideSource(err error) error {
 	if e, ok := errors.AsType[*config.Error](err); ok {
 		hidden := *e
-		hidden.Source = ""
+		hidden.Source, hidden.Message = "", likeSeed.ReplaceAllString(hidden.Message, "…")
 		return &hidden
 	}
 	return err

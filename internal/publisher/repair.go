@@ -145,15 +145,13 @@ func (s *salvage) readFile(name, path string) (*copyHeld, error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return c, fmt.Errorf("read a copy of the ledger: %w", err)
 		}
-		if len(bytes.TrimSpace(line)) == 0 {
-			return c, nil
-		}
-		m, parse := parseCopied(line)
-		if parse != nil {
-			c.last++
-			c.unreadable[c.last] = parse
-		} else {
-			s.take(c, m)
+		if len(bytes.TrimSpace(line)) > 0 {
+			if m, parse := parseCopied(line); parse != nil {
+				c.last++
+				c.unreadable[c.last] = parse
+			} else {
+				s.take(c, m)
+			}
 		}
 		if err != nil {
 			return c, nil

@@ -135,6 +135,9 @@ func (s *salvage) disprove() {
 
 // path are the entries from number 1 to e; none where some of them are lost.
 func (s *salvage) path(e *salvaged) []*salvaged {
+	if e.Sequence > uint64(len(s.entries)) {
+		return nil
+	}
 	path := make([]*salvaged, e.Sequence)
 	for n := e.Sequence; n > 0; n-- {
 		if e == nil || e.Sequence != n {
@@ -205,9 +208,16 @@ func (c *copyHeld) found(with *chain) CopyFound {
 
 // missing names the entries that are missing from a number on.
 func (c *copyHeld) missing(first uint64) string {
-	last := first
-	for c.held[last+1] == nil && c.unreadable[last+1] == nil {
-		last++
+	last := max(c.last, first+1) - 1
+	for number := range c.held {
+		if number > first {
+			last = min(last, number-1)
+		}
+	}
+	for number := range c.unreadable {
+		if number > first {
+			last = min(last, number-1)
+		}
 	}
 	if last == first {
 		return fmt.Sprintf("entry %d is missing", first)
