@@ -39,7 +39,7 @@ func FuzzPending(f *testing.F) {
 		for _, r := range run[:n] {
 			links = append(links, link{release: received{Release: r}})
 		}
-		if err := writePending(dir, links); err != nil {
+		if err := writePending(dir, links, nil); err != nil {
 			f.Fatal(err)
 		}
 		b, err := os.ReadFile(filepath.Join(dir, pendingFile))
