@@ -143,10 +143,13 @@ func (d *disk) stage(name string, data []byte, now image) error {
 }
 
 func (d *disk) writeTemp(temp string, data []byte, now image) error {
-	if err := d.root.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	const fresh = os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	f, err := d.root.OpenFile(temp, fresh, 0o600)
+	if errors.Is(err, fs.ErrExist) { // a crash left it
+		if err = d.root.Remove(temp); err == nil {
+			f, err = d.root.OpenFile(temp, fresh, 0o600)
+		}
 	}
-	f, err := d.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

@@ -279,26 +279,29 @@ func (c *Connector) planTarget(ctx context.Context, t *target, wanted map[string
 	for _, key := range slices.Sorted(maps.Keys(wanted)) {
 		resource := wanted[key]
 		now, there := held[key]
+		gone := want[resource] == nil
+		if gone && !there {
+			continue
+		}
+		var v any
+		if !gone {
+			if v, err = t.normal(resource, want[resource]); err != nil {
+				return err
+			}
+			if there && reflect.DeepEqual(now, v) {
+				continue
+			}
+		}
 		change := connector.Change{Key: resource, Place: t.place(key)}
 		if there {
 			change.Before = canonical(now)
 		}
-		if want[resource] == nil {
-			if there {
-				changes.del[key] = true
-				plan.Changes = append(plan.Changes, change)
-			}
-			continue
+		if gone {
+			changes.del[key] = true
+		} else {
+			changes.set[key], change.After = v, canonical(v)
 		}
-		v, err := t.normal(resource, want[resource])
-		if err != nil {
-			return err
-		}
-		if !there || !reflect.DeepEqual(now, v) {
-			changes.set[key] = v
-			change.After = canonical(v)
-			plan.Changes = append(plan.Changes, change)
-		}
+		plan.Changes = append(plan.Changes, change)
 	}
 	if t.Own == ownFile {
 		for _, key := range slices.Sorted(maps.Keys(held)) {
@@ -343,15 +346,18 @@ func (c *Connector) Prepare(ctx context.Context, plan *connector.Plan, dir strin
 }
 
 // Apply implements connector.Connector: everything is staged before the first file is replaced.
-func (c *Connector) Apply(ctx context.Context, plan connector.Plan) error {
+func (c *Connector) Apply(ctx context.Context, plan connector.Plan) (err error) {
 	if err := ctxError(ctx); err != nil {
 		return err
 	}
 	staged, _ := plan.Stage.(stage)
 	var replace []string
 	defer func() {
+		if err == nil {
+			return // all were renamed
+		}
 		for _, name := range replace {
-			c.disk.discard(name) // where the rename did not happen
+			c.disk.discard(name)
 		}
 	}()
 	for _, u := range plan.Units {
