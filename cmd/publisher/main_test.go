@@ -46,7 +46,7 @@ func TestScripts(t *testing.T) {
 			env.Defer(server.Close)
 			env.Values["publisher"] = p
 			for name, value := range map[string]string{
-				"LOCKSTEP_SERVER": server.URL, "LOCKSTEP_AS": "anna", "XDG_CONFIG_HOME": env.WorkDir + "/config", "XDG_RUNTIME_DIR": env.WorkDir,
+				"LOCKSTEP_SERVER": server.URL, "PUBLISHER": server.URL, "LOCKSTEP_AS": "anna", "XDG_CONFIG_HOME": env.WorkDir + "/config", "XDG_RUNTIME_DIR": env.WorkDir,
 				"HOME": env.WorkDir, "TERM": "xterm", "NO_COLOR": "", "CI": "",
 			} {
 				env.Setenv(name, value)

@@ -22,17 +22,21 @@ type edits struct {
 	environments, set, del []string
 	said                   changefile.Said
 	source                 string
+	directory              ledger.Directory // where -f names a directory
 }
 
 func (e *edits) register(c *cli, cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&e.file, "file", "f", "", "change `FILE`, YAML or JSON; - is standard input")
+	f.StringVarP(&e.file, "file", "f", "", "change `FILE`, YAML or JSON, or a directory of manifests; - is standard input")
 	f.StringArrayVar(&e.environments, "env", nil, "environment `NAME`, or a pattern such as 'prod-*' (repeatable)")
 	f.StringArrayVar(&e.set, "set", nil, "set `KEY=VALUE`, the value being JSON or else a text; KEY:=JSON is always JSON (repeatable)")
 	f.StringArrayVar(&e.del, "delete", nil, "delete `KEY` (repeatable)")
 	f.StringVarP(&e.said.Reason, "message", "m", "", "say `WHY`")
 	f.StringVar(&e.said.Ticket, "ticket", "", "it belongs to `TICKET`")
 	f.DurationVar(&e.said.Within, "within", 0, "propagation window, as in 10m: how soon it must have been applied everywhere")
+	f.BoolVar(&e.directory.Prune, "prune", false, "with a directory: delete resources that it does not have any more")
+	f.IntVar(&e.directory.ConfirmMany, "confirm-many", 0, "with a directory: change or delete `N` resources, more than a fifth of an environment's")
+	f.StringArrayVar(&e.directory.DropEdits, "drop-edits", nil, "with a directory: undo quick edits of resource `KEY` that it lacks (repeatable)")
 	f.StringVar(&e.source, "source", "", "where it comes from, as `REPOSITORY@COMMIT#BUILD`")
 	complete(cmd, "env", c.completeEnvironments)
 	complete(cmd, "delete", c.completeResources)
@@ -40,9 +44,19 @@ func (e *edits) register(c *cli, cmd *cobra.Command) {
 
 // read is what the flags propose.
 func (e *edits) read(c *cli, cmd *cobra.Command) (ledger.Propose, error) {
-	for _, quick := range []string{"env", "set", "delete"} {
+	directory := isDirectory(e.file)
+	alone := []string{"set", "delete"}
+	if !directory {
+		alone = append(alone, "env")
+	}
+	for _, quick := range alone {
 		if err := notTogether(cmd, "file", quick); err != nil {
 			return ledger.Propose{}, err
+		}
+	}
+	for _, name := range []string{"prune", "confirm-many", "drop-edits"} {
+		if cmd.Flags().Changed(name) && !directory {
+			return ledger.Propose{}, usage(cmd, "--%s is for a directory; name one with -f", name)
 		}
 	}
 	if cmd.Flags().Changed("within") && e.said.Within < time.Second {
@@ -53,6 +67,18 @@ func (e *edits) read(c *cli, cmd *cobra.Command) (ledger.Propose, error) {
 		if e.said.Source, err = changefile.ParseSource(e.source); err != nil {
 			return ledger.Propose{}, err
 		}
+	}
+	if directory {
+		c.name(e.environments...)
+		files, err := loadDirectory(e.file)
+		e.directory.Files, e.directory.Environments = files, e.environments
+		if err == nil {
+			_, err = e.directory.Sources()
+		}
+		if err != nil {
+			return ledger.Propose{}, err
+		}
+		return e.said.Complete(ledger.Propose{Edits: []ledger.Edit{}, Directory: &e.directory})
 	}
 	if e.file == "" {
 		c.name(e.environments...)
@@ -97,7 +123,7 @@ func proposeCommand(c *cli) *cobra.Command {
 	var e edits
 	var w writing
 	cmd := &cobra.Command{
-		Use:   "propose (-f FILE | --env PATTERN (--set KEY=VALUE | --delete KEY)...) -m WHY",
+		Use:   "propose (-f FILE | -f DIR | --env PATTERN (--set KEY=VALUE | --delete KEY)...) -m WHY",
 		Short: "Propose a change",
 		Long: `Propose a change to some environments. It is compiled at once to what it sets and deletes in each of them, and waits for
 approval. The change's id goes to standard output, what it changes to standard error.
@@ -114,10 +140,16 @@ A change file says the same as the flags, and flags complete or replace what it 
   - environments: [prod-eu, "stage-*"]
     set:
       variable/log-level: debug
-    delete: [variable/old-switch]`,
+    delete: [variable/old-switch]
+
+A directory of manifests becomes the source of the environments that it declares, or of those that --env names: what it changes in each
+of them is proposed. Deleting needs --prune, and changing more than a fifth of an environment's resources --confirm-many. Where a quick
+edit was made since and the directory lacks it, that is a conflict: write it into the directory, or undo it with --drop-edits. See
+'publisher check', 'publisher diff' and 'publisher render'.`,
 		Example: `  publisher propose --env 'prod-*' --set variable/log-level=debug -m "chase OPS-1" --ticket OPS-1
   publisher propose --env dev --set 'flag/new-cart={"state":"ENABLED"}' --set 'variable/version:="118"' -m "try it"
-  publisher propose -f change.yaml --dry-run`,
+  publisher propose -f change.yaml --dry-run
+  publisher propose -f environments/ -m "raise the limits" --ticket OPS-7`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := e.read(c, cmd)
 			if err != nil {
@@ -140,6 +172,7 @@ func (c *cli) proposed(cmd *cobra.Command, w writing, body ledger.Body, verb str
 	return c.show(out, func() {
 		if out.DryRun {
 			c.line("%s", trim(effects(out.Effect)))
+			c.remarks(out.Notes)
 			c.note("dry run: nothing was %s", verb)
 			return
 		}
@@ -147,6 +180,7 @@ func (c *cli) proposed(cmd *cobra.Command, w writing, body ledger.Body, verb str
 		if len(out.Effect) > 0 {
 			c.note("%s", trim(effects(out.Effect)))
 		}
+		c.remarks(out.Notes)
 		c.note("%s %s; somebody else approves it with 'publisher approve %s --as NAME'", verb, out.Change, out.Change)
 	})
 }

@@ -10,7 +10,7 @@ func reviseCommand(c *cli) *cobra.Command {
 	var e edits
 	var w writing
 	cmd := &cobra.Command{
-		Use:   "revise ID (-f FILE | --env PATTERN (--set KEY=VALUE | --delete KEY)...) -m WHY",
+		Use:   "revise ID (-f FILE | -f DIR | --env PATTERN (--set KEY=VALUE | --delete KEY)...) -m WHY",
 		Short: "Replace what an open change of your own proposes",
 		Long: `Replace what an open or expired change of your own proposes: all of it, compiled against what the environments are now. Approvals
 given before do not count for it.`,

@@ -8,13 +8,18 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/registry"
 )
 
 // Prefix is where the API lives.
 const Prefix = "/api/v1"
 
-// maxBody bounds a write in bytes: what a change file of the largest size becomes as JSON.
-const maxBody = 4 << 20
+const (
+	// maxBody bounds a write in bytes: what a change file of the largest size becomes as JSON.
+	maxBody = 4 << 20
+	// maxDirectory bounds one that carries a directory.
+	maxDirectory = registry.MaxTotal * 5 / 4
+)
 
 // Options are what the API serves.
 type Options struct {
@@ -39,6 +44,7 @@ func New(o Options) http.Handler {
 	api := humago.New(mux, config)
 	registerCommands(api, o.Backend)
 	registerReads(api, o.Backend)
+	registerSources(api, o.Backend)
 	return guard(o.Hosts, mux)
 }
 
@@ -65,24 +71,24 @@ type Request[C ledger.Body] struct {
 func CommandPath(c ledger.Command) string { return Prefix + "/commands/" + c.Verb() }
 
 func registerCommands(api huma.API, b Backend) {
-	register[ledger.Propose](api, b, "Propose a change")
-	register[ledger.Revise](api, b, "Replace what an open change proposes")
-	register[ledger.Approve](api, b, "Approve a change; the last approval demanded releases it")
-	register[ledger.Reject](api, b, "Reject an open change")
-	register[ledger.Withdraw](api, b, "Withdraw an open change of one's own")
-	register[ledger.Rollback](api, b, "Undo a change, or bring an environment back to a revision")
-	register[ledger.AddEnvironment](api, b, "Add an environment")
-	register[ledger.UpdateEnvironment](api, b, "Replace an environment's labels, steward and approvals")
-	register[ledger.RetireEnvironment](api, b, "Retire an environment")
-	register[ledger.EnrolAgent](api, b, "Admit an agent's public key to an environment")
-	register[ledger.RevokeAgent](api, b, "Take an agent's key away")
+	register[ledger.Propose](api, b, "Propose a change", maxDirectory)
+	register[ledger.Revise](api, b, "Replace what an open change proposes", maxDirectory)
+	register[ledger.Approve](api, b, "Approve a change; the last approval demanded releases it", maxBody)
+	register[ledger.Reject](api, b, "Reject an open change", maxBody)
+	register[ledger.Withdraw](api, b, "Withdraw an open change of one's own", maxBody)
+	register[ledger.Rollback](api, b, "Undo a change, or bring an environment back to a revision", maxBody)
+	register[ledger.AddEnvironment](api, b, "Add an environment", maxBody)
+	register[ledger.UpdateEnvironment](api, b, "Replace an environment's labels, steward and approvals", maxBody)
+	register[ledger.RetireEnvironment](api, b, "Retire an environment", maxBody)
+	register[ledger.EnrolAgent](api, b, "Admit an agent's public key to an environment", maxBody)
+	register[ledger.RevokeAgent](api, b, "Take an agent's key away", maxBody)
 }
 
-func register[C ledger.Body](api huma.API, b Backend, summary string) {
+func register[C ledger.Body](api huma.API, b Backend, summary string, most int64) {
 	var body C
 	path := CommandPath(ledger.Command{Body: body})
 	huma.Register(api, huma.Operation{
-		OperationID: ledger.Command{Body: body}.Verb(), Method: http.MethodPost, Path: path, Summary: summary, Tags: []string{"commands"}, MaxBodyBytes: maxBody,
+		OperationID: ledger.Command{Body: body}.Verb(), Method: http.MethodPost, Path: path, Summary: summary, Tags: []string{"commands"}, MaxBodyBytes: most,
 	}, func(ctx context.Context, in *struct{ Body Request[C] }) (*answer[ledger.Outcome], error) {
 		r := in.Body
 		return answered(b.Do(ctx, ledger.Command{ID: r.ID, By: r.By, TraceParent: r.TraceParent, Body: r.Command}, r.DryRun))

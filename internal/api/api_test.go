@@ -151,7 +151,7 @@ func TestEveryKindOfErrorHasItsStatusAndSaysWhatToDo(t *testing.T) {
 		"no id":            {"propose", `{"by":"anna","command":{"reason":"a","edits":[]}}`, 422, "invalid", ""},
 		"digest too short": {"approve", approve("ben", "c1", "abc"), 422, "invalid", ""},
 		"no JSON":          {"approve", `{`, 400, "invalid", ""},
-		"too large":        {"propose", `{"id":"` + strings.Repeat("x", 5<<20) + `"}`, 413, "invalid", ""},
+		"too large":        {"approve", `{"id":"` + strings.Repeat("x", 5<<20) + `"}`, 413, "invalid", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, body, header := do(t, http.MethodPost, server.URL+"/api/v1/commands/"+c.verb, c.body, nil)
@@ -191,6 +191,7 @@ func TestOpenAPIListsEveryRoute(t *testing.T) {
 		"/fleet": "get", "/environments/{name}": "get", "/changes": "get", "/changes/{id}": "get", "/history": "get",
 		"/environments/{name}/resources": "get", "/environments/{name}/resources/{kind}/{resource}": "get",
 		"/environments/{name}/releases/{revision}": "get", "/ledger": "get", "/ledger/verify": "post", "/doctor": "get", "/trust": "get",
+		"/diff": "post", "/environments/{name}/explain/{kind}/{resource}": "get",
 	}
 	for _, verb := range []string{"add-environment", "update-environment", "retire-environment", "enrol-agent", "revoke-agent",
 		"propose", "revise", "approve", "reject", "withdraw", "rollback"} {

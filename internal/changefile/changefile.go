@@ -84,7 +84,7 @@ func Parse(name string, data []byte, said Said) (ledger.Propose, error) {
 	if len(p.Edits) == 0 {
 		return ledger.Propose{}, at(name, 1, 1, "there are no edits: name environments and what is set or deleted there under edits")
 	}
-	return said.complete(p)
+	return said.Complete(p)
 }
 
 func (e edit) read(name string, number int) (ledger.Edit, error) {
@@ -144,7 +144,7 @@ func Quick(environments, set, deleted []string, said Said) (ledger.Propose, erro
 	case len(e.Set)+len(e.Delete) == 0:
 		return ledger.Propose{}, invalid("use --set KEY=VALUE, --delete KEY, or -f FILE", "nothing is set or deleted")
 	}
-	return said.complete(ledger.Propose{Edits: []ledger.Edit{e}})
+	return said.Complete(ledger.Propose{Edits: []ledger.Edit{e}})
 }
 
 func assigned(assignment string) (string, json.RawMessage, error) {
@@ -190,8 +190,8 @@ func check(k string, value json.RawMessage) error {
 	return nil
 }
 
-// complete puts what was said on the command line over what the file says.
-func (s Said) complete(p ledger.Propose) (ledger.Propose, error) {
+// Complete puts what was said on the command line over what the file says. Errors are *ledger.Error of KindInvalid.
+func (s Said) Complete(p ledger.Propose) (ledger.Propose, error) {
 	if s.Reason != "" {
 		p.Reason = s.Reason
 	}

@@ -22,6 +22,7 @@ import (
 
 const (
 	callTimeout   = 20 * time.Second // of one attempt
+	dirTimeout    = 5 * time.Minute  // where a directory is compiled
 	verifyTimeout = 10 * time.Minute // reading a whole ledger takes its time
 	attempts      = 3                // of a command whose answer is lost
 	retryPause    = 300 * time.Millisecond
@@ -53,9 +54,13 @@ func (c *Client) Server() string { return c.base }
 // Do sends a command, again with the same id where its answer was lost.
 func (c *Client) Do(ctx context.Context, command ledger.Command, dryRun bool) (out ledger.Outcome, err error) {
 	body := api.Request[ledger.Body]{ID: command.ID, By: command.By, DryRun: dryRun, TraceParent: command.TraceParent, Command: command.Body}
+	limit := callTimeout
+	if carriesDirectory(command.Body) {
+		limit = dirTimeout
+	}
 	var lost *lostError
 	for attempt := 1; ; attempt++ {
-		err = c.call(ctx, callTimeout, http.MethodPost, api.CommandPath(command), body, &out)
+		err = c.call(ctx, limit, http.MethodPost, api.CommandPath(command), body, &out)
 		again := errors.As(err, &lost)
 		if lost != nil && api.KindOf(err) == api.KindUnavailable {
 			err = &api.UnavailableError{Message: lost.Message + "; it may have been carried out",
@@ -70,6 +75,28 @@ func (c *Client) Do(ctx context.Context, command ledger.Command, dryRun bool) (o
 			return out, err
 		}
 	}
+}
+
+func carriesDirectory(body ledger.Body) bool {
+	switch b := body.(type) {
+	case ledger.Propose:
+		return b.Directory != nil
+	case ledger.Revise:
+		return b.Directory != nil
+	}
+	return false
+}
+
+// Diff is what a directory would change.
+func (c *Client) Diff(ctx context.Context, directory *ledger.Directory) (out api.Difference, err error) {
+	err = c.call(ctx, dirTimeout, http.MethodPost, api.Prefix+"/diff", directory, &out)
+	return out, err
+}
+
+// Explain is where a resource's value comes from.
+func (c *Client) Explain(ctx context.Context, environment, key string) (api.Explanation, error) {
+	kind, name, _ := strings.Cut(key, "/")
+	return get[api.Explanation](ctx, c, "/environments/"+url.PathEscape(environment)+"/explain/"+url.PathEscape(kind)+"/"+url.PathEscape(name), nil)
 }
 
 // Fleet is where every environment stands.

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/registry"
+)
+
+// A checked is what check found, as data.
+type checked struct {
+	Manifests    int                `json:"manifests"`
+	Environments int                `json:"environments"`
+	Problems     []string           `json:"problems"`
+	Warnings     []registry.Finding `json:"warnings"`
+}
+
+func checkCommand(c *cli) *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "check -f DIR",
+		Short: "Check a directory of manifests, without a publisher",
+		Long: `Read every manifest of a directory strictly, and render every environment that it declares. Each problem is a line on standard output
+that begins with file, line and column; warnings go to standard error. Exit code 5 when there are problems. No publisher is needed: it is
+for editors, pre-commit hooks and pull requests.`,
+		Example: `  publisher check -f environments/`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := named(cmd, "file", path, "-f DIR"); err != nil {
+				return err
+			}
+			files, err := loadDirectory(path)
+			if err != nil {
+				return err
+			}
+			out := checked{Problems: []string{}, Warnings: []registry.Finding{}}
+			s, err := registry.Read(files)
+			if err == nil {
+				out.Manifests, out.Environments = len(s.Manifests()), len(s.Targets())
+				out.Warnings, err = registry.Check(s, time.Now())
+			}
+			if problems, ok := errors.AsType[registry.Problems](err); ok {
+				for _, p := range problems {
+					out.Problems = append(out.Problems, p.Error())
+				}
+			} else if err != nil {
+				return err
+			}
+			if err := c.show(out, func() { c.showChecked(out) }); err != nil || len(out.Problems) == 0 {
+				return err
+			}
+			return &exitError{api.ExitCode(&ledger.Error{Kind: ledger.KindInvalid}), plural(len(out.Problems), "problem", "problems") + "; nothing of this can be proposed"}
+		},
+	}
+	fromDirectory(cmd, &path)
+	return cmd
+}
+
+func (c *cli) showChecked(out checked) {
+	for _, p := range out.Problems {
+		c.line("%s", plain(p))
+	}
+	for _, w := range out.Warnings {
+		c.note("warning: %s", plain(strings.TrimPrefix(w.String(), ":0: ")))
+	}
+	if len(out.Problems) == 0 {
+		c.note("%s for %s: no problems", plural(out.Manifests, "manifest", "manifests"), plural(out.Environments, "environment", "environments"))
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+)
+
+func diffCommand(c *cli) *cobra.Command {
+	var path string
+	var environments []string
+	var drop []string
+	var differences bool
+	cmd := &cobra.Command{
+		Use:   "diff -f DIR [--env PATTERN]",
+		Short: "Show what a directory of manifests would change in each environment",
+		Long: `Compile a directory of manifests against what is released, and show what it would change in each environment that it declares: + added,
+- deleted, ~ changed. Environments in which the same would change stand together. Nothing is proposed.`,
+		Example: `  publisher diff -f environments/
+  publisher diff -f environments/ --env 'prod-*' --exit-code`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := named(cmd, "file", path, "-f DIR"); err != nil {
+				return err
+			}
+			files, err := loadDirectory(path)
+			if err != nil {
+				return err
+			}
+			publisher, _, err := c.connect()
+			if err != nil {
+				return err
+			}
+			c.name(environments...)
+			out, err := publisher.Diff(cmd.Context(), &ledger.Directory{Files: files, Environments: environments, DropEdits: drop})
+			if err != nil {
+				return err
+			}
+			if err := c.show(out, func() { c.showDifference(out) }); err != nil {
+				return err
+			}
+			if differences && len(out.Groups) > 0 {
+				return &exitError{code: exitDifference}
+			}
+			return nil
+		},
+	}
+	fromDirectory(cmd, &path)
+	cmd.Flags().StringArrayVar(&environments, "env", nil, "only environment `NAME`, or a pattern such as 'prod-*' (repeatable)")
+	cmd.Flags().StringArrayVar(&drop, "drop-edits", nil, "as if quick edits of resource `KEY` were undone (repeatable)")
+	cmd.Flags().BoolVar(&differences, "exit-code", false, "exit 3 when something would change")
+	complete(cmd, "env", c.completeEnvironments)
+	return cmd
+}
+
+func (c *cli) showDifference(out api.Difference) {
+	for _, g := range out.Groups {
+		var b strings.Builder
+		for _, r := range g.Resources {
+			writeDiff(&b, "  ", r.Key, r.Before, r.After)
+		}
+		c.line("%s\n%s", strings.Join(g.Environments, ", "), trim(b.String()))
+	}
+	c.remarks(out.Notes)
+	if len(out.Groups) == 0 {
+		c.note("nothing would change")
+	}
+}

@@ -1,0 +1,90 @@
+package registry
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A Finding is something that people should look at, though it can be proposed.
+type Finding struct {
+	Place
+	Message string `json:"message"`
+}
+
+func (f Finding) String() string { return f.Place.String() + ": " + f.Message }
+
+// Targets are the environments that manifests declare, with the labels that those say, ordered by name.
+func (s *Sources) Targets() []Target {
+	var out []Target
+	for _, m := range s.OfKind(KindEnvironment) {
+		if m.whole {
+			out = append(out, Target{m.Name(), m.Metadata().Labels})
+		}
+	}
+	return out
+}
+
+// Check renders what manifests declare in every environment, and looks for what is suspicious on a day. Errors are Problems.
+func Check(s *Sources, today time.Time) ([]Finding, error) {
+	targets := s.Targets()
+	renderer := NewRenderer()
+	var problems Problems
+	said := map[string]bool{}
+	for _, t := range targets {
+		if _, err := renderer.Render(s, t); err != nil {
+			found, _ := errors.AsType[Problems](err)
+			for _, p := range found {
+				if !said[p.Error()] {
+					said[p.Error()] = true
+					problems = append(problems, p)
+				}
+			}
+		}
+	}
+	if err := problems.err(); err != nil {
+		return nil, err
+	}
+	return s.findings(targets, today), nil
+}
+
+func (s *Sources) findings(targets []Target, today time.Time) []Finding {
+	var out []Finding
+	find := func(m *Manifest, path, format string, args ...any) {
+		out = append(out, Finding{m.PlaceOf(path), m.Key + " " + fmt.Sprintf(format, args...)})
+	}
+	if len(targets) == 0 {
+		out = append(out, Finding{Message: "no environment is declared: write a manifest of kind Environment for each one whose source this is"})
+	}
+	for _, m := range s.manifests {
+		i, err := m.index()
+		if err != nil || i.resource == nil {
+			continue
+		}
+		r := i.resource
+		if r.Lifecycle == Deprecated {
+			find(m, "/spec/lifecycle", "is deprecated")
+		}
+		if past(r.Expires, today) {
+			find(m, "/spec/expires", "expired on %s", r.Expires)
+		}
+		if past(r.ReviewBy, today) {
+			find(m, "/spec/reviewBy", "was to be reviewed by %s", r.ReviewBy)
+		}
+		for _, o := range i.overrides {
+			if len(targets) > 0 && !slices.ContainsFunc(targets, func(t Target) bool { return matches(o.pattern, t.Name) }) {
+				find(m, "/spec/overrides/"+escape(o.pattern), "has an override for %q, which is no environment that is declared here%s", o.pattern, didYouMean(o.pattern, s.names(KindEnvironment)))
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Finding) int { return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line)) })
+	return out
+}
+
+// past says whether a date lies before a day.
+func past(date string, today time.Time) bool {
+	t, err := time.Parse(time.DateOnly, date)
+	return err == nil && t.Before(today.Truncate(24*time.Hour))
+}
