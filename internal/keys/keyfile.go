@@ -40,6 +40,12 @@ func WriteKey(path string, seed []byte, h fault.Hook) error {
 }
 
 func writeKey(path string, line []byte, h fault.Hook) error {
+	left, _ := filepath.Glob(path + ".new-*") // of a crash
+	for _, name := range left {
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // readable by its owner only
 	if err != nil {
 		return err

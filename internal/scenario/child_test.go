@@ -42,6 +42,8 @@ type settings struct {
 	Host                   string         // network namespace that it runs in; empty: this one's
 	CA, Cert, Key          string         // a publisher's PEM files, for the bus and for an HTTP address beyond loopback
 	Replicas               int            // that the publisher is told of
+	Repair                 []string       // a repair instead of a publisher, with these copies; nil: none
+	Dies                   *death         // where it kills itself; nil: nowhere
 }
 
 // program says whether the agent's connector is a program.
@@ -89,6 +91,14 @@ func bePublisher(s settings, clock *clock) error {
 	}
 	if s.Listen != "" {
 		o.TLS = &publisher.TLS{Cert: s.Cert, Key: s.Key, ClientCA: s.CA}
+	}
+	if s.Dies != nil {
+		if err := s.Dies.await(&o); err != nil {
+			return err
+		}
+	}
+	if s.Repair != nil {
+		return beRepair(publisher.RepairOptions{Options: o, From: s.Repair})
 	}
 	return publisher.Run(context.Background(), o, func(p *publisher.Publisher) { fmt.Println(p.URL()) })
 }

@@ -166,8 +166,16 @@ func (p *pub) start() {
 	if err != nil {
 		t.Fatalf("a publisher does not start: %v", err)
 	}
-	c, err := client.New(client.Target{Server: strings.TrimSpace(line), TLS: p.w.tls})
-	must(t, err)
+	p.reach(process, strings.TrimSpace(line))
+}
+
+// reach lets calls go to a process.
+func (p *pub) reach(process *process, url string) {
+	c, err := client.New(client.Target{Server: url, TLS: p.w.tls})
+	if err != nil {
+		p.w.t.Error(err)
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.process, p.client = process, c
