@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -96,6 +97,28 @@ var machines = []scenario{
 		a.says("behind, at 3", func(s *agent.Status) bool { return s.Checkpoint.Revision == 3 && s.Retry != nil })
 		a.kill()
 		a.start()
+	}},
+	{"disk full at bus", 1, func(w *world) {
+		w.settle()
+		a, err := w.propose(set("*", "x", "released when there is room"))
+		must(w.t, err)
+		c := w.command("ben", a)
+		served := w.serving()
+		w.bus.Room(0)
+		ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Second) // nobody waits for ever
+		defer cancel()
+		if out, err := w.publishers[0].calls().Do(ctx, c, false); api.KindOf(err) != api.KindUnavailable || len(out.Released) > 0 {
+			w.t.Errorf("approved without room: %+v (%v)", out, err)
+		}
+		bustest.Eventually(w.t, "doctor finds something wrong", func() bool {
+			_, code := run(w.t, "publisher", "doctor", "--server", w.publishers[0].calls().Server())
+			return code == 1
+		})
+		served()
+		w.offline(func() {}) // with room
+		if out, err := w.try(c); err != nil || len(out.Released) != 2 {
+			w.t.Errorf("%+v, %v", out, err)
+		}
 	}},
 	{"disk full at publisher", 1, func(w *world) {
 		w.settle()

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sys/unix"
 )
 
 // A Process is a nats-server of its own, with an fsynced store, that can be killed without warning and started again on the same
@@ -51,6 +52,16 @@ func (p *Process) Limit(bytes int64) { p.limit = bytes }
 
 // Configure adds lines to the server's configuration from the next Restart on.
 func (p *Process) Configure(lines string) { p.more = lines }
+
+// Room bounds how far the running server may write files, in bytes: the kernel refuses what is beyond. Negative: no bounds. A server
+// that was refused something keeps its streams closed until it is restarted.
+func (p *Process) Room(bytes int64) {
+	p.t.Helper()
+	limit := unix.Rlimit{Cur: uint64(bytes), Max: unix.RLIM_INFINITY}
+	if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil); err != nil {
+		p.t.Fatal(err)
+	}
+}
 
 // Holds says whether a stream has stored a text on disk.
 func (p *Process) Holds(stream, text string) bool {
