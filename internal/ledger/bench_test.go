@@ -107,3 +107,32 @@ func processorTime(b *testing.B) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// BenchmarkRecord is what a publisher does to record acks: decide, and apply what was decided.
+func BenchmarkRecord(b *testing.B) {
+	k := fleetBook(b, ledger.MaxDeliveries)
+	var acks []events.Delivery
+	for _, e := range k.state.EnvironmentList() {
+		k.enrol(e.Name, "a")
+	}
+	for _, e := range k.state.EnvironmentList() {
+		acks = append(acks, k.ack(e.Name, "a", events.WordApplied, 1, 1))
+	}
+	b.ReportAllocs()
+	var used time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		s := k.upTo(len(k.entries) + 1)
+		b.StartTimer()
+		began := processorTime(b)
+		d, err := s.Decide(ledger.Command{By: "publisher", Body: ledger.RecordDeliveries{Deliveries: acks}}, k.now)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := s.Apply(d.Entry, k.now); err != nil {
+			b.Fatal(err)
+		}
+		used += processorTime(b) - began
+	}
+	b.ReportMetric(float64(used)/float64(b.N), "cpu-ns/op")
+}

@@ -50,6 +50,7 @@ type decision struct {
 	stores  []events.ContentStored // not yet in the ledger; they go before the entry
 	storing map[events.Digest]bool // what is in stores
 	wave    wave
+	read    []reading // deliveries that are recorded
 	change  string
 	left    []events.LeftOut
 	effect  []Effect
@@ -105,7 +106,7 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 	if len(out.Entry) > maxEntry {
 		return Decision{}, refuse(KindInvalid, "do it in parts", "the decision has %d bytes; an entry of the ledger has at most %d", len(out.Entry), maxEntry)
 	}
-	s.trial = trial{out.Entry, d.wave.tried}
+	s.trial = trial{out.Entry, d.wave.tried, d.read}
 	return out, err
 }
 

@@ -34,11 +34,13 @@ func (r RecordDeliveries) decide(d *decision) error {
 	fresh := map[string]bool{}
 	reached := positions{}
 	left := maxStatements
-	for _, delivery := range r.Deliveries {
-		statement, agent, err := d.Read(delivery)
-		if err != nil {
+	readings := make([]reading, len(r.Deliveries))
+	_ = inParallel(len(readings), func(i int) error { readings[i] = d.reading(r.Deliveries[i]); return nil })
+	for i, delivery := range r.Deliveries {
+		if readings[i].err != nil {
 			continue // whoever took it from the bus counts it; it must not stop the others
 		}
+		statement, agent := readings[i].statement, readings[i].agent
 		id := delivery.Environment + " " + delivery.Agent + " " + statement.identity()
 		size := len(delivery.Ack) + len(delivery.Beat)
 		if len(kept) == MaxDeliveries || size > left || fresh[id] || agent.Knows(statement) {
@@ -48,6 +50,7 @@ func (r RecordDeliveries) decide(d *decision) error {
 		left -= size
 		delivery.Stamp = events.Stamp(delivery.Stamp)
 		kept = append(kept, delivery)
+		d.read = append(d.read, readings[i])
 		if statement.Word == events.WordApplied {
 			reached.note(delivery.Environment, delivery.Agent, statement.Last)
 		}
@@ -149,16 +152,37 @@ func (e *Environment) OnChain(revision uint64, chain events.Digest) error {
 	return nil
 }
 
+// A reading is what Read came to.
+type reading struct {
+	statement Statement
+	agent     *Agent
+	err       error
+}
+
+func (s *State) reading(d events.Delivery) (r reading) {
+	r.statement, r.agent, r.err = s.Read(d)
+	return r
+}
+
 func (p *projection) deliveryRecorded(f *events.DeliveryRecorded) error {
-	for _, d := range f.Deliveries {
-		s, agent, err := p.Read(d)
-		if err != nil {
-			return fmt.Errorf("%w: a recorded delivery of %s in %s: %w", ErrBroken, d.Agent, d.Environment, err)
+	for i, d := range f.Deliveries {
+		r := p.said(i, d)
+		if r.err != nil {
+			return fmt.Errorf("%w: a recorded delivery of %s in %s: %w", ErrBroken, d.Agent, d.Environment, r.err)
 		}
-		s.Entry = p.entry.Number
-		agent.take(s)
+		r.statement.Entry, r.statement.Stamp = p.entry.Number, d.Stamp
+		r.agent.take(r.statement)
 	}
 	return nil
+}
+
+// said is delivery i as it was read when its entry was decided here, or as it is read now. What a beat says depends on the deliveries
+// before it.
+func (p *projection) said(i int, d events.Delivery) reading {
+	if i < len(p.tried.read) && d.Ack != nil {
+		return p.tried.read[i]
+	}
+	return p.reading(d)
 }
 
 // take adds a statement to what is known of the agent.

@@ -30,7 +30,7 @@ func (s *State) Apply(payload []byte, stamp time.Time) (events.Entry, []Released
 	s.Number, s.Hash, s.Time = entry.Number, events.Sum(payload), entry.Time
 	p := projection{State: s, entry: entry, stamp: stamp}
 	if bytes.Equal(payload, s.trial.entry) {
-		p.tried = s.trial.releases
+		p.tried = s.trial
 	}
 	s.trial = trial{}
 	for _, e := range entry.Events {
@@ -59,7 +59,7 @@ type projection struct {
 	about    string // change
 	leftOut  []events.LeftOut
 	released []Released
-	tried    []tried // when the entry was decided, in the same order
+	tried    trial // of the entry, where it was decided here
 }
 
 func (p *projection) fact(t events.Type, fact any) error {
@@ -370,10 +370,10 @@ func (p *projection) release(w events.Wave, i int, r Release) error {
 
 // derived is a release as it was derived when its entry was decided here, or as it is derived now.
 func (p *projection) derived(e *Environment, r *Release) (events.Release, []byte, error) {
-	if r.Place >= len(p.tried) {
+	if r.Place >= len(p.tried.releases) {
 		return p.next(e, r)
 	}
-	t := p.tried[r.Place]
+	t := p.tried.releases[r.Place]
 	r.State, r.Previous = t.release.State, t.release.Previous
 	return t.step.Release, t.payload, nil
 }

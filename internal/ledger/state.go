@@ -29,11 +29,12 @@ type State struct {
 	trial        trial // of the last decision
 }
 
-// A trial is an entry as it was decided, with the releases that were derived and accepted for it. An entry names the one before it,
-// so that one with the same bytes leads to the same releases: they are not derived twice.
+// A trial is an entry as it was decided, with the releases that were derived and accepted for it, and the deliveries that were read and
+// verified. An entry names the one before it, so that one with the same bytes leads to the same: nothing of it is done twice.
 type trial struct {
 	entry    []byte
 	releases []tried
+	read     []reading // in the order of the entry's deliveries
 }
 
 // done is what a command led to; the same command again gets the same answer.
