@@ -83,11 +83,8 @@ func (w *world) short(expected map[string]standing) error {
 		if status == nil {
 			return fmt.Errorf("the agent of %s does not answer", e.Name)
 		}
-		if e.Condition == fleet.InStep && (e.Revision != e.Head || status.Checkpoint.Revision < e.Revision) {
-			// An agent whose state was taken away has yet to say so; its instance is in step all the same.
-			if w.read(); e.Revision != e.Head || a.instanceAt(e.Revision) != nil {
-				w.t.Fatalf("%s is called in step at %d, its head is %d and its agent at %d", e.Name, e.Revision, e.Head, status.Checkpoint.Revision)
-			}
+		if lie := lie(e, status.Checkpoint.Revision, func() error { w.read(); return a.instanceAt(e.Revision) }); lie != nil {
+			w.t.Fatal(lie)
 		}
 		want, named := expected[e.Name]
 		if !named {
@@ -99,6 +96,21 @@ func (w *world) short(expected map[string]standing) error {
 		if status.Checkpoint.Revision != want.revision || status.Outbox > 0 {
 			return fmt.Errorf("the agent of %s is at %d, %d acks wait", e.Name, status.Checkpoint.Revision, status.Outbox)
 		}
+	}
+	return nil
+}
+
+// lie says where an environment is called in step and is not, or stands anywhere else without a word about it. At is its agent's
+// checkpoint.
+func lie(e fleet.Environment, at uint64, holds func() error) error {
+	switch {
+	case e.Condition == fleet.InStep && e.Revision != e.Head:
+		return fmt.Errorf("%s is called in step at %d, its head is %d", e.Name, e.Revision, e.Head)
+	case e.Condition == fleet.InStep && at < e.Revision && holds() != nil:
+		// An agent whose state was taken away has yet to say so; its instance is in step all the same.
+		return fmt.Errorf("%s is called in step at %d, and its agent is at %d: %w", e.Name, e.Revision, at, holds())
+	case e.Condition != fleet.InStep && e.Reason == "" && e.Message == "":
+		return fmt.Errorf("%s is %s, and nothing says why", e.Name, e.Condition)
 	}
 	return nil
 }
@@ -255,6 +267,10 @@ func (a *inst) check() {
 				return err
 			}
 			last++
+			if last > a.w.state.Environments[a.environment].Head() {
+				t.Errorf("%s: the history has a revision %d, the ledger has none", a.environment, last)
+				return nil
+			}
 			is := a.w.state.Environments[a.environment].Releases[last-1]
 			if r.Revision != last || r.Chain != is.Chain || r.State != is.State || r.Entry != is.Entry || r.Change != is.Change {
 				t.Errorf("%s: revision %d of the history is %+v, the ledger says %+v", a.environment, last, r, is)

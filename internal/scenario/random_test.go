@@ -3,7 +3,10 @@ package scenario
 import (
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 var (
@@ -106,7 +110,7 @@ func (w *world) attack() {
 	w.t.Helper()
 	a := w.agents[w.random.IntN(len(w.agents))]
 	p := w.publishers[w.random.IntN(len(w.publishers))]
-	switch w.random.IntN(10) {
+	switch w.random.IntN(16) {
 	case 0, 1:
 		a.kill()
 		w.moment()
@@ -153,5 +157,42 @@ func (w *world) attack() {
 		for _, frozen := range []*process{p.process, a.process} {
 			frozen.signal(w.t, syscall.SIGCONT)
 		}
+	case 10:
+		p.link.cut()
+		w.moment()
+		p.link.heal()
+	case 11:
+		a.process.room(w.t, 0)
+		w.moment()
+		a.process.room(w.t, math.MaxInt64)
+	case 12:
+		off := time.Duration(w.random.IntN(3)-1) * time.Hour
+		a.settings.Clock, p.settings.Clock = off, -off
+		a.process.turnClock(w.t, a.settings.Clock)
+		p.process.turnClock(w.t, p.settings.Clock)
+	case 13:
+		a.edit()
+		w.release(set(a.environment, "by-hand", fmt.Sprint(w.random.Uint32()))) // which overwrites it
+	case 14:
+		w.bus.Kill()
+		if text := `"revision":1,`; w.bus.Holds(events.StreamReleases, text) {
+			w.bus.FlipBit(events.StreamReleases, text)
+		}
+		w.bus.Restart()
+	case 15:
+		a.link.lose(events.LiveSubject(a.environment))
+		p.link.cutAfter(events.SubjectLedger)
+		w.moment()
+		a.link.lose("")
+		p.link.cutAfter("")
+		p.link.heal()
 	}
+}
+
+// edit changes a file of the instance by hand while the agent is away, which finds it at its start.
+func (a *inst) edit() {
+	a.w.t.Helper()
+	a.kill()
+	must(a.w.t, os.WriteFile(filepath.Join(a.settings.Root, "variables.json"), []byte(`{"always": "by hand", "theirs": 7}`), 0o600))
+	a.start()
 }
