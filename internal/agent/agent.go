@@ -153,7 +153,7 @@ func (a *Agent) Start(ctx context.Context) error {
 	e := a.opts.Enrolment
 	conn, err := bus.Connect(ctx, bus.Options{
 		Name: e.Environment + "." + e.Agent, URL: e.Bus.URL, InProcess: a.opts.InProcess,
-		Credentials: e.Bus.Credentials, CA: e.Bus.CA, Cert: e.Bus.Cert, Key: e.Bus.Key, Offline: true, OnChange: a.onChange,
+		Credentials: e.Bus.Credentials, CA: e.Bus.CA, Cert: e.Bus.Cert, Key: e.Bus.Key, Offline: true, Spread: a.opts.Intervals.Reconnect, OnChange: a.onChange,
 	})
 	if err != nil {
 		return err

@@ -45,6 +45,8 @@ type Intervals struct {
 	Check time.Duration // between two looks at the head; 30 s
 	Retry time.Duration // before the first retry, doubling; 1 s
 	Most  time.Duration // the longest wait before a retry; 2 min
+
+	Reconnect time.Duration // in which all agents of a bus that was restarted come back to it; 2 s
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -68,6 +70,7 @@ func (o Options) withDefaults() (Options, error) {
 	i.Check = cmp.Or(i.Check, 30*time.Second)
 	i.Retry = cmp.Or(i.Retry, time.Second)
 	i.Most = cmp.Or(i.Most, 2*time.Minute)
+	i.Reconnect = cmp.Or(i.Reconnect, 2*time.Second)
 	o.Version = cmp.Or(o.Version, "devel")
 	if o.Registry == nil {
 		o.Registry = prometheus.NewRegistry()

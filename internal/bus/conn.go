@@ -24,6 +24,7 @@ const (
 	settleReconnect = 2 * time.Second  // waiting for the connection meanwhile: somebody waits for the answer
 	pingInterval    = 20 * time.Second
 	reconnectFirst  = 100 * time.Millisecond
+	reconnectSpread = 200 * time.Millisecond
 	reconnectMost   = 5 * time.Second
 )
 
@@ -37,6 +38,7 @@ type Options struct {
 	Cert, Key   string                                         // PEM files: client certificate
 	Offline     bool                                           // start even if the bus cannot be reached, and keep trying
 	Fault       fault.Hook                                     // told of every durable step; for tests
+	Spread      time.Duration                                  // a client that is one of many: the first reconnects of all are spread over so long; 0: 200 ms
 	OnChange    func(Change)                                   // told of every Change, one after the other; must not block
 }
 
@@ -128,7 +130,7 @@ func (o Options) nats() []nats.Option {
 		nats.Timeout(dialTimeout),
 		nats.PingInterval(pingInterval),
 		nats.MaxReconnects(-1),
-		nats.CustomReconnectDelay(reconnectDelay),
+		nats.CustomReconnectDelay(func(attempts int) time.Duration { return reconnectDelay(o.Spread, attempts) }),
 		nats.ReconnectBufSize(-1), // an append must not slip out before the check of the ledger
 		nats.IgnoreAuthErrorAbort(),
 		nats.RetryOnFailedConnect(o.Offline),
@@ -152,9 +154,12 @@ func (o Options) identity() (opts []nats.Option) {
 	return opts
 }
 
-// reconnectDelay is the wait before all servers are tried again: doubling, bounded, and different for each of ten thousand agents.
-func reconnectDelay(attempts int) time.Duration {
-	return jitter(min(reconnectMost, reconnectFirst<<min(attempts, 10)))
+// reconnectDelay is the wait before all servers are tried for the nth time: anywhere in a window that doubles and is bounded. All
+// clients lose a server in the same moment, so where a client is in its window must tell nothing of where another is.
+func reconnectDelay(spread time.Duration, attempts int) time.Duration {
+	spread = cmp.Or(spread, reconnectSpread)
+	window := min(max(reconnectMost, spread), spread<<min(max(attempts-1, 0), 10))
+	return reconnectFirst/2 + rand.N(window)
 }
 
 // jitter is between half of d and d.

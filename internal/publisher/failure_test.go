@@ -133,7 +133,7 @@ func startInstance(t *testing.T, c *child, busURL, environment string) *instance
 			Publishers: pins.Document.Publishers, Trust: pins.Digest, Head: keys.Head{Revision: pins.Head.Revision, Chain: pins.Head.Chain},
 			Bus: keys.Bus{URL: busURL}},
 		State: filepath.Join(dir, "state"), Router: router,
-		Intervals: realagent.Intervals{Beat: 300 * time.Millisecond, Pulse: childPulse, Check: 300 * time.Millisecond},
+		Intervals: realagent.Intervals{Beat: 300 * time.Millisecond, Pulse: childPulse, Check: 300 * time.Millisecond, Reconnect: 100 * time.Millisecond},
 	})
 	must(t, err)
 	must(t, i.Start(context.WithoutCancel(t.Context())))

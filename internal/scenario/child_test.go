@@ -117,7 +117,7 @@ func beAgent(s settings, clock *clock) error {
 		return err
 	}
 	a, err := agent.New(agent.Options{Enrolment: e, State: s.State, Router: router, Listen: s.Listen, Clock: clock.now, Log: zerolog.New(os.Stderr).With().Timestamp().Logger(), Intervals: agent.Intervals{
-		Beat: 300 * time.Millisecond, Pulse: 700 * time.Millisecond, Check: 400 * time.Millisecond, Retry: 20 * time.Millisecond, Most: 40 * time.Millisecond,
+		Beat: 300 * time.Millisecond, Pulse: 700 * time.Millisecond, Check: 400 * time.Millisecond, Retry: 20 * time.Millisecond, Most: 40 * time.Millisecond, Reconnect: 100 * time.Millisecond,
 	}})
 	if err != nil {
 		return errors.Join(err, closer.Close())

@@ -46,6 +46,9 @@ func classOf(f frame) class {
 	return other
 }
 
+// mostKept is how many copies are kept of what was seen.
+const mostKept = 100
+
 // Chances of what happens to a message, in percent; what is left passes. Drops and alterations end when there were Most of them.
 type chances struct{ drop, double, delay, alter, most int }
 
@@ -57,11 +60,12 @@ type tamper struct {
 	mu      sync.Mutex
 	random  *rand.Rand
 	chances map[class]chances
-	harmed  map[class]int // dropped or altered
-	seen    map[class]int
+	harmed  map[class]int     // dropped or altered
+	seen    map[class]int     // messages
 	kept    map[class][]frame // copies of what was seen from the server, to be said again
 	missed  map[string]int    // payloads of acks that were dropped or altered, and did not reach the bus
 	conns   map[*tampered]bool
+	joined  []time.Time // when somebody connected, or tried to
 }
 
 // A tampered connection is one of an agent.
@@ -75,10 +79,23 @@ type tampered struct {
 // between puts a tamper between an agent and the bus, who changes nothing for the time being.
 func between(t testing.TB, seed uint64, a *inst) *tamper {
 	t.Helper()
+	p := newTamper(t, seed, a.link.to)
+	a.link.cut()
+	a.link.mu.Lock()
+	a.link.to = p.listener.Addr().String()
+	a.link.mu.Unlock()
+	a.link.heal()
+	bustest.Eventually(t, "the agent is back and listens", p.listens)
+	return p
+}
+
+// newTamper listens until the test ends and passes everything on to a server.
+func newTamper(t testing.TB, seed uint64, to string) *tamper {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	p := &tamper{
-		listener: l, to: a.link.to, random: rand.New(rand.NewPCG(seed, 3)), harmed: map[class]int{}, seen: map[class]int{}, kept: map[class][]frame{},
+		listener: l, to: to, random: rand.New(rand.NewPCG(seed, 3)), harmed: map[class]int{}, seen: map[class]int{}, kept: map[class][]frame{},
 		missed: map[string]int{}, conns: map[*tampered]bool{},
 	}
 	t.Cleanup(func() { _ = l.Close(); p.cut() })
@@ -91,12 +108,6 @@ func between(t testing.TB, seed uint64, a *inst) *tamper {
 			go p.join(in)
 		}
 	}()
-	a.link.cut()
-	a.link.mu.Lock()
-	a.link.to = l.Addr().String()
-	a.link.mu.Unlock()
-	a.link.heal()
-	bustest.Eventually(t, "the agent is back and listens", p.listens)
 	return p
 }
 
@@ -130,6 +141,9 @@ func (c *tampered) close() {
 }
 
 func (p *tamper) join(in net.Conn) {
+	p.mu.Lock()
+	p.joined = append(p.joined, time.Now())
+	p.mu.Unlock()
 	out, err := net.Dial("tcp", p.to)
 	if err != nil {
 		_ = in.Close()
@@ -194,7 +208,7 @@ func (p *tamper) fate(f frame) map[time.Duration][]frame {
 	kind := classOf(f)
 	p.seen[kind]++
 	if kind == live || kind == pulse {
-		p.kept[kind] = append(p.kept[kind], f)
+		p.kept[kind] = append(p.kept[kind][max(0, len(p.kept[kind])-mostKept):], f)
 	}
 	c := p.chances[kind]
 	now := map[time.Duration][]frame{0: {f}}
