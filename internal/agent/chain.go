@@ -88,9 +88,10 @@ func (c *chain) fold() {
 			c.queue = nil
 			return
 		}
-		// Once a release failed, what follows is tried together with it.
-		alone := (c.opts.Step || c.single) && c.failure == nil
-		if alone && len(c.waiting) > 0 {
+		// Once a release failed, what follows is tried together with it. An instance that may be ahead of the checkpoint must not go
+		// back through what it has left behind: then all of it is one step.
+		together := c.failure != nil || c.unverified
+		if (c.opts.Step || c.single) && !together && len(c.waiting) > 0 {
 			return
 		}
 		received := c.now()
@@ -100,7 +101,7 @@ func (c *chain) fold() {
 			c.refuse(r, err)
 			continue
 		}
-		if n := len(c.waiting); n > 0 && c.failure == nil && (c.stepwise(step) || c.stepwise(c.waiting[n-1].step)) {
+		if n := len(c.waiting); n > 0 && !together && (c.stepwise(step) || c.stepwise(c.waiting[n-1].step)) {
 			c.target.Revert(step)
 			return
 		}
@@ -129,7 +130,7 @@ func (c *chain) accept(r received) (*fold.Step, error) {
 
 func checkPin(o *Options, revision uint64, chain events.Digest) error {
 	if pin := o.Enrolment.Head; revision == pin.Revision && chain != pin.Chain {
-		return events.Errorf(events.ReasonLedgerForked, "revision %d has the chain digest %s, the enrolment pins %s: have the ledger looked at, or enrol again with `publisher env enrol --repin`",
+		return events.Errorf(events.ReasonLedgerForked, "revision %d has the chain digest %s, the enrolment pins %s: have the ledger looked at, or, where this history is the right one, revoke the agent and enrol a new one with `publisher env enrol`",
 			revision, chain.Short(), pin.Chain.Short())
 	}
 	return nil

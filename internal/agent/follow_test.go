@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -293,6 +294,12 @@ func TestAnAgentWithoutTheBusServesItsLastStateAndSaysStaleSinceWhen(t *testing.
 }
 
 func TestAnAgentRestoredFromAnOldDiskImageDoesNotRewindTheInstance(t *testing.T) {
+	for _, step := range []bool{false, true} {
+		t.Run(fmt.Sprintf("step %v", step), func(t *testing.T) { restoredFromAnOldDiskImage(t, step) })
+	}
+}
+
+func restoredFromAnOldDiskImage(t *testing.T, step bool) {
 	w := newWorld(t)
 	w.set("variable/a", `"2"`)
 	fake := connectortest.NewFake("fake")
@@ -304,6 +311,7 @@ func TestAnAgentRestoredFromAnOldDiskImageDoesNotRewindTheInstance(t *testing.T)
 		return nil
 	}
 	o := w.options(fake)
+	o.Step = step
 	a := start(t, o)
 	w.applied(2)
 	a.stop()

@@ -84,6 +84,7 @@ func (c *chain) recover(ctx context.Context) {
 	}
 	if len(c.waiting) > 0 {
 		c.unverified = true
+		c.fold()
 	}
 }
 
