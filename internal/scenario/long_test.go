@@ -1,0 +1,158 @@
+package scenario
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/agent"
+	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
+	"github.com/lockstep-dev/lockstep/internal/connector/build"
+	"github.com/lockstep-dev/lockstep/internal/connector/file"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+var weekly = flag.Int("scenario.weekly", 15, "how many changes a week an agent misses that is a month behind")
+
+const week = 7 * 24 * time.Hour
+
+// Two agents are away for a month, one that folds what it missed and one that applies it step by step. Meanwhile changes are released,
+// and rolled back, by a publisher that is started again every week; acks of before are no longer on the bus. Then the agents start, a
+// month later by their clocks too: every delivery is recorded, the fold as one, the steps one by one, measured and not estimated.
+func TestAnAgentAMonthBehindCatchesUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, 1, 1)
+	w.do("op", ledger.AddEnvironment{Name: "env-1", Approvals: 1})
+	w.agents = append(w.agents, w.enrol("env-1", func(s *settings) {
+		s.Connectors = []build.Config{{Name: "files", Step: true, File: &file.Config{Root: s.Root, Files: instanceFiles}}}
+	}))
+	w.release(set("*", "x", "first"))
+	w.settle()
+	for _, a := range w.agents {
+		a.kill()
+	}
+	publisher := w.publishers[0]
+	for n := range 4 {
+		publisher.kill()
+		publisher.settings.Clock += week
+		publisher.start()
+		for i := range *weekly {
+			change := w.release(set("*", string(rune('a'+i%7)), time.Duration(n*(*weekly)+i).String()))
+			if i%5 == 4 {
+				w.do("ben", ledger.Rollback{Change: change, Reason: "it was wrong"})
+			}
+		}
+	}
+	bustest.NewWire(t, w.bus.URL()).DropStream(events.StreamAcks)
+	for _, a := range w.agents {
+		a.settings.Clock = publisher.settings.Clock
+		a.start()
+	}
+	w.settle()
+	w.recorded()
+	for _, a := range w.agents {
+		e := w.state.Environments[a.environment]
+		for r := uint64(3); r <= e.Head(); r++ {
+			d := e.Agents["one"].Applied(r)
+			first, last := uint64(3), e.Head()
+			if len(a.settings.Connectors) > 0 {
+				first, last = r, r
+			}
+			if d.First != first || d.Last != last || d.AtMost || d.Stamp.Before(e.Releases[r-1].Stamp) {
+				t.Errorf("%s: revision %d, released at %s, is recorded as %+v", a.environment, r, e.Releases[r-1].Stamp, d)
+			}
+		}
+	}
+	w.holds()
+}
+
+// An agent's history is lost, its instance stays: where the instance is at the head it is not touched; where it is not, nothing is
+// overwritten before the steward says so.
+func TestAnAgentWhoseHistoryIsLostOverwritesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, 1, 1)
+	a := w.agents[0]
+	w.release(set(env0, "x", "first"))
+	w.release(set(env0, "x", "second"))
+	w.settle()
+	db := filepath.Join(a.settings.State, "agent.db")
+	before, err := os.Stat(filepath.Join(a.settings.Root, "variables.json"))
+	must(t, err)
+	a.kill()
+	must(t, os.Remove(db))
+	a.start()
+	w.settle()
+	after, err := os.Stat(filepath.Join(a.settings.Root, "variables.json"))
+	must(t, err)
+	if !os.SameFile(before, after) || !after.ModTime().Equal(before.ModTime()) {
+		t.Error("a file that holds what it should was written again")
+	}
+	w.holds()
+
+	a.kill()
+	kept := filepath.Join(shortDir(t), "agent.db")
+	copyFile(t, db, kept)
+	must(t, os.Remove(db))
+	w.release(set(env0, "x", "third"))
+	a.start()
+	a.says("that it would overwrite", func(s *agent.Status) bool {
+		return s.Condition.Word == agent.Failing && s.Condition.Reason == events.ReasonFirstContact && s.Head == 4
+	})
+	w.read()
+	if err := a.instanceAt(3); err != nil {
+		t.Errorf("overwritten: %v", err)
+	}
+	a.kill()
+	copyFile(t, kept, db) // it was found again
+	a.start()
+	w.holds()
+}
+
+// State and instance come from an old disk image, together or the instance alone: both catch up, or the difference is said until the
+// steward lets it be mended.
+func TestAnInstanceFromAnOldDiskImageIsNotCalledInStep(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, 1, 1)
+	a := w.agents[0]
+	w.release(set(env0, "x", "first"))
+	w.settle()
+	a.kill()
+	image := shortDir(t)
+	must(t, os.CopyFS(filepath.Join(image, "app"), os.DirFS(a.settings.Root)))
+	copyFile(t, filepath.Join(a.settings.State, "agent.db"), filepath.Join(image, "agent.db"))
+	a.start()
+	restored := func(files ...string) {
+		t.Helper()
+		a.kill()
+		for _, f := range instanceFiles {
+			copyFile(t, filepath.Join(image, "app", f.Path), filepath.Join(a.settings.Root, f.Path))
+		}
+		for _, name := range files {
+			copyFile(t, filepath.Join(image, name), filepath.Join(a.settings.State, name))
+		}
+		a.start()
+	}
+	w.release(set(env0, "x", "second"))
+	w.release(set(env0, "y", "third"))
+	w.settle()
+	restored("agent.db")
+	a.says("at the head again", func(s *agent.Status) bool { return s.Checkpoint.Revision == 4 }) // until it speaks, nobody can know
+	w.holds()
+
+	restored()
+	a.says("that the instance differs", func(s *agent.Status) bool {
+		return s.Condition.Word == agent.Differing && s.Condition.Reason == events.ReasonReadBack && len(s.Differing) == 4
+	})
+	w.read()
+	if err := a.instanceAt(2); err != nil {
+		t.Errorf("touched: %v", err)
+	}
+	ctx, cancel := w.context()
+	defer cancel()
+	_, err := agent.NewClient(a.settings.State).Retry(ctx)
+	must(t, err)
+	w.holds()
+}
