@@ -13,6 +13,7 @@ import (
 )
 
 // A Directory is a directory of manifests as it is proposed: for each environment that it declares it becomes the source.
+// Once it was decided about it must not be changed.
 type Directory struct {
 	Files        []registry.File `json:"files"`
 	Environments []string        `json:"environments,omitempty"` // only these, names or patterns
@@ -25,6 +26,15 @@ type Directory struct {
 		sources *registry.Sources
 		err     error
 	}
+	last lastCompilation // while it is decided: contents that are stored first change nothing of it
+}
+
+// A lastCompilation is valid as long as nothing was decided since.
+type lastCompilation struct {
+	state     *State
+	decisions uint64
+	change    string
+	out       Compilation
 }
 
 // few is how many resources are never many.
@@ -258,29 +268,39 @@ func (c *compiler) kept(out *Compiled) []registry.Quick {
 
 // operate compares what is rendered with what is released.
 func (out *Compiled) operate(e *Environment) {
-	values := e.Fold.State.Values()
-	out.Had = len(values)
+	state := &e.Fold.State
+	out.Had = state.Len()
+	kept := 0
 	for _, r := range out.Rendering.Resources {
-		before, had := values[r.Key]
-		delete(values, r.Key)
-		if had && bytes.Equal(before, r.Value.JSON) {
-			continue
+		now, _ := state.Get(r.Key)
+		if now.Value != nil {
+			kept++
 		}
-		now, _ := e.Fold.State.Get(r.Key)
-		out.Operations = append(out.Operations, events.Operation{Op: events.OpSet, Key: r.Key, Value: r.Value.JSON, Base: now.Setter})
+		if !bytes.Equal(now.Value, r.Value.JSON) {
+			out.Operations = append(out.Operations, events.Operation{Op: events.OpSet, Key: r.Key, Value: r.Value.JSON, Base: now.Setter})
+		}
 	}
-	for key := range values {
-		now, _ := e.Fold.State.Get(key)
-		out.Operations = append(out.Operations, events.Operation{Op: events.OpDelete, Key: key, Base: now.Setter})
+	if kept == out.Had {
+		return // nothing is deleted, and resources are in order
+	}
+	for key := range state.Values() {
+		if _, stays := out.Rendering.Get(key); !stays {
+			now, _ := state.Get(key)
+			out.Operations = append(out.Operations, events.Operation{Op: events.OpDelete, Key: key, Base: now.Setter})
+		}
 	}
 	slices.SortFunc(out.Operations, func(a, b events.Operation) int { return strings.Compare(a.Key, b.Key) })
 }
 
 // planDirectory compiles a proposed directory, demands what it needs, and stores its edits.
 func (d *decision) planDirectory(p *Directory, id string) (Sources, []plan, error) {
-	c, err := d.Compile(p, id)
-	if err != nil {
-		return Sources{}, nil, err
+	c := p.last.out
+	if p.last.state != d.State || p.last.decisions != d.decisions || p.last.change != id {
+		var err error
+		if c, err = d.Compile(p, id); err != nil {
+			return Sources{}, nil, err
+		}
+		p.last = lastCompilation{d.State, d.decisions, id, c}
 	}
 	d.notes = c.Notes
 	if err := p.allows(c); err != nil {

@@ -94,6 +94,17 @@ func exampleHistory(t tester) *book {
 	b.must("Omar", ledger.Rollback{Environment: "dev", ToRevision: 2, Reason: "as it was"})
 	b.must("op", ledger.RevokeAgent{Environment: "prod-eu", Agent: "eu-2", Reason: "host gone"})
 	b.must("op", ledger.RetireEnvironment{Name: "prod-us", Reason: "moved to prod-eu"})
+
+	// A directory takes a quick edit over, is edited, and that is rolled back.
+	directory := func(level string) ledger.Propose {
+		return dir("Environment dev template: base", "Environment prod-eu template: base", "Template base values: {document/theme: {colour: blue}}",
+			"Variable log-level default: "+level+", overrides: {prod-*: warn}", "Document theme default: {size: 2}")
+	}
+	b.release(set("dev", "variable/log-level", `"info"`))
+	three := b.must("Anna", directory("info")).Change
+	b.approve("Ben", three)
+	b.approve("Carla", three)
+	b.must("Omar", ledger.Rollback{Change: b.release(directory("debug")), Reason: "too loud"})
 	return b
 }
 

@@ -38,6 +38,9 @@ func (s *State) Apply(payload []byte, stamp time.Time) (events.Entry, []Released
 		if err != nil {
 			return entry, nil, fmt.Errorf("entry %d: %w", entry.Number, err)
 		}
+		if e.Type != events.TypeContentStored {
+			s.decisions = s.Number
+		}
 		if err := p.fact(e.Type, fact); err != nil {
 			return entry, nil, fmt.Errorf("entry %d: %w", entry.Number, err)
 		}

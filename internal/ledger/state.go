@@ -26,7 +26,8 @@ type State struct {
 	commands     map[string]done
 	waves        map[uint64][]events.ReleaseRef // by entry
 	sourced      sourced
-	trial        trial // of the last decision
+	decisions    uint64 // entries that do not only store contents
+	trial        trial  // of the last decision
 }
 
 // A trial is an entry as it was decided, with the releases that were derived and accepted for it, and the deliveries that were read and

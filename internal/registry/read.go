@@ -15,7 +15,7 @@ import (
 
 // Limits of a directory.
 const (
-	MaxFiles = 10_000    // manifest files
+	MaxFiles = 20_000    // manifest files
 	MaxFile  = 10 << 20  // bytes of one
 	MaxTotal = 64 << 20  // bytes of all
 	maxLeaf  = 2_000_000 // leaves of all

@@ -37,7 +37,7 @@ type Rendered struct {
 
 // Get finds a resource.
 func (r *Rendering) Get(key string) (Rendered, bool) {
-	i, found := slices.BinarySearchFunc(r.Resources, key, func(r Rendered, key string) int { return strings.Compare(r.Key, key) })
+	i, found := slices.BinarySearchFunc(r.Resources, key, compareRendered)
 	if !found {
 		return Rendered{}, false
 	}
@@ -78,7 +78,17 @@ func (r Rendered) Origins() []Origin {
 }
 
 // A Renderer renders environments; what several of them share it renders and checks once.
-type Renderer struct{ stacks map[stacked]*stack }
+type Renderer struct {
+	stacks map[stacked]*stack
+	plain  map[*Sources]*plain
+}
+
+// plain is what sources come to in an environment that no layer but the defaults knows.
+type plain struct {
+	resources []Rendered // ordered by key; without a value where there is no default
+	special   []int      // those that differ between environments by what their manifests say
+	problems  Problems
+}
 
 // A stack is layers on one another, of one resource.
 type stack struct {
@@ -92,7 +102,9 @@ type stacked struct {
 }
 
 // NewRenderer is a renderer for one compilation.
-func NewRenderer() *Renderer { return &Renderer{stacks: map[stacked]*stack{}} }
+func NewRenderer() *Renderer {
+	return &Renderer{stacks: map[stacked]*stack{}, plain: map[*Sources]*plain{}}
+}
 
 // Render is what sources come to in an environment. Errors are Problems.
 func (r *Renderer) Render(s *Sources, t Target) (*Rendering, error) {
@@ -105,31 +117,69 @@ func (r *Renderer) Render(s *Sources, t Target) (*Rendering, error) {
 
 // Manifests is what the manifests alone come to, without the override document. Errors are Problems.
 func (r *Renderer) Manifests(s *Sources, t Target) (*Rendering, error) {
+	common := r.common(s)
 	values, problems := s.templateValues(t.Name)
-	out := &Rendering{Target: t, Resources: make([]Rendered, 0, len(s.manifests)+len(s.quick))}
+	if problems = append(problems, common.problems...); len(problems) > 0 {
+		return nil, problems.err()
+	}
+	out := &Rendering{Target: t, Resources: slices.Clone(common.resources)}
+	again := func(i int) {
+		m := out.Resources[i].Manifest
+		meaning := m.meaning()
+		out.Resources[i].Value = nil
+		if !meaning.resource.activeIn(t) {
+			return
+		}
+		value, err := r.value(m, meaning, t.Name, values[m.Key])
+		if err != nil {
+			problems = append(problems, err)
+		}
+		out.Resources[i].Value = value
+	}
+	for _, i := range common.special {
+		again(i)
+	}
+	for key := range values {
+		if i, found := slices.BinarySearchFunc(out.Resources, key, compareRendered); found {
+			again(i)
+		}
+	}
+	if err := problems.err(); err != nil {
+		return nil, err
+	}
+	out.Resources = slices.DeleteFunc(out.Resources, func(r Rendered) bool { return r.Value == nil })
+	return out, nil
+}
+
+func compareRendered(r Rendered, key string) int { return strings.Compare(r.Key, key) }
+
+// common renders what all environments of some sources have in common.
+func (r *Renderer) common(s *Sources) *plain {
+	if p, known := r.plain[s]; known {
+		return p
+	}
+	p := &plain{}
+	r.plain[s] = p
 	for _, m := range s.manifests {
 		if !m.whole || !m.IsResource() {
 			continue
 		}
 		i, err := m.index()
 		if err != nil {
-			problems = append(problems, m.errorAt(err))
+			p.problems = append(p.problems, m.errorAt(err))
 			continue
 		}
-		if !i.resource.activeIn(t) {
-			continue
+		rendered := Rendered{Key: m.Key, Manifest: m}
+		if a := i.resource.Activation; len(i.overrides)+len(a.Environments)+len(a.Labels) > 0 {
+			p.special = append(p.special, len(p.resources))
+		} else if i.resource.activeIn(Target{}) {
+			if rendered.Value, err = r.value(m, i, "", layersOf{}); err != nil {
+				p.problems = append(p.problems, err)
+			}
 		}
-		value, err := r.value(m, i, t.Name, values[m.Key])
-		if err != nil {
-			problems = append(problems, err)
-		} else if value != nil {
-			out.Resources = append(out.Resources, Rendered{Key: m.Key, Manifest: m, Value: value})
-		}
+		p.resources = append(p.resources, rendered)
 	}
-	if err := problems.err(); err != nil {
-		return nil, err
-	}
-	return out, nil
+	return p
 }
 
 // layersOf are what templates, and behind them the environment, say of a resource.
@@ -282,7 +332,7 @@ func checkValue(key string, r *Resource, value json.RawMessage) error {
 // Put puts entries of an override document on top of what the manifests give.
 func (r *Rendering) Put(quick []Quick) error {
 	for _, q := range quick {
-		i, found := slices.BinarySearchFunc(r.Resources, q.Key, func(r Rendered, key string) int { return strings.Compare(r.Key, key) })
+		i, found := slices.BinarySearchFunc(r.Resources, q.Key, compareRendered)
 		if q.Value == nil {
 			if found {
 				r.Resources = slices.Delete(r.Resources, i, i+1)

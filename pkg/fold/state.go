@@ -65,6 +65,15 @@ func (s *State) Set(key string, r Resource) {
 	}
 }
 
+// Len is how many values are present.
+func (s *State) Len() int {
+	n := 0
+	for i := range s.buckets {
+		n += len(s.buckets[i].items)
+	}
+	return n
+}
+
 // All yields every resource, tombstones too, ordered by key.
 func (s *State) All() iter.Seq2[string, Resource] {
 	return func(yield func(string, Resource) bool) {
