@@ -70,10 +70,10 @@ func BenchmarkDirectory(b *testing.B) {
 		const environments = 100
 		size := fmt.Sprintf("%dx%d", resources, environments)
 		b.Run(size+"/check", func(b *testing.B) {
+			files := fleetDirectory(resources, environments, "info").Files
 			defer measured(b)()
 			for b.Loop() {
-				d := fleetDirectory(resources, environments, "info")
-				s, err := registry.Read(d.Files)
+				s, err := registry.Read(files)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -84,18 +84,20 @@ func BenchmarkDirectory(b *testing.B) {
 		})
 		book := directoryFleet(b, resources, environments)
 		b.Run(size+"/diff", func(b *testing.B) {
+			files := fleetDirectory(resources, environments, "debug").Files
 			defer measured(b)()
 			for b.Loop() {
-				c, err := book.state.Compile(fleetDirectory(resources, environments, "debug"), "c")
+				c, err := book.state.Compile(&ledger.Directory{Files: files}, "c")
 				if err != nil || len(c.Environments) != environments || len(c.Environments[0].Operations) != 1 {
 					b.Fatal(len(c.Environments), err)
 				}
 			}
 		})
 		b.Run(size+"/propose", func(b *testing.B) {
+			files := fleetDirectory(resources, environments, "debug").Files
 			defer measured(b)()
 			for b.Loop() {
-				book.must("anna", ledger.Propose{Reason: "louder", Directory: fleetDirectory(resources, environments, "debug")})
+				book.must("anna", ledger.Propose{Reason: "louder", Directory: &ledger.Directory{Files: files}})
 			}
 		})
 		b.Run(size+"/approve", func(b *testing.B) {
