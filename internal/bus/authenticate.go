@@ -115,8 +115,9 @@ func (r *rules) judge(at Position, c candidate) verdict {
 // one by one, so that the good ones before a bad one count. Gap is the revision that was found instead of the next one.
 func (r *rules) authenticate(at Position, messages []candidate) (run Run, gap uint64, err error) {
 	if n := len(messages); n > 0 && chained(at, messages) && r.verify(messages[n-1].Chain, messages[n-1].Signature) == nil {
-		for _, c := range messages {
-			run = append(run, c.Release)
+		run = make(Run, n)
+		for i, c := range messages {
+			run[i] = c.Release
 		}
 		return run, 0, nil
 	}

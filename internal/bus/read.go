@@ -152,8 +152,14 @@ func (c *Conn) consume(ctx context.Context, r reading, opened func() error, fn f
 	alive, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(link.down, cancel)()
+	stalled := time.AfterFunc(readStall, cancel)
+	stalled.Stop()
 	for delivered := uint64(1); ; delivered++ {
-		m, err := receive(alive, messages, r.until > 0)
+		if r.until > 0 {
+			stalled.Reset(readStall)
+		}
+		m, err := messages.Next(jetstream.NextContext(alive))
+		stalled.Stop()
 		if err != nil {
 			return fmt.Errorf("%w: %w", errBroken, err)
 		}
@@ -179,15 +185,6 @@ func (c *Conn) consume(ctx context.Context, r reading, opened func() error, fn f
 			return nil
 		}
 	}
-}
-
-func receive(ctx context.Context, messages jetstream.MessagesContext, bounded bool) (jetstream.Msg, error) {
-	if bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, readStall)
-		defer cancel()
-	}
-	return messages.Next(jetstream.NextContext(ctx))
 }
 
 // streamInfo asks for a stream's settings and state.
