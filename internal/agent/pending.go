@@ -29,11 +29,12 @@ func writePending(dir string, links []link, h fault.Hook) error {
 		b = append(binary.AppendUvarint(b, uint64(len(l.release.Signature))), l.release.Signature...)
 	}
 	path := filepath.Join(dir, pendingFile)
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	// Not emptied first: a file that was empty a moment ago is brought to the disk when it is closed.
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(h.Write(fault.PendingWritten, f, b), f.Close()); err != nil {
+	if err := errors.Join(h.Write(fault.PendingWritten, f, b), f.Truncate(int64(len(b))), f.Close()); err != nil {
 		return err
 	}
 	return h.Step(fault.PendingNamed, func() error { return os.Rename(path+".new", path) })
