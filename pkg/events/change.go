@@ -31,15 +31,13 @@ type Inverse struct {
 
 // OperationsDigest is the digest of a list of operations or inverses as Encode writes it.
 func OperationsDigest[T Operation | Inverse](of []T) (Digest, error) {
-	var w writer
-	list(&w, of, func(item T) {
-		switch v := any(item).(type) {
-		case Operation:
-			w.operation(v)
-		case Inverse:
-			w.inverse(v)
-		}
-	})
+	w := writer{b: make([]byte, 0, 512)}
+	switch of := any(of).(type) {
+	case []Operation:
+		list(&w, of, w.operation)
+	case []Inverse:
+		list(&w, of, w.inverse)
+	}
 	return Sum(w.b), w.err
 }
 
@@ -54,9 +52,9 @@ type Leaf struct {
 
 // Hash is the leaf's Merkle leaf hash.
 func (l Leaf) Hash() (Digest, error) {
-	var w writer
+	w := writer{b: make([]byte, 1, 512)} // a leaf's prefix is 0
 	w.leaf(l)
-	return LeafHash(w.b), w.err
+	return Sum(w.b), w.err
 }
 
 // ChangeDigest is the digest of a change over its leaves, which are ordered by environment, and each leaf's path.

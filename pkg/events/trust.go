@@ -31,12 +31,11 @@ func (t *Trust) CheckApprovals(c *ReleasedChange) error {
 	if len(c.Approvals) == 0 {
 		return Errorf(ReasonApprovals, "change %s carries no approval", c.ID)
 	}
-	seen := map[string]bool{c.Author: true}
-	for _, a := range c.Approvals {
-		if a.By == "" || seen[a.By] {
+	for i, a := range c.Approvals {
+		twice := slices.ContainsFunc(c.Approvals[:i], func(before Approval) bool { return before.By == a.By })
+		if a.By == "" || a.By == c.Author || twice {
 			return Errorf(ReasonApprovals, "change %s: %q is its author or counted twice", c.ID, clip(a.By))
 		}
-		seen[a.By] = true
 	}
 	return nil
 }

@@ -183,12 +183,17 @@ func checkLeaf(r events.Release) error {
 // setter than the key has, and with ReasonMalformed where a key stands twice.
 func (e *Environment) Invert(operations []events.Operation) ([]events.Inverse, error) {
 	inverse := make([]events.Inverse, len(operations))
-	seen := make(map[string]bool, len(operations))
+	var seen map[string]bool
+	if len(operations) > 1 {
+		seen = make(map[string]bool, len(operations))
+	}
 	for i, op := range operations {
 		if seen[op.Key] {
 			return nil, events.Errorf(events.ReasonMalformed, "%s stands twice in one change", op.Key)
 		}
-		seen[op.Key] = true
+		if seen != nil {
+			seen[op.Key] = true
+		}
 		now, _ := e.State.Get(op.Key)
 		if now.Setter != op.Base {
 			return nil, events.Errorf(events.ReasonBaseMoved, "%s in %s was last set by %s, not by %s", op.Key, e.Name, e.setter(now.Setter), e.setter(op.Base))
