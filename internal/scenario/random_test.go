@@ -162,6 +162,7 @@ func (w *world) attack() {
 		w.moment()
 		p.link.heal()
 	case 11:
+		a.known() // one that cannot even start ends, and is somebody's to start again
 		a.process.room(w.t, 0)
 		w.moment()
 		a.process.room(w.t, math.MaxInt64)
