@@ -97,6 +97,10 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
+	if more := len(d.effect) - maxEffects; more > 0 {
+		d.effect = d.effect[:maxEffects]
+		d.notes = append(d.notes, fmt.Sprintf("%d more resources change than are listed here; see them with 'publisher diff' or 'publisher show'", more))
+	}
 	out := Decision{Result: Result{Change: d.change, Released: d.wave.refs(), LeftOut: d.left}, Effect: d.effect, Notes: d.notes}
 	if len(d.stores) > 0 {
 		out.Stores, err = d.storeEntries()
@@ -151,6 +155,8 @@ const (
 	maxContent = 512 << 10
 	// contentFrame is more than an entry writes around one content, in bytes.
 	contentFrame = 1 << 10
+	// maxEffects bounds what an answer lists.
+	maxEffects = 10_000
 	// maxEntry is below the largest message that a bus takes by default, 1 MiB with its headers.
 	maxEntry = 1000 << 10
 )

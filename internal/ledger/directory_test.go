@@ -173,6 +173,24 @@ func TestWhereAValueComesFromIsKnownForWhatIsReleased(t *testing.T) {
 	}
 }
 
+func TestAnAnswerListsNoMoreThanCanBeRead(t *testing.T) {
+	b := newBook(t)
+	b.unwatched = true
+	var list []string
+	for i := range 60 {
+		name := fmt.Sprintf("e%02d", i)
+		b.must("op", ledger.AddEnvironment{Name: name, Approvals: 1})
+		list = append(list, "Environment "+name+" ")
+	}
+	for i := range 200 {
+		list = append(list, fmt.Sprintf("Variable v%03d default: 1", i))
+	}
+	d, err := b.decide(ledger.Command{ID: "x", By: "anna", Body: dir(list...)})
+	if err != nil || len(d.Effect) != 10_000 || len(d.Notes) != 1 || !strings.HasPrefix(d.Notes[0], "2000 more resources change") {
+		t.Errorf("%d effects, notes %v (%v)", len(d.Effect), d.Notes, err)
+	}
+}
+
 // TestSourcesComeToWhatIsReleased: whatever people propose, release and edit quickly, the sources of an environment, rendered, are its
 // state. A rollback brings back values and takes edits out; where a later change says the same value, the two differ until a directory
 // is proposed again, and that brings every environment to what the directory says, whatever happened before.
