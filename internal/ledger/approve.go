@@ -35,6 +35,11 @@ func (a Approve) decide(d *decision) error {
 	if err := checkText("the comment", a.Comment, maxText); err != nil {
 		return err
 	}
+	for _, part := range c.Parts {
+		if e := d.Environments[part.Environment]; e.Lost && !e.Retired {
+			return refuse(KindConflict, "say them again with 'publisher env update "+e.Name+"'", "how many approvals %s demands was lost with its ledger", e.Name)
+		}
+	}
 	d.change = c.ID
 	d.record(events.TypeApprovalGiven, c.ID, events.ApprovalGiven{Change: c.ID, Digest: c.Digest, By: d.by, Comment: a.Comment})
 	before := c.Approvals

@@ -26,6 +26,10 @@ type Released struct {
 
 // derive is a recorded release with its payload: a pure function of the ledger.
 func (s *State) derive(environment string, r Release) (events.Release, []byte, error) {
+	if r.recovered != nil {
+		payload, err := events.EncodeRelease(*r.recovered, r.Time, r.TraceParent)
+		return *r.recovered, payload, err
+	}
 	if r.Derivation != 1 {
 		return events.Release{}, nil, events.Errorf(events.ReasonUpgradeNeeded, "derivation %d is not known; upgrade this program", r.Derivation)
 	}

@@ -78,7 +78,7 @@ func (u UpdateEnvironment) decide(d *decision) error {
 	if err != nil {
 		return err
 	}
-	if maps.Equal(e.Labels, u.Labels) && e.Steward == u.Steward && e.Approvals == u.Approvals {
+	if !e.Lost && maps.Equal(e.Labels, u.Labels) && e.Steward == u.Steward && e.Approvals == u.Approvals {
 		return refuse(KindConflict, "", "environment %s is like this already", u.Name)
 	}
 	d.record(events.TypeEnvironmentUpdated, u.Name, events.EnvironmentUpdated{

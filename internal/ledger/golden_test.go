@@ -151,7 +151,7 @@ func TestGoldenReleasesAreDerivedFromTheGoldenEntries(t *testing.T) {
 		}
 		golden(t, filepath.Base(dir), "releases", got.Bytes())
 	}
-	if len(kinds) != 18 {
+	if len(kinds) != 19 {
 		t.Errorf("the histories have %d types of facts: %v", len(kinds), kinds)
 	}
 }

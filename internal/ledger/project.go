@@ -74,7 +74,9 @@ func (p *projection) fact(t events.Type, fact any) error {
 	case *events.EnvironmentAdded:
 		return p.environmentAdded(f)
 	case *events.EnvironmentUpdated:
-		return p.environment(f.Environment, func(e *Environment) { e.Labels, e.Steward, e.Approvals = f.Labels, f.Steward, f.Approvals })
+		return p.environment(f.Environment, func(e *Environment) {
+			e.Labels, e.Steward, e.Approvals, e.Lost = f.Labels, f.Steward, f.Approvals, false
+		})
 	case *events.EnvironmentRetired:
 		return p.environment(f.Environment, func(e *Environment) { e.Retired = true })
 	case *events.AgentEnrolled:
@@ -104,6 +106,8 @@ func (p *projection) fact(t events.Type, fact any) error {
 		return p.rollbackOrdered(f)
 	case *events.DeliveryRecorded:
 		return p.deliveryRecorded(f)
+	case *events.HistoryRecovered:
+		return p.historyRecovered(f)
 	}
 	return fmt.Errorf("%w: %s is not applied", ErrBroken, t)
 }

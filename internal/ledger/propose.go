@@ -8,7 +8,6 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -66,7 +65,7 @@ type override struct {
 func (Propose) name() string { return "propose" }
 
 func (p Propose) decide(d *decision) error {
-	return d.propose(p, "c"+strconv.Itoa(len(d.order)+1), events.TypeChangeProposed)
+	return d.propose(p, d.nextChange(), events.TypeChangeProposed)
 }
 
 // Revise replaces what an open change proposes. Approvals given before do not count for it.

@@ -25,6 +25,9 @@ type State struct {
 	contents     map[events.Digest]json.RawMessage
 	commands     map[string]done
 	waves        map[uint64][]events.ReleaseRef // by entry
+	Losses       []Loss                         // that repairs accepted
+	lost         map[uint64]bool                // entries that stand for lost ones
+	recovering   recovering
 	sourced      sourced
 	decisions    uint64 // entries that do not only store contents
 	trial        trial  // of the last decision
@@ -52,6 +55,7 @@ type Environment struct {
 	Approvals int // people who must approve, not counting the author
 	Added     time.Time
 	Retired   bool
+	Lost      bool              // its labels, steward and approvals were lost: nothing is approved before they are said again
 	Fold      *fold.Environment // at the head
 	Releases  []Release         // revision r is at r-1
 	Agents    map[string]*Agent
@@ -77,7 +81,11 @@ type Release struct {
 	State       events.Digest // after it
 	Chain       events.Digest
 	Previous    events.Digest
+	recovered   *events.Release // as it was found, where its entry was lost
 }
+
+// Recovered says that the release's entry was lost, and the release was found elsewhere: the bus's stamp of the entry is not known.
+func (r Release) Recovered() bool { return r.recovered != nil }
 
 // An Agent is what the ledger says of one agent.
 type Agent struct {
@@ -147,6 +155,7 @@ type Change struct {
 	Completed time.Time
 	Ended     string // who rejected or withdrew it
 	EndReason string
+	Recovered bool // its proposal was lost: sources, provenance, window and other environments' parts are not known
 	status    Status
 }
 
@@ -176,7 +185,7 @@ func New(id string) *State {
 	return &State{
 		ID: id, Environments: map[string]*Environment{}, Changes: map[string]*Change{},
 		contents: map[events.Digest]json.RawMessage{}, commands: map[string]done{},
-		waves: map[uint64][]events.ReleaseRef{},
+		waves: map[uint64][]events.ReleaseRef{}, lost: map[uint64]bool{},
 	}
 }
 
@@ -194,7 +203,9 @@ func (s *State) Wave(entry uint64) []events.ReleaseRef { return s.waves[entry] }
 // Stamp notes when the bus stored an entry: that is known only once the entry is read back.
 func (s *State) Stamp(entry uint64, stamp time.Time) {
 	for _, ref := range s.waves[entry] {
-		s.Environments[ref.Environment].Releases[ref.Revision-1].Stamp = stamp
+		if r := &s.Environments[ref.Environment].Releases[ref.Revision-1]; !r.Recovered() {
+			r.Stamp = stamp
+		}
 	}
 }
 
@@ -227,8 +238,11 @@ func (e *Environment) AgentList() []*Agent {
 	return out
 }
 
-// WrittenSources are the edits of a change as its author wrote them.
+// WrittenSources are the edits of a change as its author wrote them; none where they were lost.
 func (s *State) WrittenSources(c *Change) (Sources, error) {
+	if c.Recovered {
+		return Sources{}, nil
+	}
 	return contents[Sources]{}.read(s, c.Sources)
 }
 

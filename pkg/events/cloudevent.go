@@ -31,6 +31,7 @@ const (
 	TypeRollbackOrdered    Type = "dev.lockstep.rollback.ordered.v1"
 	TypeDeliveryRecorded   Type = "dev.lockstep.delivery.recorded.v1"
 	TypeTrustUpdated       Type = "dev.lockstep.trust.updated.v1"
+	TypeHistoryRecovered   Type = "dev.lockstep.history.recovered.v1"
 )
 
 // Types of the events on the bus.

@@ -124,6 +124,7 @@ var factTypes = map[Type]func() any{
 	TypeRollbackOrdered:    func() any { return new(RollbackOrdered) },
 	TypeDeliveryRecorded:   func() any { return new(DeliveryRecorded) },
 	TypeTrustUpdated:       func() any { return new(TrustUpdated) },
+	TypeHistoryRecovered:   func() any { return new(HistoryRecovered) },
 }
 
 // ContentStored holds content by its digest: operations and inverses as JSON, sources as text. Exactly one is there.

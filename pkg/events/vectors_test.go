@@ -69,8 +69,26 @@ func facts(t testing.TB) []events.Fact {
 		{Type: events.TypeChangeWithdrawn, Subject: "c-3", Data: &events.ChangeEnded{Change: "c-3", By: "ann"}},
 		{Type: events.TypeAgentRevoked, Subject: "prod-eu", Data: &events.AgentRevoked{Environment: "prod-eu", Agent: "a1", By: "sam", Reason: "host sold"}},
 		{Type: events.TypeEnvironmentRetired, Subject: "prod-eu", Data: &events.EnvironmentRetired{Environment: "prod-eu", By: "sam", Reason: "tenant left"}},
+		{Type: events.TypeHistoryRecovered, Data: &events.HistoryRecovered{Stands: d("lost entry"), Releases: []events.RecoveredRelease{
+			{Payload: json.RawMessage(aTrustRelease(t)), Signature: ackHeader}}}},
+		{Type: events.TypeHistoryRecovered, Data: &events.HistoryRecovered{Loss: &events.Loss{
+			First: 19, Last: 21, Entries: 2, Releases: 1, Recovered: d("entry 19"), Reason: "both disks are gone",
+			Tips:   []events.LedgerTip{{Number: 21, Hash: d("entry 21")}},
+			Agents: []events.LostAgent{{Environment: "prod-eu", Agent: "a2", Key: foldtest.Signer(t, "a2").Public()}},
+			Beyond: []events.LostPosition{{Environment: "prod-eu", Agent: "a1", Revision: 9, Chain: d("chain 9")}}}}},
 	}
 	return all
+}
+
+func aTrustRelease(t testing.TB) []byte {
+	t.Helper()
+	trust := &events.Trust{Version: 1, Ledger: foldtest.Ledger, Publishers: []string{foldtest.Signer(t, "publisher").Public()}, Approvals: events.ApprovalsAreNames}
+	payload, err := events.EncodeRelease(events.Release{Kind: events.KindTrust, Environment: "prod-eu", Revision: 1, Previous: events.ChainStart(foldtest.Ledger, "prod-eu"),
+		Ledger: foldtest.Ledger, Entry: 2, Derivation: 1, Trust: trust, State: events.Sum(nil)}, epoch, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return payload
 }
 
 // acks is one ack with every field filled and one with none that may be left out.
