@@ -75,7 +75,7 @@ func (c *cli) listHistory(list []fleet.HistoryItem, resource string) {
 	}
 	t := c.newTable("REVISION", "WHEN", "KIND", "CHANGE", "BY", "APPLIED", "RESOURCES", "WHY")
 	for _, item := range list {
-		t.AppendRow([]any{item.Revision, ago(item.Time), item.Kind, dash(item.Change), dash(plain(item.By)), yesNo(item.Applied), len(item.Operations), brief(item.Reason)})
+		t.AppendRow([]any{item.Revision, ago(item.Time), item.Kind, dash(item.Change), dash(plain(item.By)), yesNo(item.Applied), len(item.Operations), recovered(item) + brief(item.Reason)})
 	}
 	c.print(t)
 }
@@ -85,6 +85,14 @@ func (c *cli) resourceHistory(list []fleet.HistoryItem) {
 		c.line("%s  revision %d, %s %s by %s, %s%s", item.Environment, item.Revision, item.Kind, item.Change, plain(item.By), moment(item.Time), because(brief(item.Reason)))
 		c.line("%s", trim(diff(item.Operations, "  ")))
 	}
+}
+
+// recovered marks a release whose entry was lost.
+func recovered(item fleet.HistoryItem) string {
+	if item.Recovered {
+		return "(recovered) "
+	}
+	return ""
 }
 
 func yesNo(b bool) string {

@@ -39,6 +39,9 @@ func (c *cli) verified(v api.Verification) {
 	c.line("entries   %d", v.Tip.Number)
 	c.line("hash      %s", v.Tip.Hash)
 	c.line("releases  %d, derived again", v.Releases)
+	for _, l := range v.Losses {
+		c.line("%s      %s; entry %d of %s", c.paint(yellow, "lost"), plain(l.String()), l.Entry, moment(l.Time))
+	}
 	if v.OK {
 		c.line("%s", c.paint(green, "ok")+"        "+plain(v.Message))
 	} else {

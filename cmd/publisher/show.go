@@ -49,6 +49,9 @@ func (c *cli) showChange(change fleet.Change) {
 	}
 	field("digest", change.Digest.String())
 	field("approvals", approvals(change))
+	if change.Recovered {
+		field("lost", "its proposal, with the ledger's entry: source, window and what it meant elsewhere are not known any more")
+	}
 	if change.Within > 0 {
 		field("window", c.window(change))
 	}

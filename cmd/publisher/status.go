@@ -139,6 +139,14 @@ func (c *cli) allStatus(view fleet.View) {
 		t.AppendRow([]any{e.Name, e.Revision, e.Head, lag(e), c.condition(e.Condition), dash(e.LastChange), why(string(e.Reason), e.Message)})
 	}
 	c.print(t)
+	for _, l := range view.Ledger.Losses {
+		c.note("ledger: %s", plain(l.String()))
+	}
+	for _, e := range view.Environments {
+		if e.Lost {
+			c.note("! how many approvals %s demands was lost with the ledger: nothing is approved before 'publisher env update %s'", e.Name, e.Name)
+		}
+	}
 	c.note("%s: %s; ledger entry %d", plural(len(view.Environments), "environment", "environments"), totals(view), view.Ledger.Tip.Number)
 }
 

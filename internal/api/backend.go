@@ -34,6 +34,7 @@ type Verification struct {
 	Tip      events.LedgerTip `json:"tip"`      // newest entry that is as it should be
 	Releases int              `json:"releases"` // derived again, each with the digest that the ledger recorded
 	Message  string           `json:"message"`  // what is wrong, or that all is well
+	Losses   []fleet.Loss     `json:"losses,omitempty"`
 	Next     string           `json:"next,omitempty"`
 	Seconds  float64          `json:"seconds"`
 }

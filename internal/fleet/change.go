@@ -30,7 +30,7 @@ func ChangeOf(s *ledger.State, r Reports, id string, asOf time.Time) (Change, er
 func change(s *ledger.State, r Reports, c *ledger.Change, asOf time.Time) Change {
 	out := Change{
 		ID: c.ID, Digest: c.Digest, Status: string(c.Status(asOf)), Author: c.Author, Reason: c.Reason, Ticket: c.Ticket,
-		Within: c.Within.Seconds(), Source: c.Source, Proposed: c.Proposed, Expires: c.Expires, Revised: c.Revised,
+		Within: c.Within.Seconds(), Source: c.Source, Recovered: c.Recovered, Proposed: c.Proposed, Expires: c.Expires, Revised: c.Revised,
 		Approved: c.Approved, Completed: c.Completed, Approvals: c.Approvals, Demanded: s.Demanded(c), EndedBy: c.Ended, EndReason: c.EndReason,
 	}
 	if out.Approvals == nil {
@@ -95,7 +95,7 @@ func agentDelivery(a *ledger.Agent, release ledger.Release) AgentDelivery {
 	out.Word, out.Stamp, out.Digest, out.ReadBack = d.Word, d.Stamp, d.Observed, d.ReadBack
 	out.Reason, out.Message, out.Recorded, out.Phases = d.Reason, d.Message, d.Entry, d.Phases
 	if d.Word == events.WordApplied {
-		out.Lag = &Duration{Seconds: lag(release, d), AtMost: d.AtMost}
+		out.Lag = &Duration{Seconds: lag(release, d), AtMost: d.AtMost || release.Recovered()}
 	}
 	return out
 }
@@ -127,7 +127,7 @@ func slowest(release ledger.Release, agents []*ledger.Agent) *Duration {
 			return nil
 		}
 		if seconds := lag(release, d); out == nil || seconds > out.Seconds {
-			out = &Duration{Seconds: seconds, AtMost: d.AtMost}
+			out = &Duration{Seconds: seconds, AtMost: d.AtMost || release.Recovered()}
 		}
 	}
 	return out

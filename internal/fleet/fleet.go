@@ -54,7 +54,7 @@ func Build(s *ledger.State, r Reports, ledgerView LedgerView, asOf time.Time) Vi
 
 func buildEnvironment(e *ledger.Environment, r Reports, asOf time.Time) Environment {
 	out := Environment{
-		Name: e.Name, Labels: e.Labels, Steward: e.Steward, Approvals: e.Approvals,
+		Name: e.Name, Labels: e.Labels, Steward: e.Steward, Approvals: e.Approvals, Lost: e.Lost,
 		Head: e.Head(), LastChange: lastChange(e), Agents: []Agent{},
 	}
 	if out.Head > 0 {

@@ -49,7 +49,7 @@ func History(s *ledger.State, r Reports, environment, resource string) ([]Histor
 func historyItem(s *ledger.State, e *ledger.Environment, release ledger.Release, agents []*ledger.Agent) HistoryItem {
 	item := HistoryItem{
 		Environment: e.Name, Revision: release.Revision, Kind: release.Kind, Change: release.Change, By: release.By, Reason: release.Reason,
-		Time: release.Time, Entry: release.Entry, State: release.State, Chain: release.Chain, Applied: appliedByAll(release, agents),
+		Time: release.Time, Entry: release.Entry, State: release.State, Chain: release.Chain, Recovered: release.Recovered(), Applied: appliedByAll(release, agents),
 	}
 	if release.Kind == events.KindTrust {
 		item.Reason = "trust document"

@@ -8,8 +8,10 @@ package fleet
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
+	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -46,6 +48,28 @@ type LedgerView struct {
 	Message    string           `json:"message,omitempty"` // the same for people
 	Since      time.Time        `json:"since,omitzero"`
 	Durability string           `json:"durability"` // "proven", or "accepted without proof"
+	Losses     []Loss           `json:"losses,omitempty"`
+}
+
+// A Loss is what somebody accepted to lose when the ledger was repaired.
+type Loss struct {
+	events.Loss
+	Entry uint64    `json:"entry"` // that says so
+	By    string    `json:"by"`
+	Time  time.Time `json:"time"`
+}
+
+// LossesOf are a ledger's, oldest first.
+func LossesOf(s *ledger.State) (out []Loss) {
+	for _, l := range s.Losses {
+		out = append(out, Loss(l))
+	}
+	return out
+}
+
+// String says it in one line.
+func (l Loss) String() string {
+	return fmt.Sprintf("%d of the entries %d to %d were lost and %d releases of them taken back: %s accepted that (%s)", l.Entries, l.First, l.Last, l.Releases, l.By, l.Reason)
 }
 
 // An Environment is where one environment stands.
@@ -54,6 +78,7 @@ type Environment struct {
 	Labels       map[string]string `json:"labels,omitempty"`
 	Steward      string            `json:"steward,omitempty"`
 	Approvals    int               `json:"approvals"`
+	Lost         bool              `json:"lost,omitempty"` // labels, steward and approvals were lost with the ledger
 	Condition    Condition         `json:"condition"`
 	Reason       events.Reason     `json:"reason,omitempty"`
 	Message      string            `json:"message,omitempty"` // what is wrong, for people
@@ -107,6 +132,7 @@ type Change struct {
 	Within       float64             `json:"withinSeconds,omitempty"` // propagation window
 	Window       Window              `json:"window,omitempty"`
 	Source       *events.Provenance  `json:"source,omitempty"`
+	Recovered    bool                `json:"recovered,omitempty"` // its proposal was lost: source, window and comments are not known
 	Proposed     time.Time           `json:"proposed"`
 	Expires      time.Time           `json:"expires"`
 	Revised      int                 `json:"revised,omitempty"`
@@ -176,7 +202,8 @@ type HistoryItem struct {
 	Entry       uint64             `json:"entry"`
 	State       events.Digest      `json:"state"`
 	Chain       events.Digest      `json:"chain"`
-	Applied     bool               `json:"applied"` // by every agent
+	Applied     bool               `json:"applied"`             // by every agent
+	Recovered   bool               `json:"recovered,omitempty"` // its entry was lost; the release was taken back from the bus
 	Operations  []OperationView    `json:"operations,omitempty"`
 }
 

@@ -33,8 +33,8 @@ func (s *State) Gone(environment string, revision uint64, chain events.Digest) b
 	})
 }
 
-// Recovering says that entries stand for lost ones and the one that ends the recovery is missing.
-func (s *State) Recovering() bool { return s.recovering.first > 0 }
+// Recovering is the first entry of a recovery of which the end is missing; 0: there is none.
+func (s *State) Recovering() uint64 { return s.recovering.first }
 
 // recovering are the entries of a recovery that is not at its end: others may stand between them.
 type recovering struct {

@@ -55,6 +55,7 @@ func (p *Publisher) ledgerView() fleet.LedgerView {
 	if !s.writable {
 		out.Reason, out.Message, out.Since = s.reason, s.message, s.since
 	}
+	p.book.read(func(s *ledger.State) { out.Losses = fleet.LossesOf(s) })
 	return out
 }
 
@@ -87,7 +88,7 @@ func (p *Publisher) Verify(ctx context.Context) (out api.Verification, err error
 		}
 		return err
 	})
-	out.Seconds = time.Since(began).Seconds()
+	out.Seconds, out.Losses = time.Since(began).Seconds(), fleet.LossesOf(state)
 	switch {
 	case err != nil && reasonOf(err) == events.ReasonBusDown:
 		return out, &api.UnavailableError{Reason: events.ReasonBusDown, Message: "the ledger could not be read: " + err.Error(), Next: "try again when the bus is back"}
@@ -134,7 +135,13 @@ func (p *Publisher) checkDurability() api.Check {
 func (p *Publisher) checkStanding() api.Check {
 	s, _ := p.book.standingNow()
 	if s.writable {
-		return api.Check{Name: "ledger", OK: true, Message: fmt.Sprintf("checked and open, %d entries", p.book.number())}
+		message := fmt.Sprintf("checked and open, %d entries", p.book.number())
+		p.book.read(func(s *ledger.State) {
+			for _, l := range fleet.LossesOf(s) {
+				message += "; " + l.String()
+			}
+		})
+		return api.Check{Name: "ledger", OK: true, Message: message}
 	}
 	return api.Check{Name: "ledger", Message: fmt.Sprintf("read-only since %s (%s): %s", s.since.UTC().Format(time.RFC3339), s.reason, s.message),
 		Next: p.next(s.reason)}

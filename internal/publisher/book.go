@@ -27,7 +27,7 @@ type book struct {
 
 	mu            sync.RWMutex
 	state         *ledger.State
-	hashes        []events.Digest // of entry n at n-1
+	hashes        []events.Digest // of the bytes of entry n at n-1
 	busThen, then time.Time       // what the bus's clock said, and when
 	standing
 	doubts  uint64        // how often the standing was called into question
@@ -67,7 +67,7 @@ func (b *book) load(id string) error {
 			state = ledger.New(first.Ledger)
 		}
 		_, _, err := state.Apply(s.Payload, s.Stamp)
-		hashes = append(hashes, state.Hash)
+		hashes = append(hashes, events.Sum(s.Payload))
 		return err
 	})
 	if err != nil {
@@ -285,7 +285,7 @@ func (b *book) apply(payload []byte, stamp time.Time) error {
 	b.mu.Lock()
 	_, released, err := b.state.Apply(payload, stamp)
 	if err == nil {
-		b.hashes = append(b.hashes, b.state.Hash)
+		b.hashes = append(b.hashes, events.Sum(payload))
 	}
 	id := b.state.ID
 	b.mu.Unlock()

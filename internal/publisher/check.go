@@ -89,7 +89,15 @@ func (p *Publisher) readLedger(ctx context.Context) error {
 	if err := p.compareEnd(ctx); err != nil {
 		return err
 	}
-	return p.conn.ReadLedger(ctx, 1, p.book.readBack)
+	if err := p.conn.ReadLedger(ctx, 1, p.book.readBack); err != nil {
+		return err
+	}
+	var began uint64
+	p.book.read(func(s *ledger.State) { began = s.Recovering() })
+	if began > 0 {
+		return events.Errorf(events.ReasonLedgerTruncated, "the recovery that begins at entry %d has no end: run the repair again", began)
+	}
+	return nil
 }
 
 // announceKnown lets acks and beats in, and this publisher lead. Only watchLedger's goroutine calls it.
@@ -196,7 +204,7 @@ func (p *Publisher) contradicts(environment string, m bus.Stored) (err error) {
 func contradiction(s *ledger.State, environment string, revision uint64, chain events.Digest, who string) error {
 	e, known := s.Environments[environment]
 	switch {
-	case revision == 0:
+	case revision == 0 || s.Gone(environment, revision, chain):
 		return nil
 	case !known || revision > e.Head():
 		return events.Errorf(events.ReasonLedgerTruncated, "%s holds revision %d of %s, which is not in the ledger any more", who, revision, environment)
@@ -246,6 +254,7 @@ func (p *Publisher) judgeBeat(id fleet.AgentID, beat fleet.Beat) error {
 		return err
 	}
 	switch seen := beat.Seen; {
+	case s.Explains(seen):
 	case seen.Number > s.Number:
 		return events.Errorf(events.ReasonLedgerTruncated, "%s has heard of entry %d, and the ledger ends at %d", who, seen.Number, s.Number)
 	case seen.Number > 0 && p.book.hashes[seen.Number-1] != seen.Hash:

@@ -26,6 +26,9 @@ type RepairOptions struct {
 	Options          // Data, and how its bus is reached
 	From    []string // more copies of the ledger: ledger.copy files of other publishers or of backups
 	Choose  string   // where copies contradict each other: the beginning of the hash of the newest entry to keep
+
+	AcceptLoss bool   // where no copy has an entry, go on with the signed releases that are left of it
+	By, Reason string // who accepts that, and why
 }
 
 // A Repair writes a verified ledger from what copies of it hold: the bus's, the publisher's own, and those that are named. No
@@ -40,11 +43,13 @@ type Repair struct {
 	Copy   bool             `json:"copy"`          // the publisher's copy will be written anew
 	Saved  []string         `json:"saved"`         // files that keep what was replaced
 	Tip    events.LedgerTip `json:"tip"`
+	Loss   *LossFound       `json:"loss,omitempty"` // what no copy holds; nil: nothing is known to be lost
 
 	o     RepairOptions
 	p     *Publisher // its data directory and bus connection
 	chain *chain
 	onBus []bus.Stored // as it was found
+	unfit []bus.Stored // releases that do not follow what is left
 }
 
 const (
@@ -57,6 +62,9 @@ const (
 func OpenRepair(ctx context.Context, o RepairOptions) (_ *Repair, err error) {
 	if _, err := os.Stat(o.Data); err != nil {
 		return nil, fmt.Errorf("data directory: %w: name the publisher's with --data; a new one needs publisher.key from a backup", err)
+	}
+	if o.AcceptLoss && (strings.TrimSpace(o.By) == "" || strings.TrimSpace(o.Reason) == "") {
+		return nil, &ledger.Error{Kind: ledger.KindInvalid, Message: "a loss is accepted by somebody and for a reason", Next: "name them with --as NAME and -m TEXT"}
 	}
 	o.NATSListen = "127.0.0.1:0" // agents come back when the publisher does
 	if o.Options, err = o.Options.withDefaults(); err != nil {
@@ -102,22 +110,23 @@ func (r *Repair) look(ctx context.Context) error {
 	}
 	chains := s.chains()
 	r.Chains = s.describe(chains)
-	r.chain, err = choose(chains, r.o.Choose)
-	against := r.chain
-	switch {
-	case err == nil:
-		err = s.newer(r.chain)
-	case len(chains) > 0:
-		against = chains[0]
-	default:
-		against = &chain{}
+	against := &chain{}
+	if len(chains) > 0 {
+		if r.chain, err = choose(chains, r.o.Choose); err != nil {
+			r.compareCopies(s, chains[0])
+			return err
+		}
+		against = r.chain
+		if err := errors.Join(s.newer(r.chain), r.lookBeyond(ctx)); err != nil {
+			r.compareCopies(s, against)
+			return err
+		}
 	}
-	for _, c := range s.copies {
-		r.Copies = append(r.Copies, c.found(against))
-	}
-	if err != nil {
+	if err := r.lookForLoss(ctx, s, chains, time.Now()); err != nil {
+		r.compareCopies(s, against)
 		return err
 	}
+	r.compareCopies(s, r.chain)
 	state := r.chain.state
 	r.Ledger, r.Tip, r.Time = state.ID, events.LedgerTip{Number: state.Number, Hash: state.Hash}, state.Time
 	r.Copy = !own.whole(r.chain)
@@ -128,7 +137,13 @@ func (r *Repair) look(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.lookBeyond(ctx)
+	return nil
+}
+
+func (r *Repair) compareCopies(s *salvage, with *chain) {
+	for _, c := range s.copies {
+		r.Copies = append(r.Copies, c.found(with))
+	}
 }
 
 // readFile adds a copy that is a file. What is no entry is counted where the next one should stand.
@@ -222,6 +237,9 @@ func (r *Repair) Run(ctx context.Context, now time.Time) error {
 		if err := writeCopy(r.copyPath(), entries, r.o.Fault, fault.CopyWritten); err != nil {
 			return err
 		}
+	}
+	if err := r.giveUpUnfit(ctx, suffix); err != nil {
+		return err
 	}
 	if r.Bus == "" {
 		return nil

@@ -14,12 +14,13 @@ import (
 // A salvage gathers what copies of a ledger still hold. Entries name the hash of the one before, so that copies complete each other.
 type salvage struct {
 	entries map[events.Digest]*salvaged
+	standIn map[events.Digest]*salvaged // what stands for a lost entry, by the hash of that
 	copies  []*copyHeld
 	refused map[uint64]error // why an entry that can be read does not verify, by its number
 }
 
 func newSalvage() *salvage {
-	return &salvage{entries: map[events.Digest]*salvaged{}, refused: map[uint64]error{}}
+	return &salvage{entries: map[events.Digest]*salvaged{}, standIn: map[events.Digest]*salvaged{}, refused: map[uint64]error{}}
 }
 
 // newer says that a newer program wrote what stands after a chain: nothing of that may be given up. Before its end such an entry is
@@ -44,6 +45,7 @@ func (s *salvage) newer(than *chain) error {
 type salvaged struct {
 	bus.Stored     // with the stamp of the first copy that holds it
 	hash, previous events.Digest
+	stands         events.Digest // the hash that the next entry names, where it is another
 	ledger         string
 	copies, next   int  // copies that hold it; entries that follow it
 	disproved      bool // the copy that holds it goes on as if it were another one
@@ -88,7 +90,14 @@ func (s *salvage) take(c *copyHeld, m bus.Stored) {
 	}
 	hash := events.Sum(m.Payload)
 	if s.entries[hash] == nil {
-		s.entries[hash] = &salvaged{Stored: m, hash: hash, previous: entry.Previous, ledger: entry.Ledger}
+		e := &salvaged{Stored: m, hash: hash, previous: entry.Previous, ledger: entry.Ledger}
+		s.entries[hash] = e
+		if fact, err := events.DecodeFact(entry.Events[0]); err == nil {
+			if recovered, ok := fact.(*events.HistoryRecovered); ok && !recovered.Stands.IsZero() {
+				e.stands = recovered.Stands
+				s.standIn[recovered.Stands] = e
+			}
+		}
 	}
 	s.entries[hash].copies++
 	c.held[m.Sequence] = s.entries[hash]
@@ -97,8 +106,10 @@ func (s *salvage) take(c *copyHeld, m bus.Stored) {
 // chains are the verified chains that are not the beginning of another, longest first. More than one is a fork.
 func (s *salvage) chains() []*chain {
 	for _, e := range s.entries {
-		if before := s.entries[e.previous]; before != nil {
-			before.next++
+		for _, before := range []*salvaged{s.entries[e.previous], s.standIn[e.previous]} {
+			if before != nil {
+				before.next++
+			}
 		}
 	}
 	s.disprove()
@@ -107,7 +118,10 @@ func (s *salvage) chains() []*chain {
 		if e.next > 0 {
 			continue
 		}
-		c := s.verified(s.path(e))
+		c := s.verified(s.path(e, s.entries, s.standIn))
+		if other := s.verified(s.path(e, s.standIn, s.entries)); len(other.entries) > len(c.entries) {
+			c = other // a lost entry turned up, and the ledger went on with what stands for it
+		}
 		if len(c.entries) > 0 && !slices.ContainsFunc(all, func(other *chain) bool { return other.holds(c.tip()) }) {
 			all = append(slices.DeleteFunc(all, func(other *chain) bool { return c.holds(other.tip()) }), c)
 		}
@@ -126,15 +140,15 @@ func (s *salvage) chains() []*chain {
 func (s *salvage) disprove() {
 	for _, c := range s.copies {
 		for number, e := range c.held {
-			if next := c.held[number+1]; next != nil && next.previous != e.hash && (next.next > 0 || next.copies > 1) {
+			if next := c.held[number+1]; next != nil && next.previous != e.hash && next.previous != e.stands && (next.next > 0 || next.copies > 1) {
 				e.disproved = true
 			}
 		}
 	}
 }
 
-// path are the entries from number 1 to e; none where some of them are lost.
-func (s *salvage) path(e *salvaged) []*salvaged {
+// path are the entries from number 1 to e; none where some of them are lost. What one map does not have is taken from the other.
+func (s *salvage) path(e *salvaged, first, second map[events.Digest]*salvaged) []*salvaged {
 	if e.Sequence > uint64(len(s.entries)) {
 		return nil
 	}
@@ -143,7 +157,11 @@ func (s *salvage) path(e *salvaged) []*salvaged {
 		if e == nil || e.Sequence != n {
 			return nil
 		}
-		path[n-1], e = e, s.entries[e.previous]
+		path[n-1] = e
+		before := e.previous
+		if e = first[before]; e == nil {
+			e = second[before]
+		}
 	}
 	return path
 }
@@ -166,11 +184,21 @@ func (s *salvage) verified(path []*salvaged) *chain {
 			}
 			c.entries = append(c.entries, e)
 		}
-		if err == nil {
+		if began := recovering(c.state); err == nil && began > 0 {
+			path = c.entries[:began-1] // its end is missing
+		} else if err == nil {
 			return c
+		} else {
+			path = c.entries // the state took half of an entry: without it once more
 		}
-		path = c.entries // the state took half of an entry: without it once more
 	}
+}
+
+func recovering(s *ledger.State) uint64 {
+	if s == nil {
+		return 0
+	}
+	return s.Recovering()
 }
 
 // CopyFound is what was found in one copy of the ledger.
@@ -260,9 +288,6 @@ func (s *salvage) describe(chains []*chain) []ChainFound {
 
 // choose is the chain to be written: the only one, or the one whose tip's hash begins with choice.
 func choose(chains []*chain, choice string) (*chain, error) {
-	if len(chains) == 0 {
-		return nil, errors.New("no copy holds entry 1: nothing can be verified; name a newer or older copy with --from")
-	}
 	if choice == "" {
 		if len(chains) > 1 {
 			return nil, &ledger.Error{Kind: ledger.KindConflict,
