@@ -74,7 +74,7 @@ func (d *decision) release(c *Change) error {
 			why = append(why, left.Detail)
 		}
 		return refuse(KindConflict, "its author looks at what changed and revises it with 'publisher revise "+c.ID+"'",
-			"change %s cannot be released anywhere any more: %s", c.ID, some(why))
+			"change %s cannot be released anywhere any more: %s", c.ID, some(why)+d.nowHolds(c))
 	}
 	d.record(events.TypeChangeApproved, c.ID, events.ChangeApproved{Change: c.ID, Digest: c.Digest})
 	d.record(events.TypeRolloutStarted, c.ID, events.RolloutStarted{Change: c.ID})
@@ -110,6 +110,27 @@ func (d *decision) whatMoved(e *Environment, operations []events.Operation) stri
 		}
 	}
 	return some(moved)
+}
+
+// nowHolds tells what the resources hold whose base moved. It is for the answer only, not for the ledger's record of why.
+func (d *decision) nowHolds(c *Change) string {
+	var held []string
+	for _, part := range c.Parts {
+		for _, op := range part.Operations {
+			now, _ := d.Environments[part.Environment].Fold.State.Get(op.Key)
+			switch {
+			case now.Setter == op.Base:
+			case now.Value == nil:
+				held = append(held, op.Key+" in "+part.Environment+" is deleted now")
+			default:
+				held = append(held, op.Key+" in "+part.Environment+" is "+clip(string(now.Value), 80)+" now")
+			}
+		}
+	}
+	if len(held) == 0 {
+		return ""
+	}
+	return "; " + some(held)
 }
 
 // lastTouch says which change or rollback touched a key last, whose it was, and why.
