@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -172,6 +173,8 @@ func (w *world) attack() {
 		a.process.turnClock(w.t, a.settings.Clock)
 		p.process.turnClock(w.t, p.settings.Clock)
 	case 13:
+		w.release(set(a.environment, "by-hand", "never"))
+		a.says("something applied", func(s *agent.Status) bool { return s.Checkpoint.Revision > 1 }) // what was there before is not overwritten
 		a.edit()
 		w.release(set(a.environment, "by-hand", fmt.Sprint(w.random.Uint32()))) // which overwrites it
 	case 14:
