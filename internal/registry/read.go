@@ -160,7 +160,7 @@ func readManifest(d config.Document) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkShape(d, kind); err != nil {
+	if err := d.Decode(blank(kind)); err != nil {
 		return nil, err
 	}
 	name, err := text(d, header, "/metadata/name")
@@ -231,17 +231,17 @@ func text(d config.Document, header map[string]config.Leaf, path string) (string
 	return out, nil
 }
 
-// checkShape binds the document to its kind's fields, which are all there are.
-func checkShape(d config.Document, kind string) error {
+// blank is an empty document of a kind. Its fields are all that a manifest of the kind may have.
+func blank(kind string) any {
 	switch kind {
 	case KindEnvironment:
-		return d.Decode(new(document[Environment]))
+		return new(document[Environment])
 	case KindTemplate:
-		return d.Decode(new(document[Template]))
+		return new(document[Template])
 	case KindPolicy:
-		return d.Decode(new(document[Policy]))
+		return new(document[Policy])
 	}
-	return d.Decode(new(document[Resource]))
+	return new(document[Resource])
 }
 
 func errorAt(file string, l config.Leaf, format string, args ...any) error {

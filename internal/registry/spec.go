@@ -10,35 +10,35 @@ import (
 
 // A document is a manifest as its author writes it; the tags are its format.
 type document[S any] struct {
-	APIVersion string   `yaml:"apiVersion"`
-	Kind       string   `yaml:"kind"`
-	Metadata   Metadata `yaml:"metadata"`
-	Spec       S        `yaml:"spec"`
+	APIVersion string   `yaml:"apiVersion" doc:"lockstep/v1"`
+	Kind       string   `yaml:"kind" doc:"what the manifest is of"`
+	Metadata   Metadata `yaml:"metadata" doc:"what the manifest says of itself"`
+	Spec       S        `yaml:"spec" doc:"what it is"`
 }
 
 // Metadata is what every manifest says of itself.
 type Metadata struct {
-	Name        string            `yaml:"name"`
-	Labels      map[string]string `yaml:"labels"`
-	Owner       string            `yaml:"owner"`
-	Description string            `yaml:"description"`
+	Name        string            `yaml:"name" doc:"with the kind, the identity of the manifest: file names and order mean nothing"`
+	Labels      map[string]string `yaml:"labels" doc:"names and values to select by, such as product: shop"`
+	Owner       string            `yaml:"owner" doc:"the team that answers for it"`
+	Description string            `yaml:"description" doc:"what it is for"`
 }
 
 // A Resource is the spec of a Flag, Variable, Endpoint, Connection, Secret or Document.
 type Resource struct {
-	Version     string                  `yaml:"version"` // semantic, of the definition
-	Type        string                  `yaml:"type"`    // of the value: one of Types
-	Schema      config.Value            `yaml:"schema"`  // of the value: JSON Schema 2020-12
-	Lifecycle   string                  `yaml:"lifecycle"`
-	Activation  Activation              `yaml:"activation"`
-	Expires     string                  `yaml:"expires"`  // date; of flags
-	ReviewBy    string                  `yaml:"reviewBy"` // date
-	Severity    string                  `yaml:"severity"`
-	SafeValue   config.Value            `yaml:"safeValue"`
-	Default     config.Value            `yaml:"default"`
-	Overrides   map[string]config.Value `yaml:"overrides"` // by environment name or pattern
-	Overridable Overridable             `yaml:"overridable"`
-	Requires    []Requirement           `yaml:"requires"`
+	Version     string                  `yaml:"version" doc:"semantic version of the definition"`
+	Type        string                  `yaml:"type" doc:"type of the value" enum:"string,number,integer,boolean,object,array"`
+	Schema      config.Value            `yaml:"schema" doc:"JSON Schema 2020-12 of the value"`
+	Lifecycle   string                  `yaml:"lifecycle" doc:"active by default; draft and retired are rendered nowhere, deprecated is a warning" enum:"draft,active,deprecated,retired"`
+	Activation  Activation              `yaml:"activation" doc:"where it is active; everywhere by default"`
+	Expires     string                  `yaml:"expires" doc:"of a flag: the day after which it should be gone" format:"date"`
+	ReviewBy    string                  `yaml:"reviewBy" doc:"the day by which somebody looks at it again" format:"date"`
+	Severity    string                  `yaml:"severity" doc:"how much it matters when it is wrong" enum:"low,medium,high,critical"`
+	SafeValue   config.Value            `yaml:"safeValue" doc:"what an instance may use where it has no other"`
+	Default     config.Value            `yaml:"default" doc:"the value, on top of what templates say"`
+	Overrides   map[string]config.Value `yaml:"overrides" doc:"by environment name or pattern: a JSON Merge Patch on the default; null takes the resource away there"`
+	Overridable Overridable             `yaml:"overridable" doc:"who may override it, and which of its paths; false is nobody"`
+	Requires    []Requirement           `yaml:"requires" doc:"what it needs to be there"`
 }
 
 // Lifecycles of resources; an absent one is active. A draft and a retired resource are rendered nowhere.
@@ -51,118 +51,118 @@ const (
 
 // An Activation says in which environments a resource is active: those that one of the patterns names and that have all labels.
 type Activation struct {
-	Environments []string          `yaml:"environments"`
-	Labels       map[string]string `yaml:"labels"`
+	Environments []string          `yaml:"environments" doc:"names or patterns, such as prod-*"`
+	Labels       map[string]string `yaml:"labels" doc:"all of which an environment must have"`
 }
 
 // A Requirement is something that a resource needs: exactly one of resource, agent and fact.
 type Requirement struct {
-	Resource string `yaml:"resource"`
-	Agent    string `yaml:"agent"` // version range
-	Fact     string `yaml:"fact"`
-	Is       string `yaml:"is"` // version range of the fact
+	Resource string `yaml:"resource" doc:"<kind>/<name> that must be in the same environment"`
+	Agent    string `yaml:"agent" doc:"version range of the agent, such as >=1.2"`
+	Fact     string `yaml:"fact" doc:"name of a fact of the environment"`
+	Is       string `yaml:"is" doc:"version range of the fact"`
 }
 
 // Overridable says who may override a resource, and which of its paths. False, in YAML, is nobody.
 type Overridable struct {
 	Nobody bool     `yaml:"-"`
-	By     []string `yaml:"by"`
-	Paths  []string `yaml:"paths"`
+	By     []string `yaml:"by" doc:"roles"`
+	Paths  []string `yaml:"paths" doc:"JSON pointers into the value"`
 }
 
 // An Environment is the spec of an Environment. The environment itself is in the ledger.
 type Environment struct {
-	Template  TemplateRef             `yaml:"template"`
-	Facts     map[string]string       `yaml:"facts"`
-	Overrides map[string]config.Value `yaml:"overrides"` // by resource
-	Waivers   []Waiver                `yaml:"waivers"`
+	Template  TemplateRef             `yaml:"template" doc:"the template that it is made of, by name, or name and version"`
+	Facts     map[string]string       `yaml:"facts" doc:"what its instance is, such as platform.version: 9.2"`
+	Overrides map[string]config.Value `yaml:"overrides" doc:"by resource: a JSON Merge Patch on everything else"`
+	Waivers   []Waiver                `yaml:"waivers" doc:"deviations from rules of templates that are allowed for a time"`
 }
 
 // A TemplateRef names a template, or pins a version of it. In YAML the name alone is enough.
 type TemplateRef struct {
-	Name    string `yaml:"name"`
-	Version string `yaml:"version"`
+	Name    string `yaml:"name" doc:"of the template"`
+	Version string `yaml:"version" doc:"that is pinned"`
 }
 
 // A Waiver allows a deviation from a rule of a template, for a time.
 type Waiver struct {
-	Resource string `yaml:"resource"`
-	Rule     string `yaml:"rule"` // <template>/<rule>
-	Owner    string `yaml:"owner"`
-	Reason   string `yaml:"reason"`
-	Expires  string `yaml:"expires"` // date
+	Resource string `yaml:"resource" doc:"<kind>/<name> that deviates"`
+	Rule     string `yaml:"rule" doc:"<template>/<rule>"`
+	Owner    string `yaml:"owner" doc:"who answers for it"`
+	Reason   string `yaml:"reason" doc:"why it deviates"`
+	Expires  string `yaml:"expires" doc:"the last day on which it holds" format:"date"`
 }
 
 // A Template is the spec of a Template.
 type Template struct {
-	Version     string                  `yaml:"version"`
-	Extends     string                  `yaml:"extends"`
-	Values      map[string]config.Value `yaml:"values"` // by resource
-	Required    []string                `yaml:"required"`
-	Constraints []Constraint            `yaml:"constraints"`
-	Locked      []Lock                  `yaml:"locked"`
-	Immutable   []Selection             `yaml:"immutable"`
-	Overridable []Permission            `yaml:"overridable"`
-	Facts       map[string]string       `yaml:"facts"`
+	Version     string                  `yaml:"version" doc:"semantic version"`
+	Extends     string                  `yaml:"extends" doc:"name of the template that this one goes on from"`
+	Values      map[string]config.Value `yaml:"values" doc:"by resource: a JSON Merge Patch below its default"`
+	Required    []string                `yaml:"required" doc:"resources that must be there"`
+	Constraints []Constraint            `yaml:"constraints" doc:"JSON Schemas that resources must satisfy"`
+	Locked      []Lock                  `yaml:"locked" doc:"fields that are fixed or bounded"`
+	Immutable   []Selection             `yaml:"immutable" doc:"fields that keep their first value"`
+	Overridable []Permission            `yaml:"overridable" doc:"who may override which resources"`
+	Facts       map[string]string       `yaml:"facts" doc:"version ranges of facts that an environment must have"`
 }
 
 // A Constraint is a JSON Schema that resources must satisfy.
 type Constraint struct {
-	Name      string       `yaml:"name"`
-	Resources string       `yaml:"resources"`
-	Schema    config.Value `yaml:"schema"`
+	Name      string       `yaml:"name" doc:"by which a waiver names it"`
+	Resources string       `yaml:"resources" doc:"<kind>/<name>, or a pattern such as endpoint/*"`
+	Schema    config.Value `yaml:"schema" doc:"JSON Schema 2020-12 of the value"`
 }
 
 // A Lock fixes or bounds a field of resources.
 type Lock struct {
-	Name      string       `yaml:"name"`
-	Resources string       `yaml:"resources"`
-	Path      string       `yaml:"path"`
-	Lock      string       `yaml:"lock"` // value, deletion, maximum or minimum
-	Value     config.Value `yaml:"value"`
+	Name      string       `yaml:"name" doc:"by which a waiver names it"`
+	Resources string       `yaml:"resources" doc:"<kind>/<name>, or a pattern such as endpoint/*"`
+	Path      string       `yaml:"path" doc:"JSON pointer into the value; empty is all of it"`
+	Lock      string       `yaml:"lock" doc:"what is locked" enum:"value,deletion,maximum,minimum"`
+	Value     config.Value `yaml:"value" doc:"that the field must have, or its bound"`
 }
 
 // A Selection is a field of resources.
 type Selection struct {
-	Resources string `yaml:"resources"`
-	Path      string `yaml:"path"`
+	Resources string `yaml:"resources" doc:"<kind>/<name>, or a pattern such as variable/*"`
+	Path      string `yaml:"path" doc:"JSON pointer into the value; empty is all of it"`
 }
 
 // A Permission says who may override resources.
 type Permission struct {
-	Resources string   `yaml:"resources"`
-	By        []string `yaml:"by"`
+	Resources string   `yaml:"resources" doc:"<kind>/<name>, or a pattern such as variable/*"`
+	By        []string `yaml:"by" doc:"roles"`
 }
 
 // A Policy is the spec of a Policy, shaped as Kubernetes' ValidatingAdmissionPolicy.
 type Policy struct {
-	MatchResources  Match         `yaml:"matchResources"`
-	MatchConditions []Condition   `yaml:"matchConditions"`
-	Variables       []Condition   `yaml:"variables"`
-	Validations     []Validation  `yaml:"validations"`
-	Actions         []string      `yaml:"actions"`
-	Params          *config.Value `yaml:"params"`
+	MatchResources  Match         `yaml:"matchResources" doc:"to which operations it applies"`
+	MatchConditions []Condition   `yaml:"matchConditions" doc:"CEL expressions that must all be true for it to apply"`
+	Variables       []Condition   `yaml:"variables" doc:"CEL expressions that others use as variables.NAME"`
+	Validations     []Validation  `yaml:"validations" doc:"CEL expressions that must be true"`
+	Actions         []string      `yaml:"actions" doc:"what follows where one is not"`
+	Params          *config.Value `yaml:"params" doc:"what the expressions use as params"`
 }
 
 // A Match says to which operations a policy applies.
 type Match struct {
-	Environments []string          `yaml:"environments"`
-	Labels       map[string]string `yaml:"labels"`
-	Resources    []string          `yaml:"resources"`
+	Environments []string          `yaml:"environments" doc:"names or patterns"`
+	Labels       map[string]string `yaml:"labels" doc:"all of which an environment must have"`
+	Resources    []string          `yaml:"resources" doc:"<kind>/<name>, or patterns"`
 }
 
 // A Condition is a named CEL expression.
 type Condition struct {
-	Name       string `yaml:"name"`
-	Expression string `yaml:"expression"`
+	Name       string `yaml:"name" doc:"of the expression"`
+	Expression string `yaml:"expression" doc:"CEL"`
 }
 
 // A Validation is a CEL expression that must be true, and what is said where it is not.
 type Validation struct {
-	Expression        string `yaml:"expression"`
-	Message           string `yaml:"message"`
-	MessageExpression string `yaml:"messageExpression"`
-	Reason            string `yaml:"reason"`
+	Expression        string `yaml:"expression" doc:"CEL"`
+	Message           string `yaml:"message" doc:"what is said where it is false"`
+	MessageExpression string `yaml:"messageExpression" doc:"CEL that gives the message"`
+	Reason            string `yaml:"reason" doc:"a word for programs"`
 }
 
 // ShortForm reads a template's name alone.
