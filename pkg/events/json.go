@@ -32,25 +32,6 @@ func canonical(value []byte) (json.RawMessage, error) {
 	return out[1 : len(out)-1], nil
 }
 
-// isPlain says whether a value is one that is canonical as it is, as nearly all are: a literal, a string of printable ASCII without
-// escapes, or an integer of few digits.
-func isPlain(v []byte) bool {
-	switch {
-	case len(v) == 0:
-		return false
-	case v[0] == '"':
-		return len(v) > 1 && v[len(v)-1] == '"' && isPrintable(v[1:len(v)-1])
-	case v[0] >= '1' && v[0] <= '9':
-		for _, c := range v {
-			if c < '0' || c > '9' {
-				return false
-			}
-		}
-		return len(v) <= 15
-	}
-	return string(v) == "true" || string(v) == "false" || string(v) == "null" || string(v) == "0"
-}
-
 // Encode writes v as compact JSON with the struct's field order and no HTML escapes: the one encoder of every payload.
 func Encode(v any) ([]byte, error) {
 	var b bytes.Buffer

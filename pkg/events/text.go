@@ -49,6 +49,10 @@ func (w *writer) time(t time.Time) {
 
 // value writes a JSON value compactly.
 func (w *writer) value(v json.RawMessage) {
+	if isPlain(v) {
+		w.b = append(w.b, v...)
+		return
+	}
 	out := bytes.NewBuffer(w.b)
 	err := json.Compact(out, v)
 	if w.b = out.Bytes(); err != nil {
@@ -329,6 +333,11 @@ func (r *reader) time() time.Time {
 
 // value reads a compact JSON value that Canonical accepts.
 func (r *reader) value() json.RawMessage {
+	if n := plainValue(r.b, plainDepth); n > 0 && n < len(r.b) && (r.b[n] == ',' || r.b[n] == '}') {
+		v := bytes.Clone(r.b[:n])
+		r.b = r.b[n:]
+		return v
+	}
 	i, depth, quoted := 0, 0, false
 	for ; i < len(r.b); i++ {
 		c := r.b[i]

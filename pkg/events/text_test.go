@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -153,12 +154,16 @@ func agree(t interface{ Fatalf(string, ...any) }, payload []byte) {
 }
 
 func TestPlainValuesAreCanonicalAsTheyAre(t *testing.T) {
-	values := rapid.OneOf(
+	scalars := rapid.OneOf(
 		rapid.StringMatching(`-?[0-9]{0,17}(\.[0-9]+)?`), rapid.StringMatching(`"[ -~]{0,9}"`), rapid.String(),
 		rapid.SampledFrom([]string{"true", "false", "null", "-0", "00", "1e3", `"`, `""`, " 1", "nul", "\"\u007f\"", `"é"`, `"\u0041"`}),
 	)
+	values := rapid.OneOf(scalars, rapid.Custom(func(t *rapid.T) string { return nested(t, scalars, 3) }))
 	rapid.Check(t, func(t *rapid.T) {
 		v := []byte(values.Draw(t, "value"))
+		if len(v) > 0 && rapid.IntRange(0, 3).Draw(t, "damaged") == 0 {
+			v[rapid.IntRange(0, len(v)-1).Draw(t, "at byte")] = rapid.SampledFrom([]byte(`"{}[],: 0a\`)).Draw(t, "byte")
+		}
 		if !isPlain(v) {
 			return
 		}
@@ -167,6 +172,24 @@ func TestPlainValuesAreCanonicalAsTheyAre(t *testing.T) {
 			t.Fatalf("%q is taken for canonical, which is %q (%v)", v, careful, err)
 		}
 	})
+}
+
+// nested is a list or an object of what is nearly canonical.
+func nested(t *rapid.T, scalars *rapid.Generator[string], depth int) string {
+	item := func() string {
+		if depth > 0 && rapid.IntRange(0, 2).Draw(t, "deeper") == 0 {
+			return nested(t, scalars, depth-1)
+		}
+		return scalars.Draw(t, "scalar")
+	}
+	list, object := []string{}, []string{}
+	for _, key := range rapid.SliceOfN(rapid.StringMatching(`[ac!]{0,2}`), 0, 3).Draw(t, "keys") {
+		list, object = append(list, item()), append(object, `"`+key+`":`+item())
+	}
+	if rapid.Bool().Draw(t, "list") {
+		return "[" + strings.Join(list, ",") + "]"
+	}
+	return "{" + strings.Join(object, ",") + "}"
 }
 
 // An ack that is as it was written is read quickly, and as the careful way reads it; after any damage they agree.
