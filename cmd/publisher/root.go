@@ -82,8 +82,25 @@ Look:       publisher status`,
 	add(groupOperate, statusCommand(c), historyCommand(c), getCommand(c), explainCommand(c), environmentCommand(c), ledgerCommand(c), doctorCommand(c))
 	add(groupServe, demoCommand(c), serveCommand(c), benchCommand(c))
 	root.AddCommand(versionCommand(c), exitCodesTopic())
+	root.InitDefaultHelpCmd()
+	demandKnownTopics(root)
 	demandKnownArguments(root)
 	return root
+}
+
+// demandKnownTopics lets 'help' refuse what it has nothing to say about, as a command that is not there is refused.
+func demandKnownTopics(root *cobra.Command) {
+	help, _, err := root.Find([]string{"help"})
+	if err != nil {
+		return
+	}
+	help.Args = func(_ *cobra.Command, args []string) error {
+		topic, rest, err := root.Find(args)
+		if err != nil || len(rest) > 0 {
+			return topic.Args(topic, rest)
+		}
+		return nil
+	}
 }
 
 // group makes a command that only holds others say what it holds, and suggest the one that was meant.

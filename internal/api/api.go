@@ -45,7 +45,7 @@ func New(o Options) http.Handler {
 	registerCommands(api, o.Backend)
 	registerReads(api, o.Backend)
 	registerSources(api, o.Backend)
-	return guard(o.Hosts, mux)
+	return guard(o.Hosts, known(mux))
 }
 
 // An answer is a response with a body.

@@ -174,6 +174,30 @@ func TestEveryKindOfErrorHasItsStatusAndSaysWhatToDo(t *testing.T) {
 	}
 }
 
+// TestWhatIsNotThereIsAnsweredAsEverythingElse: a program that reads problems must not meet plain text where it misspelt a path.
+func TestWhatIsNotThereIsAnsweredAsEverythingElse(t *testing.T) {
+	_, server := serve(t)
+	for _, c := range []struct {
+		method, path string
+		status       int
+		next         string
+	}{
+		{http.MethodGet, "/api/v1/flet", 404, "openapi.json"},
+		{http.MethodPost, "/api/v1/commands/aprove", 404, "openapi.json"},
+		{http.MethodPost, "/api/v1/fleet", 405, "GET"},
+		{http.MethodGet, "/api/v1/commands/approve", 405, "POST"},
+	} {
+		status, body, header := do(t, c.method, server.URL+c.path, "{}", nil)
+		var problem api.Problem
+		if err := json.Unmarshal([]byte(body), &problem); err != nil {
+			t.Fatalf("%s %s: %s: %v", c.method, c.path, body, err)
+		}
+		if status != c.status || problem.Status != status || problem.Detail == "" || !strings.Contains(problem.Next, c.next) || header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s %s: %d %s, %s", c.method, c.path, status, header.Get("Content-Type"), body)
+		}
+	}
+}
+
 func TestOpenAPIListsEveryRoute(t *testing.T) {
 	_, server := serve(t)
 	status, body, _ := do(t, http.MethodGet, server.URL+"/api/v1/openapi.json", "", nil)

@@ -36,6 +36,33 @@ func guard(hosts []string, next http.Handler) http.Handler {
 	})
 }
 
+// known answers for paths and methods that the mux does not have with a problem, as everything else is answered.
+func known(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		unknown := &headers{header: w.Header()}
+		mux.ServeHTTP(unknown, r)
+		if unknown.status == http.StatusMethodNotAllowed {
+			refuse(w, unknown.status, ledger.KindInvalid, r.URL.Path+" does not take "+r.Method, "send one of: "+w.Header().Get("Allow"))
+			return
+		}
+		refuse(w, http.StatusNotFound, ledger.KindNotFound, "there is nothing at "+r.URL.Path, "look at "+Prefix+"/openapi.json")
+	})
+}
+
+// headers keeps of an answer what stands before its body.
+type headers struct {
+	header http.Header
+	status int
+}
+
+func (h *headers) Header() http.Header         { return h.header }
+func (h *headers) WriteHeader(status int)      { h.status = status }
+func (h *headers) Write(b []byte) (int, error) { return len(b), nil }
+
 func ours(host string, names []string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
