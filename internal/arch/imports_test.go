@@ -48,6 +48,7 @@ var layers = map[string]layer{
 	"internal/registry": domain,
 
 	"internal/config":    support,
+	"internal/example":   support,
 	"internal/fault":     support,
 	"internal/lifecycle": support,
 	"internal/telemetry": support,
@@ -87,7 +88,7 @@ var bans = []ban{
 		why: "pure: the same bytes give the same decision on every machine"},
 	{from: []string{"pkg/events", "pkg/fold", "internal/ledger", "internal/registry", "internal/fleet"}, to: []string{"os", "net/http", "net", "io/ioutil", "os/exec", "math/rand", "math/rand/v2", "crypto/rand", "github.com/rs/zerolog"},
 		why: "pure: no files, no network, no chance, nothing to log; what they need arrives as an argument"},
-	{from: []string{"internal/config", "internal/fault", "internal/lifecycle", "internal/telemetry"}, to: []string{module + "internal", module + "cmd"}, deep: true,
+	{from: []string{"internal/config", "internal/example", "internal/fault", "internal/lifecycle", "internal/telemetry"}, to: []string{module + "internal", module + "cmd"}, deep: true,
 		why: "support is below everything that uses it"},
 	{to: []string{"log/slog", "go.uber.org/zap", "github.com/sirupsen/logrus", "github.com/go-logr/logr"},
 		why: "zerolog is the one log library"},
