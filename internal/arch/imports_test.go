@@ -44,6 +44,7 @@ var layers = map[string]layer{
 	"internal/keys":       part,
 
 	"internal/ledger":   domain,
+	"internal/flagd":    domain,
 	"internal/fleet":    domain,
 	"internal/registry": domain,
 

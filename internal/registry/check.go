@@ -34,7 +34,11 @@ func Check(s *Sources, today time.Time) ([]Finding, error) {
 	var problems Problems
 	said := map[string]bool{}
 	for _, t := range targets {
-		if _, err := renderer.Render(s, t); err != nil {
+		rendering, err := renderer.Render(s, t)
+		if err == nil {
+			err = rendering.CheckFlags("")
+		}
+		if err != nil {
 			found, _ := errors.AsType[Problems](err)
 			for _, p := range found {
 				if !said[p.Error()] {

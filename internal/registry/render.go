@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/lockstep-dev/lockstep/internal/config"
+	"github.com/lockstep-dev/lockstep/internal/flagd"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -46,8 +48,9 @@ func (r *Rendering) Get(key string) (Rendered, bool) {
 
 // A Value is the result of some layers. Environments with the same layers share it.
 type Value struct {
-	JSON   json.RawMessage // canonical
-	leaves []Leaf
+	JSON       json.RawMessage // canonical
+	leaves     []Leaf
+	references []flagd.Reference // of a flag, to shared evaluators
 }
 
 // An Origin says where a leaf of a value comes from.
@@ -312,10 +315,26 @@ func (v *Value) finish(m *Manifest, i *index) error {
 		err = checkValue(m.Key, i.resource, v.JSON)
 	}
 	if err == nil {
+		v.references, err = checkFlag(m.Key, v.JSON)
+	}
+	if err == nil {
 		return nil
 	}
-	last := v.leaves[len(v.leaves)-1] // a leaf of the value: its place leads there
-	return &config.Error{File: last.Place.File, Line: max(last.Place.Line, 1), Column: 1, Message: m.Key + ": " + err.Error()}
+	return v.errorAt(m.Key, err)
+}
+
+// errorAt places an error about a value where the value comes from.
+func (v *Value) errorAt(key string, err error) error {
+	leaf := v.leaves[len(v.leaves)-1]
+	if e, ok := errors.AsType[*flagd.Error](err); ok {
+		for path := e.Path; path != ""; path = parent(path) {
+			if below := under(v.leaves, path); len(below) > 0 {
+				leaf = below[0]
+				break
+			}
+		}
+	}
+	return &config.Error{File: leaf.Place.File, Line: max(leaf.Place.Line, 1), Column: 1, Message: key + ": " + err.Error()}
 }
 
 // checkValue says whether a value may be the resource's.
