@@ -82,7 +82,7 @@ func reachBus(f *pflag.FlagSet, o *publisher.Options) {
 	f.StringVar(&o.CA, "tlscacert", "", "PEM file: who signs the certificate of the NATS server")
 	f.StringVar(&o.Cert, "tlscert", "", "PEM file: certificate shown to the NATS server")
 	f.StringVar(&o.Key, "tlskey", "", "PEM file: the certificate's key")
-	f.IntVar(&o.Replicas, "replicas", 0, "replicas of the streams on an existing cluster (default 3 on a cluster, otherwise 1)")
+	f.IntVar(&o.Replicas, "replicas", 0, "how many replicas the streams have on an existing cluster, at least (default as many as there are; new ones have 3 on a cluster, otherwise 1)")
 }
 
 // repairFound says what was found, and what will be written.

@@ -18,6 +18,8 @@ func TestEveryDeploymentIsChecked(t *testing.T) {
 		"Dockerfile":                         "TestTheDockerfileBuildsWhatIsThere",
 		"compose/compose.yaml":               "TestComposeFitsTheImages",
 		"nats/nats.conf":                     "TestTheShippedNATSServesLockstep",
+		"nats/accounts.conf":                 "TestTheShippedNATSServesLockstep",
+		"nats/cluster.conf":                  "TestTheShippedClusterIsThatOfThreeSuchServers",
 		"systemd/lockstep-publisher.service": "TestUnitsAreHardenedAndFitThePrograms",
 		"systemd/lockstep-agent@.service":    "TestUnitsAreHardenedAndFitThePrograms",
 		"systemd/lockstep.sysusers":          "TestUnitsAreHardenedAndFitThePrograms",

@@ -1,20 +1,11 @@
 package arch
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -22,19 +13,20 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
 )
 
-// natsOptions reads deployments/nats/nats.conf as the server does, with its directories under dir.
-func natsOptions(t *testing.T, dir string) *server.Options {
+// natsOptions reads a file of deployments/nats as the server does, with its directories under dir.
+func natsOptions(t *testing.T, name, dir string) *server.Options {
 	t.Helper()
-	b, err := os.ReadFile("../../deployments/nats/nats.conf")
-	if err != nil {
-		t.Fatal(err)
+	for _, file := range []string{name, "accounts.conf"} {
+		b, err := os.ReadFile(filepath.Join("../../deployments/nats", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		moved := strings.NewReplacer("/etc/nats/tls", dir, "/var/lib/nats", dir).Replace(string(b))
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(moved), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	file := filepath.Join(dir, "nats.conf")
-	moved := strings.NewReplacer("/etc/nats/tls", dir, "/var/lib/nats", dir).Replace(string(b))
-	if err := os.WriteFile(file, []byte(moved), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	opts, err := server.ProcessConfigFile(file)
+	opts, err := server.ProcessConfigFile(filepath.Join(dir, name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,11 +36,11 @@ func natsOptions(t *testing.T, dir string) *server.Options {
 // TestTheShippedNATSServesLockstep runs the configuration, and lets a publisher and an agent work with the rights that it gives.
 func TestTheShippedNATSServesLockstep(t *testing.T) {
 	dir := t.TempDir()
-	ca := newAuthority(t, dir)
+	ca := bustest.NewAuthority(t, dir)
 	for _, name := range []string{"server", "publisher", "a1.prod-eu", "a2.prod-eu"} {
-		ca.issue(name)
+		ca.Issue(name)
 	}
-	opts := natsOptions(t, dir)
+	opts := natsOptions(t, "nats.conf", dir)
 	if !opts.SyncAlways || !opts.TLSMap || opts.TLSConfig.ClientAuth != tls.RequireAndVerifyClientCert || opts.NoAuthUser != "" || opts.HTTPHost != "127.0.0.1" ||
 		opts.JetStreamMaxStore == 0 || opts.JetStreamMaxMemory == 0 || opts.MaxConn == 0 {
 		t.Errorf("durability, authentication or limits are missing")
@@ -108,55 +100,23 @@ func TestTheShippedNATSServesLockstep(t *testing.T) {
 	}
 }
 
-// An authority issues certificates for one test.
-type authority struct {
-	t    *testing.T
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T, dir string) *authority {
-	a := &authority{t: t, dir: dir}
-	a.cert = &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+// TestTheShippedClusterIsThatOfThreeSuchServers checks that the cluster's file says what the single server's says; the tests of hosts
+// (task test:hosts) run it.
+func TestTheShippedClusterIsThatOfThreeSuchServers(t *testing.T) {
+	dir := t.TempDir()
+	ca := bustest.NewAuthority(t, dir)
+	ca.Issue("server")
+	t.Setenv("NATS_NODE", "nats-2")
+	one, three := natsOptions(t, "nats.conf", dir), natsOptions(t, "cluster.conf", dir)
+	if three.ServerName != "nats-2" || three.Cluster.Name == "" || len(three.Routes) != 3 || three.Cluster.TLSConfig == nil {
+		t.Errorf("%s in cluster %q with %d routes", three.ServerName, three.Cluster.Name, len(three.Routes))
 	}
-	a.key = a.write("ca", a.cert, nil)
-	return a
-}
-
-// issue writes a certificate for a name, valid on loopback, and its key.
-func (a *authority) issue(name string) {
-	a.write(name, &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}, a.key)
-}
-
-// write signs a certificate, by itself where there is no signer, and writes it beside its key.
-func (a *authority) write(name string, template *x509.Certificate, signer *ecdsa.PrivateKey) *ecdsa.PrivateKey {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
+	if three.Cluster.TLSConfig.ClientAuth != tls.RequireAndVerifyClientCert {
+		t.Error("anybody may join the cluster")
 	}
-	if signer == nil {
-		signer = key
+	if three.SyncAlways != one.SyncAlways || three.TLSMap != one.TLSMap || three.MaxPayload != one.MaxPayload || three.HTTPHost != one.HTTPHost ||
+		three.JetStreamMaxStore != one.JetStreamMaxStore || three.JetStreamMaxMemory != one.JetStreamMaxMemory || three.MaxConn != one.MaxConn ||
+		three.WriteDeadline != one.WriteDeadline || len(three.Users) != len(one.Users) {
+		t.Error("the cluster's settings differ from the single server's")
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	for suffix, block := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "PRIVATE KEY", Bytes: secret}} {
-		if err := os.WriteFile(filepath.Join(a.dir, name+suffix), pem.EncodeToMemory(block), 0o600); err != nil {
-			a.t.Fatal(err)
-		}
-	}
-	return key
 }

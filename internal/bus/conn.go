@@ -26,6 +26,7 @@ const (
 	reconnectFirst  = 100 * time.Millisecond
 	reconnectSpread = 200 * time.Millisecond
 	reconnectMost   = 5 * time.Second
+	moveAfter       = 10 * time.Second // without an answer: longer than most elections in a cluster
 )
 
 // Options of a connection.
@@ -67,6 +68,8 @@ type link struct {
 	up   chan struct{} // closed when it came up
 	down context.Context
 	lose context.CancelFunc
+
+	unanswered time.Time // since when no question was answered; zero: the last one was
 }
 
 func newLink() *link {
@@ -219,6 +222,32 @@ func (c *Conn) bounded(ctx context.Context) (context.Context, context.CancelFunc
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	stop := context.AfterFunc(c.current().down, cancel)
 	return ctx, func() { stop(); cancel() }
+}
+
+// answered notes that the bus works.
+func (c *Conn) answered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.link.unanswered = time.Time{}
+}
+
+// failed is failed, and notes that the bus did not do what it was asked. A server that is cut off from the others of its cluster keeps
+// its clients, and a connection through a network that drops everything looks like any other for a minute: so after a while without
+// an answer another server is tried, where one is known.
+func (c *Conn) failed(ctx context.Context, what string, err error) error {
+	if err = failed(ctx, what, err); !errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch now := time.Now(); {
+	case c.link.unanswered.IsZero():
+		c.link.unanswered = now
+	case now.Sub(c.link.unanswered) > moveAfter && c.nc.IsConnected() && len(c.nc.Servers()) > 1:
+		c.link.unanswered = now
+		go func() { _ = c.nc.ForceReconnect() }() // fails only where the connection is closed; it calls the handlers
+	}
+	return err
 }
 
 // Connected says whether the bus is reachable now.

@@ -30,7 +30,7 @@ func (c *Conn) ensureLease(ctx context.Context, o StreamOptions) error {
 		return nil
 	}
 	if !errors.Is(err, jetstream.ErrBucketExists) {
-		return failed(ctx, "make the bucket "+want.Bucket, err)
+		return c.failed(ctx, "make the bucket "+want.Bucket, err)
 	}
 	_, ttl, err := c.lease(ctx)
 	if err == nil && ttl != want.TTL {
@@ -44,11 +44,11 @@ func (c *Conn) lease(ctx context.Context) (jetstream.KeyValue, time.Duration, er
 	defer cancel()
 	kv, err := c.js.KeyValue(bounded, events.BucketLease)
 	if err != nil {
-		return nil, 0, failed(ctx, "open the bucket "+events.BucketLease, err)
+		return nil, 0, c.failed(ctx, "open the bucket "+events.BucketLease, err)
 	}
 	status, err := kv.Status(bounded)
 	if err != nil {
-		return nil, 0, failed(ctx, "look at the bucket "+events.BucketLease, err)
+		return nil, 0, c.failed(ctx, "look at the bucket "+events.BucketLease, err)
 	}
 	return kv, status.TTL(), nil
 }

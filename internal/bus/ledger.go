@@ -19,6 +19,7 @@ type LedgerInfo struct {
 	Messages    uint64    // fewer than First..Last holds: there are holes
 	Created     time.Time // of the stream, by the bus
 	Now         time.Time // the bus's clock
+	Replicas    int       // of the stream
 }
 
 // LedgerEnd asks the bus how far the ledger goes. Without a LEDGER the error is ErrLedgerChanged.
@@ -46,6 +47,7 @@ func ledgerInfo(info *jetstream.StreamInfo) LedgerInfo {
 		Messages: info.State.Msgs,
 		Created:  info.Created,
 		Now:      info.TimeStamp,
+		Replicas: info.Config.Replicas,
 	}
 }
 
@@ -63,7 +65,7 @@ func (c *Conn) append(ctx context.Context, entry *nats.Msg, expectedLast uint64)
 	if err == nil {
 		return ack.Sequence, nil
 	}
-	if err = failed(ctx, "append to the ledger", err); !isWrongSequence(err) && !errors.Is(err, ErrUnavailable) {
+	if err = c.failed(ctx, "append to the ledger", err); !isWrongSequence(err) && !errors.Is(err, ErrUnavailable) {
 		return 0, err
 	}
 	settling, cancel := context.WithTimeout(ctx, settleTimeout)

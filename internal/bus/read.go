@@ -131,7 +131,7 @@ func (c *Conn) consume(ctx context.Context, r reading, opened func() error, fn f
 	consumer, err := c.js.CreateConsumer(bounded, r.stream, r.config())
 	cancel()
 	if err != nil {
-		return failed(ctx, "read "+r.stream, err)
+		return c.failed(ctx, "read "+r.stream, err)
 	}
 	// Nobody waits for the answer: where an agent may not delete consumers, the server does it after consumerIdle.
 	defer func() { _ = c.nc.Publish("$JS.API.CONSUMER.DELETE."+r.stream+"."+consumer.CachedInfo().Name, nil) }()
@@ -145,7 +145,7 @@ func (c *Conn) consume(ctx context.Context, r reading, opened func() error, fn f
 	}
 	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
 	if err != nil {
-		return failed(ctx, "read "+r.stream, err)
+		return c.failed(ctx, "read "+r.stream, err)
 	}
 	defer messages.Stop()
 
@@ -187,16 +187,47 @@ func (c *Conn) consume(ctx context.Context, r reading, opened func() error, fn f
 	}
 }
 
-// streamInfo asks for a stream's settings and state.
+// streamInfo asks for a stream's settings and state. A leader without followers is asked again: they may only just have found it.
 func (c *Conn) streamInfo(ctx context.Context, stream string) (*jetstream.StreamInfo, error) {
 	bounded, cancel := c.bounded(ctx)
 	defer cancel()
-	s, err := c.js.Stream(bounded, stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		err = fmt.Errorf("%w: %w", ErrNoStream, err)
+	for {
+		s, err := c.js.Stream(bounded, stream)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			err = fmt.Errorf("%w: %w", ErrNoStream, err)
+		}
+		if err != nil {
+			return nil, c.failed(ctx, "look at "+stream, err)
+		}
+		info := s.CachedInfo()
+		if err = led(info); err == nil {
+			c.answered()
+			return info, nil
+		}
+		if pause(bounded, jitter(reopenDelay)) != nil {
+			return nil, c.failed(ctx, "look at "+stream, err)
+		}
 	}
-	if err != nil {
-		return nil, failed(ctx, "look at "+stream, err)
+}
+
+// ledFor is how long a leader that hears nothing from the other replicas still speaks for the stream: shorter than any time after which
+// they elect another one (four seconds).
+const ledFor = 3 * time.Second
+
+// led says that the answer came from a leader that most replicas follow. One that was cut off from them goes on answering for ten
+// seconds, and what it says of the stream's end is old when they have elected another.
+func led(info *jetstream.StreamInfo) error {
+	if info.Cluster == nil || info.Config.Replicas == 1 {
+		return nil
 	}
-	return s.CachedInfo(), nil
+	heard := 1
+	for _, r := range info.Cluster.Replicas {
+		if !r.Offline && 0 < r.Active && r.Active < ledFor { // 0: never heard
+			heard++
+		}
+	}
+	if heard*2 <= info.Config.Replicas {
+		return fmt.Errorf("%w: the leader of %s hears from %d of %d replicas, itself among them", ErrUnavailable, info.Config.Name, heard, info.Config.Replicas)
+	}
+	return nil
 }

@@ -64,7 +64,7 @@ func (c *Conn) sendOne(ctx context.Context, r Outgoing) Result {
 	defer cancel()
 	ack, err := c.js.PublishMsg(bounded, r.message(), jetstream.WithExpectLastSequencePerSubject(r.ExpectedLast))
 	if err != nil {
-		return Result{Err: failed(ctx, "release to "+r.Environment, err)}
+		return Result{Err: c.failed(ctx, "release to "+r.Environment, err)}
 	}
 	return Result{Sequence: ack.Sequence}
 }
@@ -75,7 +75,7 @@ func (c *Conn) sendMany(ctx context.Context, releases []Outgoing, results []Resu
 		var err error
 		pending[i], err = c.async.PublishMsgAsync(r.message(), jetstream.WithStallWait(asyncStall), jetstream.WithExpectLastSequencePerSubject(r.ExpectedLast))
 		if err != nil {
-			results[i].Err = failed(ctx, "release to "+r.Environment, err)
+			results[i].Err = c.failed(ctx, "release to "+r.Environment, err)
 		}
 	}
 	for i, p := range pending {
@@ -91,7 +91,7 @@ func (c *Conn) sendMany(ctx context.Context, releases []Outgoing, results []Resu
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
-		results[i].Err = failed(ctx, "release to "+releases[i].Environment, err)
+		results[i].Err = c.failed(ctx, "release to "+releases[i].Environment, err)
 	}
 }
 
@@ -172,7 +172,7 @@ func (c *Conn) withReleases(ctx context.Context, what string, fn func(context.Co
 		err = fn(bounded, s)
 	}
 	if err != nil {
-		return failed(ctx, what, err)
+		return c.failed(ctx, what, err)
 	}
 	return nil
 }

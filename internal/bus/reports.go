@@ -23,7 +23,7 @@ func (c *Conn) PublishAck(ctx context.Context, environment, agent string, payloa
 	bounded, cancel := c.bounded(ctx)
 	defer cancel()
 	if _, err := c.js.PublishMsg(bounded, outgoing(events.AckSubject(environment, agent), payload, signature)); err != nil {
-		return failed(ctx, "send the ack", err)
+		return c.failed(ctx, "send the ack", err)
 	}
 	return nil
 }

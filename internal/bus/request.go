@@ -45,14 +45,14 @@ func (c *Conn) get(ctx context.Context, stream string, w wanted) (Stored, error)
 	}
 	reply, err := c.request(ctx, "$JS.API.STREAM.MSG.GET."+stream, body)
 	if err != nil {
-		return Stored{}, failed(ctx, "read "+stream, err)
+		return Stored{}, c.failed(ctx, "read "+stream, err)
 	}
 	s, err := storedIn(reply.Data)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return Stored{}, nil
 	case err != nil:
-		return Stored{}, failed(ctx, "read "+stream, err)
+		return Stored{}, c.failed(ctx, "read "+stream, err)
 	}
 	return s, nil
 }
@@ -94,7 +94,7 @@ func storedIn(reply []byte) (Stored, error) {
 func (c *Conn) lastDirect(ctx context.Context, stream, subject string) (Stored, error) {
 	reply, err := c.request(ctx, "$JS.API.DIRECT.GET."+stream+"."+subject, nil)
 	if err != nil {
-		return Stored{}, failed(ctx, "read the last message of "+subject, err)
+		return Stored{}, c.failed(ctx, "read the last message of "+subject, err)
 	}
 	s, err := directAnswer(reply)
 	if err != nil {
@@ -130,7 +130,11 @@ func republished(m *nats.Msg) Stored {
 func (c *Conn) request(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	return c.nc.RequestWithContext(ctx, subject, body)
+	reply, err := c.nc.RequestWithContext(ctx, subject, body)
+	if err == nil {
+		c.answered()
+	}
+	return reply, err
 }
 
 // outgoing is a message whose payload goes out unchanged, as a CloudEvent in structured mode.

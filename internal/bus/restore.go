@@ -44,7 +44,7 @@ func (c *Conn) CheckLedger(ctx context.Context, o StreamOptions) error {
 }
 
 // RestoreLedger replaces LEDGER, whatever it holds, by one that holds the entries, the first at sequence 1. Each keeps its stamp: it
-// travels in the header Lockstep-First-Stamp. Without Replicas in o there are as many as before. ErrConflict says that somebody else
+// travels in the header Lockstep-First-Stamp. There are at least as many replicas as before. ErrConflict says that somebody else
 // makes the stream too, or appends to the new one. After an error the ledger is incomplete.
 func (c *Conn) RestoreLedger(ctx context.Context, o StreamOptions, entries []Stored) error {
 	if err := c.opts.Fault.Step(fault.LedgerMadeAnew, func() error { return c.emptyLedger(ctx, o) }); err != nil {
@@ -54,7 +54,11 @@ func (c *Conn) RestoreLedger(ctx context.Context, o StreamOptions, entries []Sto
 	return fault.Parts(c.opts.Fault, fault.EntriesRestored, entries, func(e Stored) error {
 		m := outgoing(events.SubjectLedger, e.Payload, "")
 		m.Header.Set(events.FirstStampHeader, e.Stamp.UTC().Format(time.RFC3339Nano))
-		if _, err := c.append(ctx, m, last); err != nil {
+		_, err := c.append(ctx, m, last)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			err = fmt.Errorf("%w: %w", ErrConflict, err) // somebody's stream went away with the files that it was made over
+		}
+		if err != nil {
 			return fmt.Errorf("write entry %d again: %w", last+1, err)
 		}
 		last++
@@ -71,17 +75,18 @@ func (c *Conn) emptyLedger(ctx context.Context, o StreamOptions) error {
 	for range remakes {
 		info, err := c.streamInfo(ctx, events.StreamLedger)
 		if err == nil {
-			o.Replicas = cmp.Or(o.Replicas, info.Config.Replicas)
+			o.Replicas = max(o.Replicas, info.Config.Replicas)
 			bounded, cancel := c.bounded(ctx)
 			err = c.js.DeleteStream(bounded, events.StreamLedger)
 			cancel()
 		}
 		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return failed(ctx, "delete the old "+events.StreamLedger, err)
+			return c.failed(ctx, "delete the old "+events.StreamLedger, err)
 		}
 		if err := c.opts.Fault.At(fault.LedgerMadeAnew, fault.Torn); err != nil {
 			return err
 		}
+		o.Replicas = cmp.Or(o.Replicas, c.usualReplicas())
 		made, err := c.ensureStream(ctx, streams(o)[0])
 		retry := errors.As(err, new(*SettingError)) || errors.As(err, new(*jetstream.APIError)) || errors.Is(err, ErrLedgerChanged)
 		if err != nil && !retry {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,27 +24,40 @@ const (
 	ackRetention     = 14 * 24 * time.Hour
 	releaseConsumers = 100_000 // agents catching up at once; the server's default is 1,000
 	defaultLeaseTTL  = 5 * time.Second
+	minPayload       = 1 << 20     // an entry of the ledger with its headers
+	raiseTimeout     = time.Minute // for new replicas of the ledger to get all of it
 )
 
 // StreamOptions of EnsureStreams.
 type StreamOptions struct {
 	LedgerID string        // the ledger that must be there; empty: whichever is there, and a new one if there is none
-	Replicas int           // 0: 1; 3 on a cluster
+	Replicas int           // at least so many; 0: as many as LEDGER has, and without a LEDGER 3 in a cluster, otherwise 1
 	LeaseTTL time.Duration // how long a dead publisher holds the lease; 0: 5 s; at least 100 ms
 }
 
-// A SettingError says that a stream is there but set differently: nobody may have changed it under us.
+// A SettingError says that a stream is there but set differently: nobody may have changed it under us. Without a Stream it is the server
+// that is set so that the bus cannot work.
 type SettingError struct{ Stream, Setting, Want, Have string }
 
 func (e *SettingError) Error() string {
+	if e.Stream == "" {
+		return fmt.Sprintf("the server's %s is %s, want at least %s: set it in the configuration of every server", e.Setting, e.Have, e.Want)
+	}
 	return fmt.Sprintf("stream %s: %s is %s, want %s: somebody changed it; set it back, or move the stream away and restart", e.Stream, e.Setting, e.Have, e.Want)
 }
 
 // EnsureStreams makes the streams that are missing, checks the settings of those that are there (a *SettingError names the first
 // that differs), and returns the ledger's id. A ledger that had begun, whose id is given, is never made anew here: without a LEDGER the
 // error is ErrLedgerChanged, once the other streams are there. A server that still deletes a stream lets another one with its name be
-// made over the same files, which shows the old messages and then loses them.
+// made over the same files, which shows the old messages and then loses them. A LEDGER with fewer replicas than o demands gets them, and
+// has them when EnsureStreams returns; the other streams are left with those that they have until Replicate.
 func (c *Conn) EnsureStreams(ctx context.Context, o StreamOptions) (ledgerID string, err error) {
+	if have := c.nc.MaxPayload(); have < minPayload {
+		return "", &SettingError{"", "max_payload", strconv.Itoa(minPayload), strconv.FormatInt(have, 10)}
+	}
+	if o.Replicas, err = c.replicas(ctx, o); err != nil {
+		return "", err
+	}
 	var lost error
 	for _, want := range streams(o) {
 		ensure := c.ensureStream
@@ -64,6 +78,102 @@ func (c *Conn) EnsureStreams(ctx context.Context, o StreamOptions) (ledgerID str
 		return "", &SettingError{events.StreamLedger, "ledger id", o.LedgerID, ledgerID}
 	}
 	return ledgerID, errors.Join(lost, c.ensureLease(ctx, o))
+}
+
+// replicas is how many the streams are to have. A LEDGER with fewer gets them.
+func (c *Conn) replicas(ctx context.Context, o StreamOptions) (int, error) {
+	info, err := c.streamInfo(ctx, events.StreamLedger)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return cmp.Or(o.Replicas, c.usualReplicas()), nil
+	case err != nil:
+		return 0, err
+	case o.Replicas <= info.Config.Replicas:
+		return cmp.Or(o.Replicas, info.Config.Replicas), nil
+	}
+	if err := c.raise(ctx, info.Config, o.Replicas); err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, raiseTimeout)
+	defer cancel()
+	for {
+		info, err := c.streamInfo(ctx, events.StreamLedger)
+		if err == nil && whole(info) {
+			return o.Replicas, nil
+		}
+		if pause(ctx, jitter(reopenDelay)) != nil {
+			return 0, fmt.Errorf("%w: LEDGER was given %d replicas, and they did not get all of it within %s: look at the servers", ErrUnavailable, o.Replicas, raiseTimeout)
+		}
+	}
+}
+
+// usualReplicas is how many new streams have: enough to survive a server of a cluster.
+func (c *Conn) usualReplicas() int {
+	if c.nc.ConnectedClusterName() != "" {
+		return durableReplicas
+	}
+	return 1
+}
+
+// raise gives a stream more replicas.
+func (c *Conn) raise(ctx context.Context, config jetstream.StreamConfig, replicas int) error {
+	bounded, cancel := c.bounded(ctx)
+	defer cancel()
+	config.Replicas = replicas
+	if _, err := c.js.UpdateStream(bounded, config); err != nil {
+		return c.failed(ctx, fmt.Sprintf("give %s %d replicas", config.Name, replicas), err)
+	}
+	return nil
+}
+
+// whole says whether every replica of a stream has all of it.
+func whole(info *jetstream.StreamInfo) bool {
+	if info.Cluster == nil || len(info.Cluster.Replicas) != info.Config.Replicas-1 {
+		return false
+	}
+	return !slices.ContainsFunc(info.Cluster.Replicas, func(r *jetstream.PeerInfo) bool { return r.Offline || !r.Current })
+}
+
+// Replicate gives the other streams as many replicas as LEDGER has, where they have fewer, and returns their names. What is not fsynced
+// on one node cannot be replicated by an update: it is made anew and empty. So the ledger is to be compared with what is in them before.
+// RELEASES is sent again from the ledger; acks that are not in the ledger yet are lost, and the agents' next beats say the same.
+func (c *Conn) Replicate(ctx context.Context) (changed []string, err error) {
+	ledger, err := c.streamInfo(ctx, events.StreamLedger)
+	if err != nil || ledger.Config.Replicas == 1 {
+		return nil, err
+	}
+	for _, want := range append(streams(StreamOptions{Replicas: ledger.Config.Replicas}), jetstream.StreamConfig{Name: "KV_" + events.BucketLease}) {
+		info, err := c.streamInfo(ctx, want.Name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			continue // EnsureStreams makes it
+		case err != nil:
+			return changed, err
+		case info.Config.Replicas >= ledger.Config.Replicas:
+			continue
+		case info.Config.PersistMode == jetstream.AsyncPersistMode:
+			err = c.remake(ctx, want)
+		default:
+			err = c.raise(ctx, info.Config, ledger.Config.Replicas)
+		}
+		if err != nil {
+			return changed, err
+		}
+		changed = append(changed, want.Name)
+	}
+	return changed, nil
+}
+
+// remake makes a stream anew, and empty.
+func (c *Conn) remake(ctx context.Context, want jetstream.StreamConfig) error {
+	bounded, cancel := c.bounded(ctx)
+	err := c.js.DeleteStream(bounded, want.Name)
+	cancel()
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return c.failed(ctx, "delete "+want.Name, err)
+	}
+	_, err = c.ensureStream(ctx, want)
+	return err
 }
 
 func streams(o StreamOptions) []jetstream.StreamConfig {
@@ -113,7 +223,7 @@ func (c *Conn) ensureStream(ctx context.Context, want jetstream.StreamConfig) (*
 			info = s.CachedInfo()
 		}
 		if err != nil {
-			return nil, failed(ctx, "make stream "+want.Name, err)
+			return nil, c.failed(ctx, "make stream "+want.Name, err)
 		}
 	} else if err != nil {
 		return nil, err
@@ -133,7 +243,7 @@ func (c *Conn) overDeletedFiles(ctx context.Context, name string) error {
 	bounded, cancel := c.bounded(ctx)
 	defer cancel()
 	if err := c.js.DeleteStream(bounded, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return failed(ctx, "delete "+name, err)
+		return c.failed(ctx, "delete "+name, err)
 	}
 	return fmt.Errorf("make stream %s: %w: the server is still deleting the one before", name, ErrUnavailable)
 }
@@ -151,7 +261,15 @@ func checkStream(want jetstream.StreamConfig, info *jetstream.StreamInfo) error 
 	if want.Name == events.StreamLedger && info.Config.Metadata[ledgerIDKey] == "" {
 		return &SettingError{want.Name, "ledger id", "a UUID in the metadata", "none"}
 	}
-	return compareSettings(want, info.Config)
+	return compareSettings(withReplicas(want, info.Config), info.Config)
+}
+
+// withReplicas lets a stream that can be made anew have fewer replicas than it should, until Replicate.
+func withReplicas(want, have jetstream.StreamConfig) jetstream.StreamConfig {
+	if want.Name != events.StreamLedger && have.Replicas < want.Replicas {
+		want.Replicas, want.PersistMode = have.Replicas, have.PersistMode
+	}
+	return want
 }
 
 // notCompared are settings that mean nothing for what the streams promise, or that the server fills in.

@@ -108,7 +108,7 @@ func (p *Publisher) Verify(ctx context.Context) (out api.Verification, err error
 
 // Doctor looks at everything that this publisher needs.
 func (p *Publisher) Doctor(ctx context.Context) []api.Check {
-	return []api.Check{p.checkBus(), p.checkDurability(), p.checkStanding(), p.checkLead(), p.checkReleases(ctx), p.checkAgents()}
+	return []api.Check{p.checkBus(), p.checkDurability(ctx), p.checkStanding(), p.checkLead(), p.checkReleases(ctx), p.checkAgents()}
 }
 
 func (p *Publisher) checkBus() api.Check {
@@ -124,8 +124,11 @@ func (p *Publisher) checkBus() api.Check {
 	return c
 }
 
-func (p *Publisher) checkDurability() api.Check {
+func (p *Publisher) checkDurability(ctx context.Context) api.Check {
 	c := api.Check{Name: "durability", OK: p.durability == "proven", Message: "an appended decision survives power loss"}
+	if end, err := p.conn.LedgerEnd(ctx); err == nil && end.Replicas > 1 {
+		c.Message = fmt.Sprintf("an appended decision survives power loss, and the loss of a server: the ledger has %d replicas", end.Replicas)
+	}
 	if !c.OK {
 		c.Message, c.Next = "not proven: a decision that was called appended may be lost with the power", "set sync_interval: always on the server, or three replicas, and start without --accept-unproven-durability"
 	}

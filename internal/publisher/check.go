@@ -78,7 +78,19 @@ func (p *Publisher) checkLedger(ctx context.Context) error {
 	if err := p.compareBeats(ctx, began); err != nil {
 		return err
 	}
+	if err := p.replicate(ctx); err != nil {
+		return err
+	}
 	return p.begin(ctx)
+}
+
+// replicate gives the other streams the ledger's replicas: after a check, because some are made anew, and were evidence until then.
+func (p *Publisher) replicate(ctx context.Context) error {
+	changed, err := p.conn.Replicate(ctx)
+	if len(changed) > 0 {
+		p.log.Info().Strs("streams", changed).Msg("these streams have as many replicas as the ledger now; what was in them is sent again")
+	}
+	return err
 }
 
 // readLedger reads the ledger to its end, each entry being compared or applied.
@@ -312,6 +324,9 @@ func (p *Publisher) watchEnd(ctx context.Context) error {
 			look = p.lookAround
 		}
 		if err := look(ctx); err != nil {
+			return err
+		}
+		if err := p.replicate(ctx); err != nil {
 			return err
 		}
 		nudge(p.sender.look)

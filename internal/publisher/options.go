@@ -28,7 +28,7 @@ type Options struct {
 	NATS                     string // an existing NATS server or cluster; empty: the embedded one
 	Credentials              string // NATS credentials file; empty: none
 	CA, Cert, Key            string // PEM files: the server's authority, this client's certificate and key; empty: none
-	Replicas                 int    // of the streams; 0: 1
+	Replicas                 int    // of the streams, at least; 0: as many as LEDGER has, and without a LEDGER 3 on a cluster, otherwise 1
 	MonitorURL               string // of the existing server, for proving its durability; empty: port 8222 of a server on this machine
 	SystemCredentials        string // credentials file of the system account, which proves the same; empty: MonitorURL is asked
 	AcceptUnprovenDurability bool   // go on where it cannot be proven, and say so on every screen

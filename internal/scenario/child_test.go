@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,12 +86,14 @@ func beChild(text string) error {
 
 func bePublisher(s settings, clock *clock) error {
 	o := publisher.Options{
-		Data: s.Data, Listen: cmp.Or(s.Listen, "127.0.0.1:0"), NATS: s.NATS, MonitorURL: s.MonitorURL, Replicas: s.Replicas,
+		Data: s.Data, Listen: cmp.Or(s.Listen, "127.0.0.1:0"), NATS: s.NATS, MonitorURL: s.MonitorURL, Replicas: s.Replicas, AcceptUnprovenDurability: s.Replicas == 1,
 		CA: s.CA, Cert: s.Cert, Key: s.Key, Log: zerolog.New(os.Stderr).With().Timestamp().Logger(),
 		Clock: clock.now, LeaseTTL: bustest.LeaseTTL, BeatWait: 200 * time.Millisecond, Recheck: 200 * time.Millisecond, PulseInterval: 300 * time.Millisecond,
 	}
 	if s.Listen != "" {
 		o.TLS = &publisher.TLS{Cert: s.Cert, Key: s.Key, ClientCA: s.CA}
+		host, _, _ := net.SplitHostPort(s.Listen)
+		o.Hosts = []string{host}
 	}
 	if s.Dies != nil {
 		if err := s.Dies.await(&o); err != nil {

@@ -31,7 +31,11 @@ type Process struct {
 // StartProcess starts a nats-server, built from the module that go.mod names. It ends with the test.
 func StartProcess(t testing.TB) *Process {
 	t.Helper()
-	p := &Process{t: t, program: program(t), dir: t.TempDir(), port: freePort(t), monitor: freePort(t)}
+	program, err := Program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Process{t: t, program: program, dir: t.TempDir(), port: freePort(t), monitor: freePort(t)}
 	t.Cleanup(func() { p.Kill() })
 	p.Restart()
 	return p
@@ -155,28 +159,24 @@ func (p *Process) Restart() {
 
 var build sync.Mutex
 
-// program builds nats-server once per version and machine.
-func program(t testing.TB) string {
-	t.Helper()
+// Program builds nats-server, once per version and machine, and returns its path.
+func Program() (string, error) {
 	build.Lock()
 	defer build.Unlock()
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("lockstep-bustest-%d", os.Getuid()))
 	file := filepath.Join(dir, "nats-server-"+server.VERSION+"-"+runtime.Version())
 	if _, err := os.Stat(file); err == nil {
-		return file
+		return file, nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	// Another test process may be building too: each builds a file of its own, and the last rename wins.
 	fresh := fmt.Sprintf("%s.%d", file, os.Getpid())
 	if out, err := exec.Command("go", "build", "-o", fresh, "github.com/nats-io/nats-server/v2").CombinedOutput(); err != nil {
-		t.Fatalf("build nats-server: %v\n%s", err, out)
+		return "", fmt.Errorf("build nats-server: %w\n%s", err, out)
 	}
-	if err := os.Rename(fresh, file); err != nil {
-		t.Fatal(err)
-	}
-	return file
+	return file, os.Rename(fresh, file)
 }
 
 // freePort is a port that nobody has at the moment: it has to be known before the server starts, to be the same after Restart.
