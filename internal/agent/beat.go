@@ -35,9 +35,14 @@ func (a *Agent) beats(ctx context.Context) error {
 	look := time.NewTicker(every / 10) // becoming stale is nobody's event
 	defer look.Stop()
 	var next, kept time.Time
+	search := elsewhere{every: a.opts.Intervals.Pulse}
 	for {
 		status, changed := a.evaluate()
-		if now := time.Now(); changed || !now.Before(next) {
+		now := time.Now()
+		if search.due(now, a.hearing.now().at, status.Connected) && a.conn.Move() {
+			a.opts.Log.Info().Msg("no pulse of the publisher is heard; trying another server of the bus")
+		}
+		if changed || !now.Before(next) {
 			number++
 			a.sendBeat(number, status)
 			next = now.Add(every - rand.N(every/5+1))

@@ -231,9 +231,7 @@ func (c *Conn) answered() {
 	c.link.unanswered = time.Time{}
 }
 
-// failed is failed, and notes that the bus did not do what it was asked. A server that is cut off from the others of its cluster keeps
-// its clients, and a connection through a network that drops everything looks like any other for a minute: so after a while without
-// an answer another server is tried, where one is known.
+// failed is failed, and notes that the bus did not do what it was asked. After a while of that another server is tried.
 func (c *Conn) failed(ctx context.Context, what string, err error) error {
 	if err = failed(ctx, what, err); !errors.Is(err, ErrUnavailable) {
 		return err
@@ -243,11 +241,21 @@ func (c *Conn) failed(ctx context.Context, what string, err error) error {
 	switch now := time.Now(); {
 	case c.link.unanswered.IsZero():
 		c.link.unanswered = now
-	case now.Sub(c.link.unanswered) > moveAfter && c.nc.IsConnected() && len(c.nc.Servers()) > 1:
+	case now.Sub(c.link.unanswered) > moveAfter:
 		c.link.unanswered = now
-		go func() { _ = c.nc.ForceReconnect() }() // fails only where the connection is closed; it calls the handlers
+		c.Move()
 	}
 	return err
+}
+
+// Move leaves the server for another one of those that are known: one that is cut off from the others of its cluster keeps its clients,
+// and a connection through a network that drops everything looks like any other for a minute. It says whether there is another.
+func (c *Conn) Move() bool {
+	if !c.nc.IsConnected() || len(c.nc.Servers()) < 2 {
+		return false
+	}
+	go func() { _ = c.nc.ForceReconnect() }() // fails only where the connection is closed; it calls the handlers
+	return true
 }
 
 // Connected says whether the bus is reachable now.

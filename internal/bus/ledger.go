@@ -80,7 +80,7 @@ func (c *Conn) ReadLedger(ctx context.Context, from uint64, fn func(Stored) erro
 		return err
 	}
 	want := max(from, 1)
-	err = c.read(ctx, reading{stream: events.StreamLedger, from: want, until: end.Last}, contiguous(&want, fn))
+	err = c.readAll(ctx, reading{stream: events.StreamLedger, from: want, until: end.Last}, contiguous(&want, fn))
 	if err == nil && want <= end.Last {
 		err = &HoleError{want, end.Last + 1}
 	}

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,6 +71,33 @@ func (c *Conn) read(ctx context.Context, r reading, fn func(message) error) erro
 			return context.Cause(ctx)
 		case attempt == readAttempts:
 			return fmt.Errorf("read %s: %w: %w", r.stream, ErrUnavailable, err)
+		}
+		if err := pause(ctx, jitter(reopenDelay)); err != nil {
+			return err
+		}
+	}
+}
+
+// readAll is read for those who may ask the stream's leader whether that was all: what a consumer delivers is what the replica holds
+// that it happens to be on, and that one may be behind.
+func (c *Conn) readAll(ctx context.Context, r reading, fn func(message) error) error {
+	r.from = max(r.from, 1)
+	for attempt := 1; ; attempt++ {
+		err := c.read(ctx, r, func(m message) error {
+			attempt, r.from = 1, m.Sequence+1
+			return fn(m)
+		})
+		if err != nil || r.from > r.until {
+			return err
+		}
+		next, err := c.get(ctx, r.stream, wanted{Sequence: r.from, Next: cmp.Or(r.filter, ">")})
+		switch {
+		case err != nil:
+			return err
+		case next.Sequence == 0 || next.Sequence > r.until:
+			return nil
+		case attempt == readAttempts:
+			return fmt.Errorf("read %s: %w: the replica that was read ends before message %d", r.stream, ErrUnavailable, next.Sequence)
 		}
 		if err := pause(ctx, jitter(reopenDelay)); err != nil {
 			return err
@@ -215,18 +243,23 @@ func (c *Conn) streamInfo(ctx context.Context, stream string) (*jetstream.Stream
 const ledFor = 3 * time.Second
 
 // led says that the answer came from a leader that most replicas follow. One that was cut off from them goes on answering for ten
-// seconds, and what it says of the stream's end is old when they have elected another.
+// seconds, and what it says of the stream's end is old when they have elected another. Without a leader every replica answers, and says
+// how far it has come itself.
 func led(info *jetstream.StreamInfo) error {
 	if info.Cluster == nil || info.Config.Replicas == 1 {
 		return nil
 	}
-	heard := 1
+	heard, leads := 1, info.Cluster.Leader != ""
 	for _, r := range info.Cluster.Replicas {
 		if !r.Offline && 0 < r.Active && r.Active < ledFor { // 0: never heard
 			heard++
 		}
+		leads = leads && r.Name != info.Cluster.Leader // a leader names the others
 	}
-	if heard*2 <= info.Config.Replicas {
+	switch {
+	case !leads:
+		return fmt.Errorf("%w: %s has no leader that answers", ErrUnavailable, info.Config.Name)
+	case heard*2 <= info.Config.Replicas:
 		return fmt.Errorf("%w: the leader of %s hears from %d of %d replicas, itself among them", ErrUnavailable, info.Config.Name, heard, info.Config.Replicas)
 	}
 	return nil

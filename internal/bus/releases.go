@@ -104,6 +104,9 @@ func (r Outgoing) message() *nats.Msg {
 func (c *Conn) ReleaseCounts(ctx context.Context) (counts map[string]uint64, last uint64, err error) {
 	err = c.withReleases(ctx, "count the releases", func(ctx context.Context, s jetstream.Stream) error {
 		info, err := s.Info(ctx, jetstream.WithSubjectFilter(">")) // asks as often as it takes to get all pages
+		if err == nil {
+			err = led(info)
+		}
 		if err != nil {
 			return err
 		}
@@ -133,7 +136,7 @@ func (c *Conn) ReadReleases(ctx context.Context, environment string, fn func(Sto
 		return err
 	}
 	r := reading{stream: events.StreamReleases, filter: events.ReleaseSubject(environment), until: head.Sequence}
-	return c.read(ctx, r, func(m message) error { return fn(m.Stored) })
+	return c.readAll(ctx, r, func(m message) error { return fn(m.Stored) })
 }
 
 // ReadAllReleases hands over all messages of the stream with the environment that each one's subject names, up to the last as it is
@@ -147,7 +150,7 @@ func (c *Conn) ReadAllReleases(ctx context.Context, fn func(environment string, 
 		return info.State.LastSeq, nil
 	}
 	r := reading{stream: events.StreamReleases, until: info.State.LastSeq}
-	return info.State.LastSeq, c.read(ctx, r, func(m message) error { return fn(environmentOf(m.subject), m.Stored) })
+	return info.State.LastSeq, c.readAll(ctx, r, func(m message) error { return fn(environmentOf(m.subject), m.Stored) })
 }
 
 // PurgeReleases removes all messages of an environment, so that they can be sent from revision 1 on; agents drop what they know.

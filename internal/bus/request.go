@@ -37,7 +37,8 @@ type wanted struct {
 	Next     string `json:"next_by_subj,omitempty"` // first at or after Sequence
 }
 
-// get reads one message from the stream's leader: what was acknowledged before is seen, which a direct get does not promise.
+// get reads one message from the stream's leader: what was acknowledged before is seen, which a direct get does not promise. Only a
+// leader that was just cut off from its replicas may lack it, so "not there" is a reason to look again, and none to write elsewhere.
 func (c *Conn) get(ctx context.Context, stream string, w wanted) (Stored, error) {
 	body, err := json.Marshal(w)
 	if err != nil {
@@ -98,8 +99,9 @@ func (c *Conn) lastDirect(ctx context.Context, stream, subject string) (Stored, 
 	}
 	s, err := directAnswer(reply)
 	if err != nil {
-		return Stored{}, fmt.Errorf("read the last message of %s: %w: %w", subject, ErrUnavailable, err)
+		return Stored{}, c.failed(ctx, "read the last message of "+subject, err)
 	}
+	c.answered()
 	return s, nil
 }
 
@@ -130,11 +132,7 @@ func republished(m *nats.Msg) Stored {
 func (c *Conn) request(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	reply, err := c.nc.RequestWithContext(ctx, subject, body)
-	if err == nil {
-		c.answered()
-	}
-	return reply, err
+	return c.nc.RequestWithContext(ctx, subject, body)
 }
 
 // outgoing is a message whose payload goes out unchanged, as a CloudEvent in structured mode.

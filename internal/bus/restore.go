@@ -26,7 +26,7 @@ func (c *Conn) SalvageLedger(ctx context.Context, fn func(Stored) error) error {
 		return nil
 	}
 	r := reading{stream: events.StreamLedger, until: info.State.LastSeq}
-	return c.read(ctx, r, func(m message) error { return fn(m.Stored) })
+	return c.readAll(ctx, r, func(m message) error { return fn(m.Stored) })
 }
 
 // CheckLedger says why LEDGER is not the stream that o asks for: it is missing (ErrLedgerChanged), of another ledger, or set

@@ -59,6 +59,27 @@ var hostScenarios = []struct {
 			}
 		})
 	}},
+	{"each node of the bus is cut off", func(h *hosts) {
+		for i, n := range h.cluster.nodes {
+			n.cut(h.net.others(n.host)...)
+			h.release(set("*", "x", "without "+n.name))
+			h.settle()
+			h.net.heal()
+			h.cluster.whole(streamNames...)
+			if i == 1 {
+				h.recorded()
+			}
+		}
+	}},
+	{"each node of the bus is cut off from the other two", func(h *hosts) {
+		for i, n := range h.cluster.nodes {
+			n.cut(h.cluster.nodes[(i+1)%3].host, h.cluster.nodes[(i+2)%3].host)
+			h.release(set("*", "x", "without "+n.name))
+			h.settle()
+			h.net.heal()
+			h.cluster.whole(streamNames...)
+		}
+	}},
 	{"the leader of each stream is killed", func(h *hosts) {
 		for _, stream := range streamNames {
 			leader := h.cluster.leader(stream)
