@@ -2,15 +2,12 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/example"
-	"github.com/lockstep-dev/lockstep/internal/registry"
 )
 
 func initCommand(c *cli) *cobra.Command {
@@ -24,7 +21,10 @@ A file that is there already is never overwritten: nothing is written then.`,
   publisher check -f order-desk`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			n, err := writeExample(args[0])
+			n, err := example.Write(args[0])
+			if there, ok := errors.AsType[*fs.PathError](err); ok && errors.Is(err, fs.ErrExist) {
+				return &exitError{exitFailure, there.Path + " is there already, and nothing was written; name an empty directory, or one that is not there"}
+			}
 			if err != nil {
 				return err
 			}
@@ -32,30 +32,4 @@ A file that is there already is never overwritten: nothing is written then.`,
 			return nil
 		},
 	}
-}
-
-// writeExample writes the example into a directory in which none of its files is, and says how many those are.
-func writeExample(dir string) (int, error) {
-	var names []string
-	err := fs.WalkDir(example.Files(), ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		names = append(names, name)
-		path := filepath.Join(dir, name)
-		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			if err == nil {
-				return &exitError{exitFailure, fmt.Sprintf("%s is there already, and nothing was written; name an empty directory, or one that is not there", path)}
-			}
-			return err
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	if err := os.CopyFS(dir, example.Files()); err != nil {
-		return 0, err
-	}
-	return len(names) + 1, writeSchema(filepath.Join(dir, ".schemas"), registry.AnyKind)
 }

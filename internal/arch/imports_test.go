@@ -41,6 +41,7 @@ var layers = map[string]layer{
 	"internal/bus":        part,
 	"internal/changefile": part,
 	"internal/connector":  part,
+	"internal/example":    part,
 	"internal/keys":       part,
 
 	"internal/ledger":   domain,
@@ -49,7 +50,6 @@ var layers = map[string]layer{
 	"internal/registry": domain,
 
 	"internal/config":    support,
-	"internal/example":   support,
 	"internal/fault":     support,
 	"internal/lifecycle": support,
 	"internal/telemetry": support,
@@ -89,7 +89,7 @@ var bans = []ban{
 		why: "pure: the same bytes give the same decision on every machine"},
 	{from: []string{"pkg/events", "pkg/fold", "internal/ledger", "internal/registry", "internal/fleet"}, to: []string{"os", "net/http", "net", "io/ioutil", "os/exec", "math/rand", "math/rand/v2", "crypto/rand", "github.com/rs/zerolog"},
 		why: "pure: no files, no network, no chance, nothing to log; what they need arrives as an argument"},
-	{from: []string{"internal/config", "internal/example", "internal/fault", "internal/lifecycle", "internal/telemetry"}, to: []string{module + "internal", module + "cmd"}, deep: true,
+	{from: []string{"internal/config", "internal/fault", "internal/lifecycle", "internal/telemetry"}, to: []string{module + "internal", module + "cmd"}, deep: true,
 		why: "support is below everything that uses it"},
 	{to: []string{"log/slog", "go.uber.org/zap", "github.com/sirupsen/logrus", "github.com/go-logr/logr"},
 		why: "zerolog is the one log library"},

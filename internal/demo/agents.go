@@ -5,8 +5,10 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
@@ -24,15 +26,16 @@ import (
 var app embed.FS
 
 // appFiles are the application's files by the names under which they are embedded.
-var appFiles = map[string]string{"flags.json": "flags.json", "config.yaml": "config.yaml", "dotenv": ".env"}
+var appFiles = map[string]string{"flags.json": "flags.json", "services.yaml": "services.yaml", "theme.json": "theme.json", "dotenv": ".env"}
 
 // files says which resources the agent keeps in which file of the application. They change together or not at all.
 var files = file.Config{
 	Root: "app",
 	Files: []file.File{
 		{Path: "flags.json", Resources: []connector.Glob{"flag/*"}, Own: "file", At: "/flags"},
-		{Path: "config.yaml", Resources: []connector.Glob{"endpoint/*"}, At: "/endpoints"},
-		{Path: ".env", Resources: []connector.Glob{"variable/*"}, Key: "upper-snake"},
+		{Path: "services.yaml", Resources: []connector.Glob{"endpoint/*", "connection/*"}, At: "/services"},
+		{Path: "theme.json", Resources: []connector.Glob{"document/*"}},
+		{Path: ".env", Resources: []connector.Glob{"variable/*", "secret/*"}, Key: "upper-snake"},
 	},
 }
 
@@ -46,16 +49,19 @@ func (d *demo) startAgent(ctx context.Context, environment string) error {
 	if err != nil {
 		return err
 	}
-	shop, err := file.Open("shop", files, dir, environment+"/"+agentName)
+	desk, err := file.Open("desk", files, dir, environment+"/"+agentName)
 	if err != nil {
 		return err
 	}
-	d.group.Defer("files of "+environment, func(context.Context) error { return shop.Close() })
-	router, err := connector.NewRouter([]connector.Route{{Resources: []connector.Glob{"flag/*", "endpoint/*", "variable/*"}, Connector: shop}})
+	d.group.Defer("files of "+environment, func(context.Context) error { return desk.Close() })
+	router, err := connector.NewRouter([]connector.Route{{Resources: files.Resources(), Connector: desk}})
 	if err != nil {
 		return err
 	}
-	a, err := agent.New(agent.Options{Enrolment: enrolment, State: filepath.Join(dir, "agent-state"), Router: router, Log: d.Log})
+	a, err := agent.New(agent.Options{
+		Enrolment: enrolment, State: filepath.Join(dir, "agent-state"), Router: router, Log: d.Log,
+		Secrets: agent.Secrets{Env: slices.Sorted(maps.Keys(secrets))},
+	})
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -114,6 +115,11 @@ func (d *demo) start(ctx context.Context) error {
 	}
 	d.group.Defer("advertisement", func(context.Context) error { remove(); return nil })
 	d.say("The publisher serves %s, with an embedded bus; everything is in %s.", p.URL(), d.Dir)
+	for name, value := range secrets {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
 	for _, e := range environments {
 		if _, err := d.do(ctx, "op", "add-"+e.Name, e); err != nil {
 			return err
@@ -122,7 +128,7 @@ func (d *demo) start(ctx context.Context) error {
 			return fmt.Errorf("environment %s: %w", e.Name, err)
 		}
 	}
-	d.say("Four environments, each with an agent that keeps flags.json, config.yaml and .env of an application.\n")
+	d.say("Five environments, each with an agent that keeps flags.json, services.yaml, theme.json and .env of an order desk.\n")
 	return nil
 }
 
@@ -131,13 +137,24 @@ func (d *demo) do(ctx context.Context, by, id string, body ledger.Body) (ledger.
 	return d.publisher.Do(ctx, ledger.Command{ID: "demo-" + id, By: by, Body: body}, false)
 }
 
-// play proposes and approves the changes, and waits for each to arrive.
+// play edits the directory of manifests, proposes it and approves that, and waits for each change to arrive.
 func (d *demo) play(ctx context.Context) error {
-	for i, change := range changes {
+	telling, err := begin(filepath.Join(d.Dir, source))
+	if err != nil {
+		return err
+	}
+	for i, chapter := range story {
 		n := strconv.Itoa(i + 1)
+		change, err := telling.next(chapter)
+		if err != nil {
+			return err
+		}
 		proposed, err := d.do(ctx, "anna", "propose-"+n, change)
 		if err != nil {
 			return err
+		}
+		if chapter.file != "" {
+			d.say("%s", edited(chapter))
 		}
 		var c *ledger.Change
 		d.publisher.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) { c = s.Changes[proposed.Change] })
@@ -251,12 +268,33 @@ func (d *demo) showFleet() {
 	})
 }
 
+// edited shows the lines that a chapter changes.
+func edited(c chapter) string {
+	out := source + "/" + c.file + " is edited:"
+	before, after := strings.SplitAfter(c.before, "\n"), strings.SplitAfter(c.after, "\n")
+	for _, line := range before {
+		if line != "" && !slices.Contains(after, line) {
+			out += "\n  - " + strings.TrimSpace(line)
+		}
+	}
+	for _, line := range after {
+		if line != "" && !slices.Contains(before, line) {
+			out += "\n  + " + strings.TrimSpace(line)
+		}
+	}
+	return out
+}
+
 func (d *demo) showNext() {
-	d.say("\nIt stays up until Ctrl-C. Look into %s, and try, in another terminal:\n", filepath.Join(d.Dir, "prod-eu", "app"))
-	next := "c" + strconv.Itoa(len(changes)+1)
+	dir := filepath.Join(d.Dir, source)
+	d.say("\nIt stays up until Ctrl-C. The directory is %s; an application's files are in %s.", dir, filepath.Join(d.Dir, "prod-eu", "app"))
+	d.say("Edit a manifest, and try, in another terminal:\n")
+	next := ""
 	d.publisher.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) { next = "c" + strconv.Itoa(len(s.Changes)+1) })
-	d.say("  %s propose --set variable/log-level=warn --env 'prod-*' -m 'Quieter logs' --ticket OPS-43 --as carla", d.Command)
+	d.say("  %s diff -f %s", d.Command, dir)
+	d.say("  %s propose -f %s -m 'Quieter logs' --ticket OPS-43 --as carla", d.Command, dir)
 	d.say("  %s approve %s --as ben --wait", d.Command, next)
+	d.say("  %s explain prod-eu variable/order-limit", d.Command)
 	d.say("  %s status --watch", d.Command)
 }
 

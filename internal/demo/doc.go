@@ -1,5 +1,6 @@
-// Package demo runs everything on one machine: an embedded bus, the control plane, and four environments with an agent each that
-// keeps real configuration files of an application. It proposes, approves and releases a few changes, and shows what came of them.
+// Package demo runs everything on one machine: an embedded bus, the control plane, and five environments with an agent each that
+// keeps real configuration files of an application. Their source is the example's directory of manifests: it proposes, approves and
+// releases that, edits it, proposes it again, and shows what came of it.
 //
 // Its commands have fixed ids, so that a demo on a kept directory goes on where it was. It is for looking and trying, not for
 // production: everything listens on loopback, and nobody has to prove who they are.
