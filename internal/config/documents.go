@@ -26,8 +26,9 @@ type Document struct {
 type Leaf struct {
 	Path         string // JSON pointer (RFC 6901)
 	Value        Value
-	Ambiguous    bool // a plain yes, no, on or off: text here, and true or false to older readers of YAML
-	Line, Column int  // of its key, for items and scalars their own
+	Ambiguous    bool  // a plain yes, no, on or off: text here, and true or false to older readers of YAML
+	Line, Column int   // of its key, for items and scalars their own
+	Items        []int // lines of its items, where it is a list of mappings
 }
 
 // Documents reads the YAML documents of a file, without the empty ones. Each has at most MaxSize bytes; the file may be longer.
@@ -113,6 +114,9 @@ func (d Document) Leaves() ([]Leaf, error) {
 	for i := range w.leaves {
 		w.leaves[i].Line += d.before
 		w.leaves[i].Value.Line += d.before
+		for j := range w.leaves[i].Items {
+			w.leaves[i].Items[j] += d.before
+		}
 	}
 	return w.leaves, nil
 }
@@ -140,11 +144,29 @@ func (w *leafWalk) walk(n, place ast.Node, path string) error {
 	}
 	leaf := Leaf{Path: path, Ambiguous: ambiguous(n)}
 	leaf.Line, leaf.Column = position(place)
+	if list, ok := n.(*ast.SequenceNode); ok {
+		leaf.Items = itemLines(list)
+	}
 	if err := leaf.Value.UnmarshalYAML(n); err != nil {
 		return err
 	}
 	w.leaves = append(w.leaves, leaf)
 	return nil
+}
+
+// itemLines are where the items of a list of mappings stand; nil for other lists.
+func itemLines(list *ast.SequenceNode) []int {
+	var out []int
+	for _, item := range list.Values {
+		switch item.(type) {
+		case *ast.MappingNode, *ast.MappingValueNode:
+			line, _ := position(item)
+			out = append(out, line)
+		default:
+			return nil
+		}
+	}
+	return out
 }
 
 // ambiguous says whether a scalar is a plain word that YAML 1.1 reads as a boolean and YAML 1.2 as text, or a list has one.

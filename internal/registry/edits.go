@@ -27,6 +27,7 @@ type SetLeaf struct {
 	Path  string          `json:"path"`
 	Value json.RawMessage `json:"value"`
 	Line  int             `json:"line"`
+	Items []int           `json:"items,omitempty"` // lines of its items, where it is a list of mappings
 }
 
 // Empty says that the edits do nothing.
@@ -108,7 +109,7 @@ func (e ManifestEdit) apply(before []Leaf, change string) []Leaf {
 		leaves = make([]Leaf, 0, len(e.Set))
 	}
 	for _, set := range e.Set {
-		leaves = put(leaves, Leaf{Path: set.Path, Value: set.Value, Place: Place{e.File, set.Line}, Change: change})
+		leaves = put(leaves, Leaf{Path: set.Path, Value: set.Value, Place: Place{e.File, set.Line}, Change: change, items: set.Items})
 	}
 	return leaves
 }

@@ -69,7 +69,9 @@ func newIndex(m *Manifest) (*index, error) {
 			err = i.keyed(m, "/spec/values", "template "+m.Name(), slices.Collect(maps.Keys(i.template.Values)))
 		}
 	case KindPolicy:
-		i.policy, i.metadata, err = decode[Policy](m)
+		if i.policy, i.metadata, err = decode[Policy](m); err == nil {
+			err = i.policy.check()
+		}
 	default:
 		if i.resource, i.metadata, err = decode[Resource](m); err == nil {
 			err = i.layered(m)

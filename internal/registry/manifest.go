@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -39,6 +40,7 @@ type Leaf struct {
 	Value  json.RawMessage // canonical JSON
 	Place  Place
 	Change string // that set it; empty in a directory
+	items  []int  // lines of its items, where it is a list of mappings
 	from   *layer // of a rendered value
 }
 
@@ -92,12 +94,18 @@ func (m *Manifest) Place() Place {
 	return first
 }
 
-// PlaceOf is where a path stands: its own leaf, the first one below it, or the nearest one above.
+// PlaceOf is where a path stands: its own leaf, the first one below it, the item of a list that it leads into, or the nearest leaf above.
 func (m *Manifest) PlaceOf(path string) Place {
+	into := "" // what path had below the one that is tried
 	for ; path != ""; path = parent(path) {
 		if below := under(m.leaves, path); len(below) > 0 {
-			return below[0].Place
+			place := below[0].Place
+			if item, err := strconv.Atoi(into); err == nil && below[0].Path == path && 0 <= item && item < len(below[0].items) {
+				place.Line = below[0].items[item]
+			}
+			return place
 		}
+		into = path[strings.LastIndexByte(path, '/')+1:]
 	}
 	return m.Place()
 }

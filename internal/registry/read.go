@@ -182,7 +182,7 @@ func readManifest(d config.Document) (*Manifest, error) {
 		if err != nil {
 			return nil, errorAt(d.File, l, "%w", err)
 		}
-		leaves = append(leaves, Leaf{Path: l.Path, Value: value, Place: Place{d.File, l.Line}})
+		leaves = append(leaves, Leaf{Path: l.Path, Value: value, Place: Place{d.File, l.Line}, items: l.Items})
 	}
 	slices.SortFunc(leaves, func(a, b Leaf) int { return comparePaths(a.Path, b.Path) })
 	m := newManifest(kind+"/"+name, leaves)

@@ -103,7 +103,7 @@ func rewrite(from, to *Manifest) ManifestEdit {
 				continue
 			}
 		}
-		e.Set = append(e.Set, SetLeaf{Path: l.Path, Value: l.Value, Line: l.Place.Line})
+		e.Set = append(e.Set, SetLeaf{Path: l.Path, Value: l.Value, Line: l.Place.Line, Items: l.items})
 	}
 	for ; i < len(from.leaves); i++ {
 		e.Delete = append(e.Delete, from.leaves[i].Path)

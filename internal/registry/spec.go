@@ -134,37 +134,6 @@ type Permission struct {
 	By        []string `yaml:"by" doc:"roles"`
 }
 
-// A Policy is the spec of a Policy, shaped as Kubernetes' ValidatingAdmissionPolicy.
-type Policy struct {
-	MatchResources  Match         `yaml:"matchResources" doc:"to which operations it applies"`
-	MatchConditions []Condition   `yaml:"matchConditions" doc:"CEL expressions that must all be true for it to apply"`
-	Variables       []Condition   `yaml:"variables" doc:"CEL expressions that others use as variables.NAME"`
-	Validations     []Validation  `yaml:"validations" doc:"CEL expressions that must be true"`
-	Actions         []string      `yaml:"actions" doc:"what follows where one is not"`
-	Params          *config.Value `yaml:"params" doc:"what the expressions use as params"`
-}
-
-// A Match says to which operations a policy applies.
-type Match struct {
-	Environments []string          `yaml:"environments" doc:"names or patterns"`
-	Labels       map[string]string `yaml:"labels" doc:"all of which an environment must have"`
-	Resources    []string          `yaml:"resources" doc:"<kind>/<name>, or patterns"`
-}
-
-// A Condition is a named CEL expression.
-type Condition struct {
-	Name       string `yaml:"name" doc:"of the expression"`
-	Expression string `yaml:"expression" doc:"CEL"`
-}
-
-// A Validation is a CEL expression that must be true, and what is said where it is not.
-type Validation struct {
-	Expression        string `yaml:"expression" doc:"CEL"`
-	Message           string `yaml:"message" doc:"what is said where it is false"`
-	MessageExpression string `yaml:"messageExpression" doc:"CEL that gives the message"`
-	Reason            string `yaml:"reason" doc:"a word for programs"`
-}
-
 // ShortForm reads a template's name alone.
 func (t *TemplateRef) ShortForm(scalar json.RawMessage) error {
 	if json.Unmarshal(scalar, &t.Name) != nil {
