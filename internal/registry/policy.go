@@ -18,14 +18,14 @@ type Policy struct {
 	MatchConditions []Condition  `yaml:"matchConditions" doc:"CEL expressions that must all be true for it to apply"`
 	Variables       []Condition  `yaml:"variables" doc:"CEL expressions that others use as variables.NAME"`
 	Validations     []Validation `yaml:"validations" doc:"CEL expressions that must be true"`
-	FailurePolicy   string       `yaml:"failurePolicy" doc:"Fail: an expression that fails counts as false; Ignore: it does not count"`
+	FailurePolicy   string       `yaml:"failurePolicy" enum:"Fail,Ignore" doc:"Fail: an expression that fails counts as false; Ignore: it does not count"`
 	Params          config.Value `yaml:"params" doc:"what the expressions use as params"`
 
-	Actions         []string  `yaml:"actions" doc:"what follows where a validation is false: Deny or Warn"` // Deny or Warn; Deny where nothing else follows
+	Actions         []string  `yaml:"actions" doc:"what follows where a validation is false: Deny or Warn"`
 	RequireApproval *Approval `yaml:"requireApproval" doc:"more people must approve"`
 	RequireTicket   *Ticket   `yaml:"requireTicket" doc:"the change must have a ticket"`
 	Parity          *Parity   `yaml:"parity" doc:"where a new resource, or a flag that goes live, must be first"`
-	Risk            string    `yaml:"risk" doc:"the change is at least of this class of risk"`
+	Risk            string    `yaml:"risk" enum:"low,medium,high,critical" doc:"the change is at least of this class of risk"`
 }
 
 // Actions of policies.
@@ -53,9 +53,9 @@ var Risks = []string{"low", "medium", "high", "critical"}
 // A Match says to which operations a policy applies; what is not said is everything.
 type Match struct {
 	Environments []string          `yaml:"environments" doc:"names or patterns"`
-	Labels       map[string]string `yaml:"labels" doc:"all of which an environment must have"` // all of them, of the environment
-	Resources    []string          `yaml:"resources" doc:"<kind>/<name>, or patterns"`         // keys or patterns, as in flag/*
-	Operations   []string          `yaml:"operations" doc:"CREATE, UPDATE or DELETE"`          // CREATE, UPDATE, DELETE
+	Labels       map[string]string `yaml:"labels" doc:"all of which an environment must have"`
+	Resources    []string          `yaml:"resources" doc:"<kind>/<name>, or patterns"`
+	Operations   []string          `yaml:"operations" doc:"CREATE, UPDATE or DELETE"`
 }
 
 // A Condition is a named CEL expression.
@@ -86,7 +86,7 @@ type Ticket struct {
 // A Parity says in which environments a new resource, or a flag that goes live, must be first: in one of them at least.
 type Parity struct {
 	Environments []string          `yaml:"environments" doc:"names or patterns"`
-	Labels       map[string]string `yaml:"labels" doc:"all of which an environment must have"` // all of them
+	Labels       map[string]string `yaml:"labels" doc:"all of which an environment must have"`
 }
 
 // check says whether a policy is well-formed, but for its expressions.
