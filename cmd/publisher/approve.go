@@ -44,6 +44,9 @@ is not approved; without it the change is approved as it is now, and what that i
 			if err := c.show(out, func() { c.approved(change, out) }); err != nil || !wait.on || w.dryRun {
 				return err
 			}
+			if len(out.Released) == 0 && len(out.SourcesOnly) > 0 {
+				return nil // there is nothing to wait for
+			}
 			if len(out.Released) == 0 {
 				return &exitError{exitWaiting, "approvals are missing, so nothing was released yet; see 'publisher show " + change.ID + "'"}
 			}
@@ -75,7 +78,7 @@ func sameDigest(change fleet.Change, seen string) error {
 func (c *cli) approved(change fleet.Change, out ledger.Outcome) {
 	for _, e := range change.Environments {
 		c.note("%s", e.Environment)
-		c.note("%s", trim(diff(e.Operations, "  ")))
+		c.note("%s", changed(e.Operations))
 	}
 	c.released(out)
 	switch missing := change.Demanded - len(change.Approvals) - 1; {
@@ -83,6 +86,8 @@ func (c *cli) approved(change fleet.Change, out ledger.Outcome) {
 		c.note("dry run: your approval would release %s", change.ID)
 	case len(out.Released) > 0:
 		c.note("approved and released %s; follow it with 'publisher show %s'", change.ID, change.ID)
+	case len(out.SourcesOnly) > 0 && !out.DryRun:
+		c.note("approved %s; it changes sources only, so nothing is released", change.ID)
 	case out.DryRun:
 		c.note("dry run: your approval would count")
 	case missing > 0:
@@ -100,6 +105,9 @@ func (c *cli) released(out ledger.Outcome) {
 			t.AppendRow([]any{r.Environment, r.Revision})
 		}
 		c.print(t)
+	}
+	if len(out.SourcesOnly) > 0 {
+		c.note("only the sources change, and no resource, in %s", strings.Join(out.SourcesOnly, ", "))
 	}
 	for _, left := range out.LeftOut {
 		c.note("left out: %s", leftOut(left))

@@ -41,7 +41,7 @@ func diffCommand(c *cli) *cobra.Command {
 			if err := c.show(out, func() { c.showDifference(out) }); err != nil {
 				return err
 			}
-			if differences && len(out.Groups) > 0 {
+			if differences && len(out.Groups)+len(out.SourcesOnly) > 0 {
 				return &exitError{code: exitDifference}
 			}
 			return nil
@@ -64,7 +64,9 @@ func (c *cli) showDifference(out api.Difference) {
 		c.line("%s\n%s", strings.Join(g.Environments, ", "), trim(b.String()))
 	}
 	c.remarks(out.Notes)
-	if len(out.Groups) == 0 {
+	if len(out.SourcesOnly) > 0 {
+		c.note("only the sources would change, and no resource, in %s", strings.Join(out.SourcesOnly, ", "))
+	} else if len(out.Groups) == 0 {
 		c.note("nothing would change")
 	}
 }

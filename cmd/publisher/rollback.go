@@ -82,7 +82,7 @@ func (c *cli) rollBack(ctx context.Context, w writing, wait waiting, body ledger
 		c.released(out)
 		c.done(w, "rolled back %s", what)
 	})
-	if err != nil || !wait.on || w.dryRun {
+	if err != nil || !wait.on || w.dryRun || len(out.Released) == 0 {
 		return err
 	}
 	return c.follow(ctx, wait, "the rollback", out.Released)

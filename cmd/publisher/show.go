@@ -108,7 +108,7 @@ func (c *cli) showPart(e fleet.ChangeEnvironment, shown map[string]string) {
 	if e.LeftOut != "" {
 		c.line("  left out: %s", plain(e.LeftOut))
 	}
-	difference := trim(diff(e.Operations, "  "))
+	difference := changed(e.Operations)
 	if first := shown[difference]; first != "" && len(e.Operations) > 1 {
 		c.line("  the same %d changes as in %s", len(e.Operations), first)
 	} else {
@@ -118,6 +118,14 @@ func (c *cli) showPart(e fleet.ChangeEnvironment, shown map[string]string) {
 	for _, a := range e.Agents {
 		c.line("  %s", agentLine(a))
 	}
+}
+
+// changed is what operations change; none are of a change that edits sources only.
+func changed(operations []fleet.OperationView) string {
+	if len(operations) == 0 {
+		return "  its sources change, and no resource"
+	}
+	return trim(diff(operations, "  "))
 }
 
 func (c *cli) outcome(outcome string) string {

@@ -18,7 +18,9 @@ import (
 // A Difference is what a directory would change.
 type Difference struct {
 	Groups []DifferenceGroup `json:"groups"`
-	Notes  []string          `json:"notes,omitempty"` // what people should know
+	// SourcesOnly are environments whose manifests would change, and no resource.
+	SourcesOnly []string `json:"sourcesOnly,omitempty"`
+	Notes       []string `json:"notes,omitempty"` // what people should know
 }
 
 // A DifferenceGroup is environments in which the same would change, and what.
@@ -85,6 +87,9 @@ func diff(b Backend, directory *ledger.Directory) (Difference, error) {
 		out.Notes = c.Notes
 		for _, e := range c.Environments {
 			if len(e.Operations) == 0 {
+				if e.Changes {
+					out.SourcesOnly = append(out.SourcesOnly, e.Environment)
+				}
 				continue
 			}
 			changed := make([]Resource, len(e.Operations))

@@ -49,6 +49,9 @@ func changeEnvironment(s *ledger.State, r Reports, part ledger.Part) ChangeEnvir
 		out.LeftOut, out.Outcome = part.LeftOut.Detail, "left out"
 	}
 	if part.Revision == 0 {
+		if part.InSources {
+			out.Outcome = "in its sources"
+		}
 		return out
 	}
 	e := s.Environments[part.Environment]

@@ -52,7 +52,7 @@ func (a Approve) decide(d *decision) error {
 }
 
 // release puts an approved change into one wave of all its environments. One whose base moved is left out; when that is so
-// everywhere the approval is refused.
+// everywhere the approval is refused. Where the change edits the sources only, they take its edits now, and nothing is released.
 func (d *decision) release(c *Change) error {
 	var next []tried
 	for _, part := range c.Parts {
@@ -60,7 +60,9 @@ func (d *decision) release(c *Change) error {
 		if err != nil {
 			return err
 		}
-		if e != nil {
+		if e != nil && part.SourcesOnly() {
+			d.sources = append(d.sources, e.Name)
+		} else if e != nil {
 			next = append(next, tried{environment: e, release: Release{
 				Kind: events.KindChange, Change: c.ID, By: c.Author, Reason: c.Reason, Entry: d.number, Time: d.now, TraceParent: d.trace}})
 		}
@@ -68,7 +70,7 @@ func (d *decision) release(c *Change) error {
 	if err := d.wave.add(next...); err != nil {
 		return err
 	}
-	if len(next) == 0 {
+	if len(next)+len(d.sources) == 0 {
 		var why []string
 		for _, left := range d.left {
 			why = append(why, left.Detail)
@@ -78,7 +80,10 @@ func (d *decision) release(c *Change) error {
 	}
 	d.record(events.TypeChangeApproved, c.ID, events.ChangeApproved{Change: c.ID, Digest: c.Digest})
 	d.record(events.TypeRolloutStarted, c.ID, events.RolloutStarted{Change: c.ID})
-	d.record(events.TypeWaveReleased, c.ID, events.WaveReleased{Change: c.ID, Number: 1, Wave: d.wave.record(), LeftOut: d.left})
+	d.record(events.TypeWaveReleased, c.ID, events.WaveReleased{Change: c.ID, Number: 1, Wave: d.wave.record(), LeftOut: d.left, SourcesOnly: d.sources})
+	if len(next) == 0 {
+		d.record(events.TypeRolloutCompleted, c.ID, events.RolloutCompleted{Change: c.ID})
+	}
 	return nil
 }
 

@@ -271,6 +271,9 @@ func (s *State) delivered(c *Change, reached positions) bool {
 	waited := 0
 	for _, part := range c.Parts {
 		e := s.Environments[part.Environment]
+		if part.SourcesOnly() && part.InSources {
+			waited++ // and is there
+		}
 		if part.Revision == 0 || part.Undone > 0 || e.Retired {
 			continue
 		}

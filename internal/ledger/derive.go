@@ -194,7 +194,7 @@ func (w *wave) refs() []events.ReleaseRef {
 }
 
 func (w *wave) record() events.Wave {
-	return events.Wave{Derivation: currentDerivation, Releases: w.refs()}
+	return events.Wave{Derivation: currentDerivation, Releases: append([]events.ReleaseRef{}, w.refs()...)}
 }
 
 // inParallel calls do for every number below n, on all processors, and returns the first error by number.

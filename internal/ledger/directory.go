@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/lockstep-dev/lockstep/internal/registry"
@@ -57,37 +56,6 @@ func (p Propose) prepare() error {
 	}
 	_, err := p.Directory.Sources()
 	return err
-}
-
-// A Compilation is what a directory comes to, per environment that it declares.
-type Compilation struct {
-	Environments []Compiled // ordered by name; those in which nothing changes too
-	Notes        []string   // what people should know
-}
-
-// Compiled is what a directory comes to in one environment.
-type Compiled struct {
-	Environment string
-	Edits       *registry.Edits     // of its manifests; environments with the same sources share them
-	Drop        []string            // resources whose quick edits the directory takes over, or undoes
-	Sources     *registry.Sources   // after the edits
-	Rendering   *registry.Rendering // of those
-	Operations  []events.Operation  // what that changes, ordered by key; the values before are in the environment's Fold.State
-	Had         int                 // resources that the environment has now
-}
-
-// many is how many resources are changed or deleted, where that is more than a fifth of them.
-func (c Compiled) many() int {
-	n := 0
-	for _, op := range c.Operations {
-		if op.Op == events.OpDelete || !op.Base.IsZero() {
-			n++
-		}
-	}
-	if n <= few || n*5 <= c.Had {
-		return 0
-	}
-	return n
 }
 
 // compiler compiles one directory.
@@ -201,7 +169,7 @@ func flags(labels map[string]string) string {
 
 // compile compiles the directory for one environment, over its released sources. The texts are quick edits that it lacks.
 func (c *compiler) compile(e *Environment, released *registry.Sources) (Compiled, []string, error) {
-	out := Compiled{Environment: e.Name}
+	out := Compiled{Environment: e.Name, Before: released, Had: e.Fold.State.Len()}
 	pending, err := c.reader.steps(c.pending(e.Name), e.Name)
 	if err != nil {
 		return out, nil, err
@@ -221,14 +189,13 @@ func (c *compiler) compile(e *Environment, released *registry.Sources) (Compiled
 		}
 	}
 	out.Sources = c.folder.Fold(released, registry.Step{Change: c.change, Edits: edits})
-	if out.Rendering, err = c.renderer.Manifests(out.Sources, registry.Target{Name: e.Name, Labels: e.Labels}); err != nil {
-		return out, nil, &Error{Kind: KindInvalid, Message: fmt.Sprintf("%s cannot be rendered: %v", e.Name, err), Cause: err}
+	if out.Rendering, err = c.renderer.Manifests(out.Sources, target(e)); err != nil {
+		return out, nil, unrendered(e, err)
 	}
 	conflicts := c.takeOver(e, &out)
-	if err := out.Rendering.Put(c.kept(&out)); err != nil {
-		return out, nil, err
-	}
+	out.Rendering.Put(c.kept(&out))
 	out.operate(e)
+	out.Changes = out.concerned(e)
 	return out, conflicts, nil
 }
 
@@ -266,57 +233,22 @@ func (c *compiler) kept(out *Compiled) []registry.Quick {
 	return slices.DeleteFunc(slices.Clone(out.Sources.Quick()), func(q registry.Quick) bool { return slices.Contains(out.Drop, q.Key) })
 }
 
-// operate compares what is rendered with what is released.
-func (out *Compiled) operate(e *Environment) {
-	state := &e.Fold.State
-	out.Had = state.Len()
-	kept := 0
-	for _, r := range out.Rendering.Resources {
-		now, _ := state.Get(r.Key)
-		if now.Value != nil {
-			kept++
-		}
-		if !bytes.Equal(now.Value, r.Value.JSON) {
-			out.Operations = append(out.Operations, events.Operation{Op: events.OpSet, Key: r.Key, Value: r.Value.JSON, Base: now.Setter})
-		}
-	}
-	if kept == out.Had {
-		return // nothing is deleted, and resources are in order
-	}
-	for key := range state.Values() {
-		if _, stays := out.Rendering.Get(key); !stays {
-			now, _ := state.Get(key)
-			out.Operations = append(out.Operations, events.Operation{Op: events.OpDelete, Key: key, Base: now.Setter})
-		}
-	}
-	slices.SortFunc(out.Operations, func(a, b events.Operation) int { return strings.Compare(a.Key, b.Key) })
-}
-
-// planDirectory compiles a proposed directory, demands what it needs, and stores its edits.
-func (d *decision) planDirectory(p *Directory, id string) (Sources, []plan, error) {
+// compileDirectory compiles a proposed directory, demands what it needs, and stores its edits.
+func (d *decision) compileDirectory(p *Directory, id string) (Sources, Compilation, error) {
 	c := p.last.out
 	if p.last.state != d.State || p.last.decisions != d.decisions || p.last.change != id {
 		var err error
 		if c, err = d.Compile(p, id); err != nil {
-			return Sources{}, nil, err
+			return Sources{}, c, err
 		}
 		p.last = lastCompilation{d.State, d.decisions, id, c}
 	}
 	d.notes = c.Notes
 	if err := p.allows(c); err != nil {
-		return Sources{}, nil, err
+		return Sources{}, c, err
 	}
 	sources, err := d.storeEdits(c)
-	if err != nil {
-		return Sources{}, nil, err
-	}
-	var out []plan
-	for _, e := range c.Environments {
-		if len(e.Operations) > 0 {
-			out = append(out, plan{e.Environment, e.Operations})
-		}
-	}
-	return sources, out, nil
+	return sources, c, err
 }
 
 // allows says whether the person asked for as much as the directory does.
@@ -345,13 +277,13 @@ func (p *Directory) allows(c Compilation) error {
 	return nil
 }
 
-// storeEdits stores the edits of the environments in which something changes; the same edits once.
+// storeEdits stores the edits of the environments that are in the change; the same edits once.
 func (d *decision) storeEdits(c Compilation) (Sources, error) {
 	out := Sources{Edits: []SourceEdit{}}
 	chunks := map[*registry.Edits][]events.Digest{}
 	group := map[string]int{}
 	for _, e := range c.Environments {
-		if len(e.Operations) == 0 {
+		if !e.Changes {
 			continue
 		}
 		stored, known := chunks[e.Edits]

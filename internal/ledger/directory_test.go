@@ -60,10 +60,9 @@ func TestADirectoryBecomesTheSourceOfTheEnvironmentsThatItDeclares(t *testing.T)
 
 	// Where nothing changes there is no release.
 	one := b.must("anna", declared("Variable level default: debug, overrides: {prod-*: warn}", "Variable region overrides: {prod-eu: eu, prod-us: us}")).Change
-	if parts := b.state.Changes[one].Parts; len(parts) != 1 || parts[0].Environment != "dev" {
-		t.Errorf("%+v", parts)
+	if r := b.approve("ben", one); len(r.Released) != 1 || r.Released[0].Environment != "dev" {
+		t.Errorf("%+v", r.Released)
 	}
-	b.approve("ben", one)
 	b.refused("anna", declared("Variable level default: debug, overrides: {prod-*: warn}", "Variable region overrides: {prod-eu: eu, prod-us: us}"), ledger.KindConflict, "nothing would change")
 
 	// A rollback takes the change's edits out of the sources too: the same directory proposes them again.
@@ -275,5 +274,81 @@ func (b *book) inSources() {
 		if want := b.values(e.Name); strings.Join(got, " ") != want {
 			b.t.Fatalf("the sources of %s come to %v, its state is %s", e.Name, got, want)
 		}
+	}
+}
+
+// TestWhatEditsSourcesOnlyIsApprovedAndNotReleased: what says something of an environment, and changes no resource there, is approved as any change, gets
+// no release, and is undone as any change.
+func TestWhatEditsSourcesOnlyIsApprovedAndNotReleased(t *testing.T) {
+	b := environments(t, "dev", "prod-eu", "prod-us")
+	b.must("op", ledger.UpdateEnvironment{Name: "prod-eu", Approvals: 2})
+	level := func(dev, production string) ledger.Propose {
+		return dir("Environment dev ", "Environment prod-eu template: production", "Environment prod-us template: production",
+			"Template production version: "+production+", values: {variable/level: warn}", "Variable level overrides: {dev: "+dev+"}")
+	}
+	first := b.must("anna", level("info", "1.0.0")).Change
+	b.approve("ben", first)
+	b.approve("carla", first)
+
+	// What is said of one environment is nothing to the others.
+	one := b.must("anna", level("debug", "1.0.0")).Change
+	if parts := b.state.Changes[one].Parts; len(parts) != 1 || parts[0].Environment != "dev" {
+		t.Fatalf("%+v", parts)
+	}
+	b.approve("ben", one)
+
+	// The template's new version changes nothing that is rendered.
+	two := b.must("anna", level("debug", "1.1.0")).Change
+	b.approve("ben", two)
+	b.templateIs("prod-eu", "1.0.0")
+	r := b.approve("carla", two)
+	if len(r.Released) > 0 || !slices.Equal(r.SourcesOnly, []string{"prod-eu", "prod-us"}) || b.status(two) != ledger.StatusDelivered {
+		t.Errorf("%+v, %s", r, b.status(two))
+	}
+	b.templateIs("prod-eu", "1.1.0")
+	b.refused("anna", level("debug", "1.1.0"), ledger.KindConflict, "nothing would change")
+
+	// It is undone where it is meant, and then elsewhere; it cannot be undone twice.
+	r = b.must("omar", ledger.Rollback{Change: two, Environments: []string{"prod-eu"}, Reason: "not here"})
+	if len(r.Released) > 0 || !slices.Equal(r.SourcesOnly, []string{"prod-eu"}) || b.status(two) != ledger.StatusDelivered {
+		t.Errorf("%+v, %s", r, b.status(two))
+	}
+	b.templateIs("prod-eu", "1.0.0")
+	b.templateIs("prod-us", "1.1.0")
+	b.refused("omar", ledger.Rollback{Change: two, Environments: []string{"prod-eu"}, Reason: "again"}, ledger.KindConflict, "nothing of it to undo in prod-eu")
+	b.must("omar", ledger.Rollback{Change: two, Reason: "nor there"})
+	if b.status(two) != ledger.StatusRolledBack {
+		t.Errorf("%s", b.status(two))
+	}
+	b.verify()
+
+	// A change of one environment's resource and of the sources of others is delivered when that one has it.
+	b.enrol("dev", "a")
+	three := b.must("anna", level("trace", "2.0.0")).Change
+	b.approve("ben", three)
+	r = b.approve("carla", three)
+	if len(r.Released) != 1 || len(r.SourcesOnly) != 2 || b.status(three) != ledger.StatusReleased {
+		t.Fatalf("%+v, %s", r, b.status(three))
+	}
+	b.recorded(b.ack("dev", "a", "applied", b.state.Environments["dev"].Head(), b.state.Environments["dev"].Head()))
+	if b.status(three) != ledger.StatusDelivered {
+		t.Errorf("%s", b.status(three))
+	}
+	b.must("op", ledger.RetireEnvironment{Name: "prod-us", Reason: "gone"})
+	four := b.must("anna", with(level("trace", "3.0.0"), func(d *ledger.Directory) { d.Environments = []string{"prod-eu"} })).Change
+	b.approve("ben", four)
+	b.must("op", ledger.RetireEnvironment{Name: "prod-eu", Reason: "gone"})
+	b.refused("carla", b.approval(four), ledger.KindConflict, "prod-eu is retired")
+	b.verify()
+}
+
+func (b *book) templateIs(environment, version string) {
+	b.t.Helper()
+	s, err := b.state.SourcesOf(environment)
+	if err != nil {
+		b.t.Fatalf("%v", err)
+	}
+	if m, found := s.Manifest("template/production"); !found || m.Template().Version != version {
+		b.t.Errorf("%s does not have version %s of its template", environment, version)
 	}
 }

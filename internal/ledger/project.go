@@ -62,7 +62,9 @@ type projection struct {
 	about    string // change
 	leftOut  []events.LeftOut
 	released []Released
-	tried    trial // of the entry, where it was decided here
+	// sourcesOnly are environments whose sources change, and nothing else
+	sourcesOnly []string
+	tried       trial // of the entry, where it was decided here
 }
 
 func (p *projection) fact(t events.Type, fact any) error {
@@ -234,18 +236,19 @@ func (p *projection) changeProposed(f *events.ChangeProposed, revised bool) erro
 	default:
 		c.Proposed, c.Revised = before.Proposed, before.Revised+1
 	}
-	if err := p.compiled(c, f.Environments); err != nil {
-		return fmt.Errorf("change %s: %w", f.Change, err)
+	sources, err := p.WrittenSources(c)
+	if err == nil {
+		err = p.compiled(c, f.Environments, sources)
 	}
-	if _, err := p.WrittenSources(c); err != nil {
-		return err
+	if err != nil {
+		return fmt.Errorf("change %s: %w", f.Change, err)
 	}
 	p.Changes[f.Change], p.about = c, f.Change
 	return nil
 }
 
 // compiled gives a change its parts, and checks that they are what its digest says.
-func (p *projection) compiled(c *Change, environments []events.ProposedEnvironment) error {
+func (p *projection) compiled(c *Change, environments []events.ProposedEnvironment, sources Sources) error {
 	leaves := make([]events.Leaf, len(environments))
 	operations, inverses := contents[[]events.Operation]{}, contents[[]events.Inverse]{}
 	last := ""
@@ -262,8 +265,11 @@ func (p *projection) compiled(c *Change, environments []events.ProposedEnvironme
 		if part.Inverse, err = inverses.read(p.State, e.Inverse); err != nil {
 			return err
 		}
-		if len(part.Operations) == 0 || !slices.EqualFunc(part.Operations, part.Inverse, undoes) {
-			return fmt.Errorf("%w: the operations for %s are none, or not undone by their inverse", ErrBroken, e.Environment)
+		if !slices.EqualFunc(part.Operations, part.Inverse, undoes) {
+			return fmt.Errorf("%w: the operations for %s are not undone by their inverse", ErrBroken, e.Environment)
+		}
+		if part.SourcesOnly() && !sources.edit(e.Environment) {
+			return fmt.Errorf("%w: nothing is done in %s, and none of its sources is edited", ErrBroken, e.Environment)
 		}
 		c.Parts = append(c.Parts, part)
 		leaves[i] = events.Leaf{Change: c.ID, Environment: e.Environment, Inverse: e.Inverse, Operations: e.Operations}
@@ -300,15 +306,23 @@ func (p *projection) waveReleased(f *events.WaveReleased) error {
 		}
 		part, _ := c.PartFor(ref.Environment)
 		part.Revision = ref.Revision
+		p.adopt(c, ref.Environment)
+	}
+	for _, environment := range f.SourcesOnly {
+		part, found := c.PartFor(environment)
+		if !found || !part.SourcesOnly() || part.InSources {
+			return fmt.Errorf("%w: change %s is said to edit the sources of %s", ErrBroken, c.ID, environment)
+		}
+		p.adopt(c, environment)
 	}
 	for _, left := range f.LeftOut {
 		part, found := c.PartFor(left.Environment)
-		if !found || part.Revision > 0 {
+		if !found || part.Revision > 0 || part.InSources {
 			return fmt.Errorf("%w: change %s is said to be left out of %s", ErrBroken, c.ID, left.Environment)
 		}
 		part.LeftOut = &left
 	}
-	p.leftOut = f.LeftOut
+	p.leftOut, p.sourcesOnly = f.LeftOut, f.SourcesOnly
 	return nil
 }
 
@@ -329,21 +343,29 @@ func (p *projection) rollbackOrdered(f *events.RollbackOrdered) error {
 		}
 		part, _ := c.PartFor(undone.Environment)
 		part.Undone = f.Wave.Releases[i].Revision
-		if c.undone() {
-			c.status = StatusRolledBack
+		p.undo(c, undone.Environment)
+	}
+	for _, undone := range f.SourcesOnly {
+		c, err := p.aboutChange(undone.Change)
+		if err != nil {
+			return err
 		}
+		part, found := c.PartFor(undone.Environment)
+		if !found || !part.SourcesOnly() || !part.InSources {
+			return fmt.Errorf("%w: the edits of change %s are not in the sources of %s, or were released there", ErrBroken, c.ID, undone.Environment)
+		}
+		p.undo(c, undone.Environment)
+		p.sourcesOnly = append(p.sourcesOnly, undone.Environment)
 	}
 	return nil
 }
 
-// undone says that the change was undone wherever it was released.
-func (c *Change) undone() bool {
-	for _, part := range c.Parts {
-		if part.Revision > 0 && part.Undone == 0 {
-			return false
-		}
+// undo takes a change back in one environment, and ends it where that was the last one.
+func (p *projection) undo(c *Change, environment string) {
+	p.abandon(c, environment)
+	if !slices.ContainsFunc(c.Parts, func(part Part) bool { return part.InSources }) {
+		c.status = StatusRolledBack
 	}
-	return true
 }
 
 // release records release i of a wave: derived again, accepted, and compared with the digest that the ledger recorded.
@@ -391,10 +413,12 @@ type Result struct {
 	Change   string              `json:"change,omitempty"`   // that it is about
 	Released []events.ReleaseRef `json:"released,omitempty"` // what it released
 	LeftOut  []events.LeftOut    `json:"leftOut,omitempty"`  // environments that it could not release to
+	// SourcesOnly are environments whose sources it changed, and nothing else.
+	SourcesOnly []string `json:"sourcesOnly,omitempty"`
 }
 
 func (p *projection) result() Result {
-	r := Result{Entry: p.entry.Number, Change: p.about, LeftOut: p.leftOut}
+	r := Result{Entry: p.entry.Number, Change: p.about, LeftOut: p.leftOut, SourcesOnly: p.sourcesOnly}
 	for _, released := range p.released {
 		r.Released = append(r.Released, events.ReleaseRef{Environment: released.Environment, Revision: released.Revision, Chain: released.Chain})
 	}

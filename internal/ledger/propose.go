@@ -1,13 +1,13 @@
 package ledger
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -92,24 +92,34 @@ func (d *decision) propose(p Propose, id string, t events.Type) error {
 	if err := p.checkMetadata(); err != nil {
 		return err
 	}
-	sources, planned, err := d.plan(p, id)
+	sources, compilation, err := d.compile(p, id)
 	if err != nil {
+		return err
+	}
+	if err := d.judge(p, compilation); err != nil {
 		return err
 	}
 	proposed := events.ChangeProposed{
 		Change: id, Author: d.by, Reason: p.Reason, Ticket: p.Ticket, Within: p.Within, Source: p.Source, Expires: d.now.Add(proposalLife),
 	}
 	var leaves []events.Leaf
-	for _, o := range planned {
-		part, err := d.freeze(o.environment, o.operations)
+	var sourcesOnly []string
+	for _, e := range compilation.Environments {
+		if !e.Changes {
+			continue
+		}
+		part, err := d.freeze(e.Environment, e.Operations)
 		if err != nil {
 			return err
+		}
+		if len(e.Operations) == 0 {
+			sourcesOnly = append(sourcesOnly, e.Environment)
 		}
 		proposed.Environments = append(proposed.Environments, part)
 		leaves = append(leaves, events.Leaf{Change: id, Environment: part.Environment, Inverse: part.Inverse, Operations: part.Operations})
 	}
 	if len(leaves) == 0 {
-		return refuse(KindConflict, "", "nothing would change: every environment has these values already")
+		return refuse(KindConflict, "", "nothing would change: every environment has this already")
 	}
 	if len(leaves) > maxWave {
 		return refuse(KindInvalid, "propose it in parts", "the change reaches %d environments; at most %d are released together", len(leaves), maxWave)
@@ -120,43 +130,35 @@ func (d *decision) propose(p Propose, id string, t events.Type) error {
 	if proposed.Sources, err = d.storeAtMost(sources, "propose it in parts", "the edits, with the environments they name,"); err != nil {
 		return err
 	}
+	if len(sourcesOnly) > 0 {
+		d.notes = append(d.notes, "only the sources change, and no resource, in "+strings.Join(sourcesOnly, ", "))
+	}
 	d.change = id
 	d.record(t, id, proposed)
 	return nil
 }
 
-// A plan is what a change does in one environment.
-type plan struct {
-	environment string
-	operations  []events.Operation
-}
-
-// plan compiles what is proposed, per environment in which something changes: nothing is released elsewhere.
-func (d *decision) plan(p Propose, id string) (Sources, []plan, error) {
+// compile is what is proposed as it is kept, and what it comes to.
+func (d *decision) compile(p Propose, id string) (Sources, Compilation, error) {
 	if p.Directory != nil {
 		if len(p.Edits) > 0 {
-			return Sources{}, nil, refuse(KindInvalid, "propose one, and then the other", "a directory and edits are proposed together")
+			return Sources{}, Compilation{}, refuse(KindInvalid, "propose one, and then the other", "a directory and edits are proposed together")
 		}
-		return d.planDirectory(p.Directory, id)
+		return d.compileDirectory(p.Directory, id)
 	}
 	edits, err := p.checked()
 	if err != nil {
-		return Sources{}, nil, err
+		return Sources{}, Compilation{}, err
 	}
 	sources, overrides, err := d.expand(edits)
 	if err != nil {
-		return Sources{}, nil, err
+		return Sources{}, Compilation{}, err
 	}
 	if key := d.vain(overrides); key != "" {
-		return Sources{}, nil, refuse(KindConflict, "look for its name with 'publisher get ENV'", "%s is to be deleted, and no environment that is named has it", key)
+		return Sources{}, Compilation{}, refuse(KindConflict, "look for its name with 'publisher get ENV'", "%s is to be deleted, and no environment that is named has it", key)
 	}
-	var out []plan
-	for _, o := range overrides {
-		if operations := d.compile(o); len(operations) > 0 {
-			out = append(out, plan{o.environment, operations})
-		}
-	}
-	return sources, out, nil
+	c, err := d.compileQuick(overrides, id)
+	return sources, c, err
 }
 
 // checked is the edits with canonical values. It leaves p as it came: the command's digest is over that.
@@ -285,25 +287,6 @@ func (s *State) match(pattern string) ([]string, error) {
 	return names, nil
 }
 
-// compile is what an override means for its environment now, ordered by key: what is so already is left out.
-func (d *decision) compile(o override) []events.Operation {
-	state := &d.Environments[o.environment].Fold.State
-	var operations []events.Operation
-	for _, key := range slices.Sorted(maps.Keys(o.values)) {
-		value := o.values[key]
-		now, _ := state.Get(key)
-		if bytes.Equal(now.Value, value) {
-			continue
-		}
-		op := events.Operation{Op: events.OpSet, Key: key, Value: value, Base: now.Setter}
-		if value == nil {
-			op.Op = events.OpDelete
-		}
-		operations = append(operations, op)
-	}
-	return operations
-}
-
 // vain is a resource that is to be deleted and is nowhere: its name is wrong.
 func (d *decision) vain(overrides []override) string {
 	found := map[string]bool{} // by resource to be deleted
@@ -326,6 +309,9 @@ func (d *decision) vain(overrides []override) string {
 // freeze stores operations and their inverse, and notes what they change.
 func (d *decision) freeze(environment string, operations []events.Operation) (events.ProposedEnvironment, error) {
 	part := events.ProposedEnvironment{Environment: environment}
+	if operations == nil {
+		operations = []events.Operation{} // only its sources change
+	}
 	inverse, err := d.Environments[environment].Fold.Invert(operations)
 	if err != nil {
 		return part, err

@@ -291,6 +291,6 @@ func TestGoldenRecovery(t *testing.T) {
 	for _, r := range b.released {
 		fmt.Fprintf(&releases, "%s state=%s chain=%s %s\n", events.ReleaseID(r.Environment, r.Revision), r.State, r.Chain, r.Payload)
 	}
-	golden(t, "v1-recovered", "entries", entries.Bytes())
-	golden(t, "v1-recovered", "releases", releases.Bytes())
+	golden(t, version+"-recovered", "entries", entries.Bytes())
+	golden(t, version+"-recovered", "releases", releases.Bytes())
 }

@@ -132,9 +132,8 @@ func (p *projection) recover(found events.RecoveredRelease) error {
 		r.Change, r.By, r.Reason = of.Rollback.ID, of.Rollback.By, of.Rollback.Reason
 		c := p.Changes[r.Change]
 		part, _ := c.PartFor(e.Name)
-		if part.Undone = of.Revision; c.undone() {
-			c.status = StatusRolledBack
-		}
+		part.Undone = of.Revision
+		p.undo(c, e.Name)
 	}
 	e.Releases = append(e.Releases, r)
 	ref := events.ReleaseRef{Environment: e.Name, Revision: r.Revision, Chain: r.Chain}
@@ -174,6 +173,12 @@ func (p *projection) recoverChange(of events.Release, inverse []events.Inverse, 
 		c.Parts = slices.Insert(c.Parts, i, Part{Environment: of.Environment, Operations: of.Operations, Inverse: inverse, inverse: said.Inverse, index: said.Index, path: said.Path})
 	}
 	c.Parts[i].Revision = of.Revision
+	p.adopt(c, of.Environment)
+	for _, part := range c.Parts {
+		if part.SourcesOnly() && !part.InSources {
+			p.adopt(c, part.Environment) // it was approved
+		}
+	}
 }
 
 // nextChange is an id that no change had, as far as the ledger knows.

@@ -32,6 +32,8 @@ func (r Rollback) decide(d *decision) error {
 	if err != nil {
 		return err
 	}
+	d.change = undone[len(undone)-1].Change
+	undone, sourcesOnly := d.released(undone)
 	if len(undone) > maxWave {
 		return refuse(KindInvalid, "choose a later revision first", "this undoes %d releases; at most %d are undone together", len(undone), maxWave)
 	}
@@ -41,9 +43,22 @@ func (r Rollback) decide(d *decision) error {
 		}
 	}
 	d.effect = net(d.effect)
-	d.change = undone[len(undone)-1].Change
-	d.record(events.TypeRollbackOrdered, d.change, events.RollbackOrdered{By: d.by, Reason: r.Reason, Undone: undone, Wave: d.wave.record()})
+	d.record(events.TypeRollbackOrdered, d.change, events.RollbackOrdered{By: d.by, Reason: r.Reason, Undone: undone, Wave: d.wave.record(), SourcesOnly: sourcesOnly})
 	return nil
+}
+
+// released are the changes that were released where they are undone; the others edited nothing but sources there.
+func (d *decision) released(all []events.Undone) (released, sourcesOnly []events.Undone) {
+	released = []events.Undone{}
+	for _, u := range all {
+		if part, _ := d.Changes[u.Change].PartFor(u.Environment); part.SourcesOnly() {
+			sourcesOnly = append(sourcesOnly, u)
+			d.sources = append(d.sources, u.Environment)
+		} else {
+			released = append(released, u)
+		}
+	}
+	return released, sourcesOnly
 }
 
 func (r Rollback) undone(d *decision) ([]events.Undone, error) {
@@ -53,7 +68,7 @@ func (r Rollback) undone(d *decision) ([]events.Undone, error) {
 	return r.toRevision(d)
 }
 
-// ofChange undoes the change in every environment to which it was released, or in those that are named.
+// ofChange undoes the change in every environment that it reached, or in those that are named.
 func (r Rollback) ofChange(d *decision) ([]events.Undone, error) {
 	c, found := d.Changes[r.Change]
 	if !found {
@@ -61,7 +76,7 @@ func (r Rollback) ofChange(d *decision) ([]events.Undone, error) {
 	}
 	undoable := map[string]bool{}
 	for _, part := range c.Parts {
-		undoable[part.Environment] = part.Revision > 0 && part.Undone == 0 && !d.Environments[part.Environment].Retired
+		undoable[part.Environment] = part.InSources && !d.Environments[part.Environment].Retired
 	}
 	nothing := func(where string) error {
 		return refuse(KindConflict, "look at it with 'publisher show "+c.ID+"'", "change %s is %s: there is nothing of it to undo %s", c.ID, c.Status(d.now), where)

@@ -18,6 +18,11 @@ type DirectoryEdit struct {
 	Matched []string        `json:"matched"`          // environments, ordered
 }
 
+// edit says whether a directory edits the sources of an environment.
+func (s Sources) edit(environment string) bool {
+	return slices.ContainsFunc(s.Directory, func(e DirectoryEdit) bool { return bit(e.Matched, environment) == '1' })
+}
+
 // sourced are the sources of environments as far as they were folded. They are folded when somebody asks, not when the ledger is
 // read; readers may ask at the same time.
 type sourced struct {
@@ -27,11 +32,29 @@ type sourced struct {
 }
 
 type foldedSources struct {
-	changes []string // in force, in the order of their releases
+	changes int // how many, of those that the environment had
+	taken   int
 	sources *registry.Sources
 }
 
-// SourcesOf are the sources of an environment: the fold of the edits of the changes that were released to it and not rolled back.
+// adopt takes a change's edits into the sources of an environment.
+func (s *State) adopt(c *Change, environment string) {
+	e := s.Environments[environment]
+	e.changes = append(e.changes, c.ID)
+	part, _ := c.PartFor(environment)
+	part.InSources = true
+}
+
+// abandon takes them out again.
+func (s *State) abandon(c *Change, environment string) {
+	e := s.Environments[environment]
+	e.changes, e.taken = slices.DeleteFunc(slices.Clone(e.changes), func(id string) bool { return id == c.ID }), e.taken+1
+	part, _ := c.PartFor(environment)
+	part.InSources = false
+}
+
+// SourcesOf are the sources of an environment: the fold of the edits of the changes that were released to it, or that changed
+// nothing but them, and were not rolled back.
 func (s *State) SourcesOf(environment string) (*registry.Sources, error) {
 	all, err := s.allSources()
 	if err != nil {
@@ -55,36 +78,22 @@ func (s *State) allSources() (map[string]foldedSources, error) {
 	var folder registry.Folder
 	read := newEditReader(s)
 	for name, e := range s.Environments {
-		known, changes := s.sourced.of[name], e.inForce()
-		from, rest := s.sourced.empty, changes
-		if known.sources != nil && len(known.changes) <= len(changes) && slices.Equal(known.changes, changes[:len(known.changes)]) {
-			from, rest = known.sources, changes[len(known.changes):]
+		known := s.sourced.of[name]
+		from, rest := s.sourced.empty, e.changes
+		if known.sources != nil && known.taken == e.taken {
+			from, rest = known.sources, e.changes[known.changes:]
 		}
 		steps, err := read.steps(rest, name)
 		if err != nil {
 			return nil, err
 		}
-		after[name] = foldedSources{changes, folder.Fold(from, steps...)}
+		after[name] = foldedSources{len(e.changes), e.taken, folder.Fold(from, steps...)}
 	}
 	s.sourced.of = after
 	return after, nil
 }
 
-// inForce are the changes that were released to the environment and not rolled back, oldest first.
-func (e *Environment) inForce() []string {
-	var out []string
-	for _, r := range e.Releases {
-		switch r.Kind {
-		case events.KindChange:
-			out = append(out, r.Change)
-		case events.KindRollback:
-			out = slices.DeleteFunc(out, func(id string) bool { return id == r.Change })
-		}
-	}
-	return out
-}
-
-// pending are the changes that are approved for an environment and neither released to it nor left out there.
+// pending are the changes that are approved for an environment and have neither reached it nor were left out there.
 func (s *State) pending(environment string) []string {
 	var out []string
 	for _, id := range s.order {
@@ -92,7 +101,7 @@ func (s *State) pending(environment string) []string {
 		if c.status != StatusReleased {
 			continue
 		}
-		if part, found := c.PartFor(environment); found && part.Revision == 0 && part.LeftOut == nil {
+		if part, found := c.PartFor(environment); found && part.Revision == 0 && part.LeftOut == nil && !part.SourcesOnly() {
 			out = append(out, id)
 		}
 	}

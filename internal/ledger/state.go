@@ -58,6 +58,8 @@ type Environment struct {
 	Lost      bool              // its labels, steward and approvals were lost: nothing is approved before they are said again
 	Fold      *fold.Environment // at the head
 	Releases  []Release         // revision r is at r-1
+	changes   []string          // whose edits its sources hold, oldest first
+	taken     int               // how often one of them was taken out
 	Agents    map[string]*Agent
 }
 
@@ -169,8 +171,12 @@ type Part struct {
 	path        []events.Digest  // of that leaf
 	Revision    uint64           // that released it; 0 when it was not
 	Undone      uint64           // revision that undid it; 0 when none did
+	InSources   bool             // its edits are in the environment's sources
 	LeftOut     *events.LeftOut
 }
+
+// SourcesOnly says that the change edits the environment's sources, and no resource of it: it gets no release.
+func (p Part) SourcesOnly() bool { return len(p.Operations) == 0 }
 
 // Status is where the change stands at a time: an open proposal expires.
 func (c *Change) Status(now time.Time) Status {

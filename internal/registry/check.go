@@ -21,7 +21,7 @@ func (s *Sources) Targets() []Target {
 	var out []Target
 	for _, m := range s.OfKind(KindEnvironment) {
 		if m.whole {
-			out = append(out, Target{m.Name(), m.Metadata().Labels})
+			out = append(out, Target{Name: m.Name(), Labels: m.Metadata().Labels})
 		}
 	}
 	return out

@@ -164,3 +164,24 @@ func (e ManifestEdit) paths() []string {
 	}
 	return out
 }
+
+// Concern says whether edits matter in an environment: what resources say for other environments, resources that it does not have,
+// other environments' manifests and templates that are not in its chain do not.
+func (e *Edits) Concern(environment string, chain []*Manifest, has func(key string) bool) bool {
+	return slices.ContainsFunc(e.Manifests, func(m ManifestEdit) bool {
+		kind, name, _ := strings.Cut(m.Key, "/")
+		switch kind {
+		case KindEnvironment:
+			return name == environment
+		case KindTemplate:
+			return slices.ContainsFunc(chain, func(t *Manifest) bool { return t.Key == m.Key })
+		case KindPolicy:
+			return true
+		}
+		return has(m.Key) && slices.ContainsFunc(m.paths(), func(path string) bool {
+			pattern, isOverride := strings.CutPrefix(path, "/spec/overrides/")
+			pattern, _, _ = strings.Cut(pattern, "/")
+			return !isOverride || matches(unescape(pattern), environment)
+		})
+	})
+}

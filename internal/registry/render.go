@@ -21,6 +21,7 @@ const maxValue = 512 << 10
 type Target struct {
 	Name   string
 	Labels map[string]string
+	Facts  map[string]string // of its instance, as its manifest says; rendering fills them in
 }
 
 // A Rendering is what sources come to in one environment.
@@ -48,8 +49,8 @@ func (r *Rendering) Get(key string) (Rendered, bool) {
 
 // A Value is the result of some layers. Environments with the same layers share it.
 type Value struct {
-	JSON       json.RawMessage // canonical
-	leaves     []Leaf
+	JSON       json.RawMessage   // canonical
+	leaves     []Leaf            // where manifests give it
 	references []flagd.Reference // of a flag, to shared evaluators
 }
 
@@ -69,8 +70,12 @@ const OverrideDocument = "override document"
 
 // Origins are the leaves of a rendered resource, each with its one origin.
 func (r Rendered) Origins() []Origin {
-	out := make([]Origin, 0, len(r.Value.leaves))
-	for _, l := range r.Value.leaves {
+	leaves := r.Value.leaves
+	if r.Quick != nil {
+		leaves = r.Quick.leaves()
+	}
+	out := make([]Origin, 0, len(leaves))
+	for _, l := range leaves {
 		o := Origin{Path: l.Path, Value: l.Value, Layer: OverrideDocument, File: l.Place.File, Line: l.Place.Line, Change: l.Change}
 		if l.from != nil {
 			o.Layer, o.Manifest = l.from.name, l.from.manifest.Key
@@ -115,7 +120,8 @@ func (r *Renderer) Render(s *Sources, t Target) (*Rendering, error) {
 	if err != nil {
 		return nil, err
 	}
-	return out, out.Put(s.quick)
+	out.Put(s.quick)
+	return out, nil
 }
 
 // Manifests is what the manifests alone come to, without the override document. Errors are Problems.
@@ -124,6 +130,9 @@ func (r *Renderer) Manifests(s *Sources, t Target) (*Rendering, error) {
 	values, problems := s.templateValues(t.Name)
 	if problems = append(problems, common.problems...); len(problems) > 0 {
 		return nil, problems.err()
+	}
+	if m, found := s.Manifest(KindEnvironment + "/" + t.Name); found {
+		t.Facts = m.Environment().Facts
 	}
 	out := &Rendering{Target: t, Resources: slices.Clone(common.resources)}
 	again := func(i int) {
@@ -349,7 +358,7 @@ func checkValue(key string, r *Resource, value json.RawMessage) error {
 }
 
 // Put puts entries of an override document on top of what the manifests give.
-func (r *Rendering) Put(quick []Quick) error {
+func (r *Rendering) Put(quick []Quick) {
 	for _, q := range quick {
 		i, found := slices.BinarySearchFunc(r.Resources, q.Key, compareRendered)
 		if q.Value == nil {
@@ -358,41 +367,30 @@ func (r *Rendering) Put(quick []Quick) error {
 			}
 			continue
 		}
-		leaves, err := quickLeaves(q)
-		if err != nil {
-			return err
-		}
 		if !found {
 			r.Resources = slices.Insert(r.Resources, i, Rendered{Key: q.Key})
 		}
-		r.Resources[i].Value, r.Resources[i].Quick = &Value{JSON: q.Value, leaves: leaves}, &q
+		r.Resources[i].Value, r.Resources[i].Quick = &Value{JSON: q.Value}, &q
 	}
-	return nil
 }
 
-// quickLeaves takes the value of a quick edit apart.
-func quickLeaves(q Quick) ([]Leaf, error) {
+// leaves takes the value of a quick edit apart.
+func (q *Quick) leaves() []Leaf {
 	var out []Leaf
-	var walk func(path string, value json.RawMessage) error
-	walk = func(path string, value json.RawMessage) error {
+	var walk func(path string, value json.RawMessage)
+	walk = func(path string, value json.RawMessage) {
 		var members map[string]json.RawMessage
-		if value[0] == '{' && string(value) != "{}" {
-			if err := json.Unmarshal(value, &members); err != nil {
-				return fmt.Errorf("%s in the override document: %w", q.Key, err)
-			}
+		if value[0] == '{' {
+			_ = json.Unmarshal(value, &members) // it is canonical JSON
 		}
 		if len(members) == 0 {
 			out = append(out, Leaf{Path: path, Value: value, Change: q.Change})
-			return nil
 		}
-		for _, name := range slices.Sorted(maps.Keys(members)) {
-			if err := walk(path+"/"+escape(name), members[name]); err != nil {
-				return err
-			}
+		for name, member := range members {
+			walk(path+"/"+escape(name), member)
 		}
-		return nil
 	}
-	err := walk("", q.Value)
+	walk("", q.Value)
 	slices.SortFunc(out, func(a, b Leaf) int { return comparePaths(a.Path, b.Path) })
-	return out, err
+	return out
 }

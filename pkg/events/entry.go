@@ -247,6 +247,8 @@ type WaveReleased struct {
 	Number  int       `json:"number"` // of the wave, from 1
 	Wave    Wave      `json:"wave"`
 	LeftOut []LeftOut `json:"leftOut,omitempty"`
+	// SourcesOnly are environments whose sources take the change's edits, and which get no release: nothing changes there.
+	SourcesOnly []string `json:"sourcesOnly,omitempty"`
 }
 
 // LeftOut is an environment that a wave could not reach, and why.
@@ -262,6 +264,8 @@ type RollbackOrdered struct {
 	Reason string   `json:"reason"`
 	Undone []Undone `json:"undone"`
 	Wave   Wave     `json:"wave"`
+	// SourcesOnly are changes whose edits leave an environment's sources where they had no release.
+	SourcesOnly []Undone `json:"sourcesOnly,omitempty"`
 }
 
 // Undone is one change undone in one environment; it stands at the index of its release in the wave.
