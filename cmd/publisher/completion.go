@@ -32,6 +32,14 @@ func (c *cli) completeArgument(fn completer) completer {
 	}
 }
 
+// completeTwoEnvironments completes two arguments.
+func (c *cli) completeTwoEnvironments(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 1 {
+		return nil, noFiles
+	}
+	return c.completeEnvironments(cmd, args, begun)
+}
+
 func (c *cli) completeEnvironments(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 	defer cancel()

@@ -12,9 +12,9 @@ import (
 )
 
 func environmentCommand(c *cli) *cobra.Command {
-	cmd := &cobra.Command{Use: "env", Aliases: []string{"environment"}, Short: "Add, change, list and retire environments; enrol and revoke their agents"}
+	cmd := &cobra.Command{Use: "env", Aliases: []string{"environment"}, Short: "Add, change, list, compare and retire environments; enrol and revoke their agents"}
 	group(cmd)
-	cmd.AddCommand(envAddCommand(c), envUpdateCommand(c), envListCommand(c), envShowCommand(c), envRetireCommand(c), envEnrolCommand(c), envRevokeCommand(c))
+	cmd.AddCommand(envAddCommand(c), envUpdateCommand(c), envListCommand(c), envShowCommand(c), envCompareCommand(c), envRetireCommand(c), envEnrolCommand(c), envRevokeCommand(c))
 	return cmd
 }
 

@@ -114,7 +114,7 @@ func (c *cli) showExplanation(out api.Explanation) {
 		if o.File != "" {
 			where = fmt.Sprintf("%s:%d", o.File, o.Line)
 		}
-		t.AppendRow([]any{dash(strings.ReplaceAll(strings.TrimPrefix(o.Path, "/"), "/", ".")), value(o.Value), o.Layer, plain(where), dash(o.Change), dash(plain(o.By)), ago(o.At), dash(brief(o.Reason))})
+		t.AppendRow([]any{dash(dotted(o.Path)), value(o.Value), o.Layer, plain(where), dash(o.Change), dash(plain(o.By)), ago(o.At), dash(brief(o.Reason))})
 	}
 	c.print(t)
 	if out.Note != "" {

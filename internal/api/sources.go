@@ -70,6 +70,7 @@ func registerSources(api huma.API, b Backend) {
 		})
 		return out, err
 	})
+	registerComparisons(api, b)
 }
 
 // diff compiles a directory and groups the environments in which it does the same.
@@ -129,17 +130,29 @@ func explain(s *ledger.State, environment, key string) (Explanation, error) {
 	if err != nil {
 		return out, err
 	}
-	r, found := rendering.Get(key)
-	if !found || !bytes.Equal(r.Value.JSON, now.Value) {
-		// A rollback brings back values, and takes edits away: what other changes edited may differ from that.
+	list, agreed, err := origins(e, rendering, key)
+	if !agreed {
 		out.Note = "the sources of " + environment + " say otherwise since a rollback; propose the directory again to bring them together"
-		out.Origins = append(out.Origins, told(s, registry.Origin{Value: now.Value, Layer: "rollback", Change: e.Fold.Accepted[now.Setter].ID}))
-		return out, nil
 	}
-	for _, o := range r.Origins() {
+	for _, o := range list {
 		out.Origins = append(out.Origins, told(s, o))
 	}
-	return out, nil
+	return out, err
+}
+
+// origins are where a released value comes from. A rollback brings back values, and takes edits away: what other changes edited may
+// differ from that, and the value comes from the rollback then.
+func origins(e *ledger.Environment, rendering *registry.Rendering, key string) (list []registry.Origin, agreed bool, err error) {
+	now, _ := e.Fold.State.Get(key)
+	r, found := rendering.Get(key)
+	switch {
+	case now.Value == nil:
+		return nil, !found, nil
+	case !found || !bytes.Equal(r.Value.JSON, now.Value):
+		list, err = registry.Origin{Value: now.Value, Layer: "rollback", Change: e.Fold.Accepted[now.Setter].ID}.Flat()
+		return list, false, err
+	}
+	return r.Origins(), true, nil
 }
 
 // told adds to an origin who made its change, and why.

@@ -18,6 +18,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/registry"
 )
 
 const (
@@ -97,6 +98,17 @@ func (c *Client) Diff(ctx context.Context, directory *ledger.Directory) (out api
 func (c *Client) Explain(ctx context.Context, environment, key string) (api.Explanation, error) {
 	kind, name, _ := strings.Cut(key, "/")
 	return get[api.Explanation](ctx, c, "/environments/"+url.PathEscape(environment)+"/explain/"+url.PathEscape(kind)+"/"+url.PathEscape(name), nil)
+}
+
+// Compare is what differs between two environments.
+func (c *Client) Compare(ctx context.Context, a, b string) (api.Comparison, error) {
+	return get[api.Comparison](ctx, c, "/compare", query("a", a, "b", b))
+}
+
+// Impact is what depends on a resource, and where.
+func (c *Client) Impact(ctx context.Context, key string) (registry.Impact, error) {
+	kind, name, _ := strings.Cut(key, "/")
+	return get[registry.Impact](ctx, c, "/impact/"+url.PathEscape(kind)+"/"+url.PathEscape(name), nil)
 }
 
 // Fleet is where every environment stands.
