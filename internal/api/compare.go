@@ -94,10 +94,7 @@ func compare(s *ledger.State, a, b string) (Comparison, error) {
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		var of [2][]registry.Origin
 		for i, e := range sides {
-			var err error
-			if of[i], _, err = origins(e, rendered[i], key); err != nil {
-				return out, err
-			}
+			of[i], _ = origins(e, rendered[i], key)
 		}
 		out.Add(key, of[0], of[1], func(o registry.Origin) Origin { return told(s, o) })
 	}

@@ -130,29 +130,28 @@ func explain(s *ledger.State, environment, key string) (Explanation, error) {
 	if err != nil {
 		return out, err
 	}
-	list, agreed, err := origins(e, rendering, key)
+	list, agreed := origins(e, rendering, key)
 	if !agreed {
 		out.Note = "the sources of " + environment + " say otherwise since a rollback; propose the directory again to bring them together"
 	}
 	for _, o := range list {
 		out.Origins = append(out.Origins, told(s, o))
 	}
-	return out, err
+	return out, nil
 }
 
 // origins are where a released value comes from. A rollback brings back values, and takes edits away: what other changes edited may
 // differ from that, and the value comes from the rollback then.
-func origins(e *ledger.Environment, rendering *registry.Rendering, key string) (list []registry.Origin, agreed bool, err error) {
+func origins(e *ledger.Environment, rendering *registry.Rendering, key string) (list []registry.Origin, agreed bool) {
 	now, _ := e.Fold.State.Get(key)
 	r, found := rendering.Get(key)
 	switch {
 	case now.Value == nil:
-		return nil, !found, nil
+		return nil, !found
 	case !found || !bytes.Equal(r.Value.JSON, now.Value):
-		list, err = registry.Origin{Value: now.Value, Layer: "rollback", Change: e.Fold.Accepted[now.Setter].ID}.Flat()
-		return list, false, err
+		return registry.Origin{Value: now.Value, Layer: "rollback", Change: e.Fold.Accepted[now.Setter].ID}.Flat(), false
 	}
-	return r.Origins(), true, nil
+	return r.Origins(), true
 }
 
 // told adds to an origin who made its change, and why.

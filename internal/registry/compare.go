@@ -36,12 +36,12 @@ func Compare(a, b []Origin) []Contrast {
 }
 
 // Flat is a value taken apart into leaves that all come from one place.
-func (o Origin) Flat() ([]Origin, error) {
-	leaves, err := quickLeaves(Quick{Value: o.Value})
-	out := make([]Origin, len(leaves))
-	for i, l := range leaves {
-		out[i] = o
-		out[i].Path, out[i].Value = o.Path+l.Path, l.Value
+func (o Origin) Flat() []Origin {
+	var out []Origin
+	for _, l := range (&Quick{Value: o.Value}).leaves() {
+		leaf := o
+		leaf.Path, leaf.Value = o.Path+l.Path, l.Value
+		out = append(out, leaf)
 	}
-	return out, err
+	return out
 }
