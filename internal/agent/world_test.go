@@ -18,6 +18,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/internal/connector/connectortest"
 	"github.com/lockstep-dev/lockstep/internal/keys"
+	"github.com/lockstep-dev/lockstep/internal/leaktest"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/fold/foldtest"
 	"github.com/lockstep-dev/lockstep/pkg/store/storetest"
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
 		os.Exit(runChild())
 	}
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go.(*Conn).waitForMsgs"))
+	leaktest.Main(m, append(bustest.LeftBehind(), goleak.IgnoreTopFunction("github.com/nats-io/nats.go.(*Conn).waitForMsgs"))...)
 }
 
 // A world is a bus, a publisher, and what agents said.

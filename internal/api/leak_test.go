@@ -3,8 +3,8 @@ package api_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/lockstep-dev/lockstep/internal/leaktest"
 )
 
 // After every test nothing of this package runs any more.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -52,6 +52,7 @@ var layers = map[string]layer{
 
 	"internal/config":    support,
 	"internal/fault":     support,
+	"internal/leaktest":  support,
 	"internal/lifecycle": support,
 	"internal/telemetry": support,
 

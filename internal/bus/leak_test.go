@@ -3,12 +3,9 @@ package bus_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
+	"github.com/lockstep-dev/lockstep/internal/leaktest"
 )
 
-// After every test nothing of this package runs any more. A server that is shut down while it makes a stream leaves that stream's
-// goroutines behind.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
-		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
-}
+// After every test nothing of this package runs any more.
+func TestMain(m *testing.M) { leaktest.Main(m, bustest.LeftBehind()...) }

@@ -7,12 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/lockstep-dev/lockstep/internal/leaktest"
 	"github.com/lockstep-dev/lockstep/internal/lifecycle"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestPartsStopLastFirst(t *testing.T) {
 	g := lifecycle.New(t.Context())

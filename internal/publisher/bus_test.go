@@ -13,6 +13,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
+	"github.com/lockstep-dev/lockstep/internal/leaktest"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -154,7 +155,7 @@ func TestStopLeavesNothingBehind(t *testing.T) {
 		if took := time.Since(began); took > 8*time.Second {
 			t.Errorf("%s: stopping took %s", name, took)
 		}
-		if err := goleak.Find(before); err != nil {
+		if err := leaktest.Find(before); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		process.Kill()

@@ -10,12 +10,12 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
+	"github.com/lockstep-dev/lockstep/internal/leaktest"
 	"github.com/lockstep-dev/lockstep/internal/telemetry"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestOnlyLoopbackIsListenedOn(t *testing.T) {
 	for address, ok := range map[string]bool{
