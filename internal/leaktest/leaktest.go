@@ -4,8 +4,6 @@
 package leaktest
 
 import (
-	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -16,15 +14,20 @@ import (
 const patience = time.Minute
 
 // Main runs the tests and exits; they have failed where goroutines are left that are not ignored.
-func Main(m *testing.M, ignored ...goleak.Option) {
-	code := m.Run()
+func Main(m *testing.M, ignored ...goleak.Option) { goleak.VerifyTestMain(patient{m, ignored}, ignored...) }
+
+// patient are tests that end when their goroutines have ended.
+type patient struct {
+	m       *testing.M
+	ignored []goleak.Option
+}
+
+func (p patient) Run() int {
+	code := p.m.Run()
 	if code == 0 {
-		if err := Find(ignored...); err != nil {
-			fmt.Fprintln(os.Stderr, "after the tests there is still:", err)
-			code = 1
-		}
+		_ = Find(p.ignored...) // what there is then is found again, and said
 	}
-	os.Exit(code)
+	return code
 }
 
 // Find says which goroutines do not end.
