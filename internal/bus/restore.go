@@ -47,31 +47,52 @@ func (c *Conn) CheckLedger(ctx context.Context, o StreamOptions) error {
 // travels in the header Lockstep-First-Stamp. There are at least as many replicas as before. ErrConflict says that somebody else
 // makes the stream too, or appends to the new one. After an error the ledger is incomplete.
 func (c *Conn) RestoreLedger(ctx context.Context, o StreamOptions, entries []Stored) error {
-	if err := c.opts.Fault.Step(fault.LedgerMadeAnew, func() error { return c.emptyLedger(ctx, o) }); err != nil {
+	var made time.Time
+	err := c.opts.Fault.Step(fault.LedgerMadeAnew, func() (err error) {
+		made, err = c.emptyLedger(ctx, o)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	var last uint64
-	return fault.Parts(c.opts.Fault, fault.EntriesRestored, entries, func(e Stored) error {
+	err = fault.Parts(c.opts.Fault, fault.EntriesRestored, entries, func(e Stored) error {
 		m := outgoing(events.SubjectLedger, e.Payload, "")
 		m.Header.Set(events.FirstStampHeader, e.Stamp.UTC().Format(time.RFC3339Nano))
-		_, err := c.append(ctx, m, last)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			err = fmt.Errorf("%w: %w", ErrConflict, err) // somebody's stream went away with the files that it was made over
-		}
-		if err != nil {
-			return fmt.Errorf("write entry %d again: %w", last+1, err)
+		if _, err := c.append(ctx, m, last); err != nil {
+			return fmt.Errorf("write entry %d again: %w", last+1, gone(err))
 		}
 		last++
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	end, err := c.LedgerEnd(ctx)
+	if err != nil {
+		return gone(err)
+	}
+	if end.ID != o.LedgerID || !end.Created.Equal(made) || end.Last != last || end.Messages != last {
+		return somebodyMakesIt()
+	}
+	return nil
+}
+
+// gone says what it means that LEDGER is not there any more right after it was made. A server that several ask for one stream at once,
+// while it deletes another, makes it twice: both take what is written, one of them is found, or none.
+func gone(err error) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, ErrLedgerChanged) {
+		return fmt.Errorf("%w: %w", somebodyMakesIt(), err)
+	}
+	return err
 }
 
 // remakes bounds how often a LEDGER is deleted that somebody else made meanwhile: by a publisher that is just beginning, over the files
 // that the server is still deleting, so that it holds old entries or goes on after their numbers.
 const remakes = 10
 
-// emptyLedger makes LEDGER anew, without entries.
-func (c *Conn) emptyLedger(ctx context.Context, o StreamOptions) error {
+// emptyLedger makes LEDGER anew, without entries, and says when the bus made it.
+func (c *Conn) emptyLedger(ctx context.Context, o StreamOptions) (created time.Time, err error) {
 	for range remakes {
 		info, err := c.streamInfo(ctx, events.StreamLedger)
 		if err == nil {
@@ -81,22 +102,26 @@ func (c *Conn) emptyLedger(ctx context.Context, o StreamOptions) error {
 			cancel()
 		}
 		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return c.failed(ctx, "delete the old "+events.StreamLedger, err)
+			return time.Time{}, c.failed(ctx, "delete the old "+events.StreamLedger, err)
 		}
 		if err := c.opts.Fault.At(fault.LedgerMadeAnew, fault.Torn); err != nil {
-			return err
+			return time.Time{}, err
 		}
 		o.Replicas = cmp.Or(o.Replicas, c.usualReplicas())
 		made, err := c.ensureStream(ctx, streams(o)[0])
 		retry := errors.As(err, new(*SettingError)) || errors.As(err, new(*jetstream.APIError)) || errors.Is(err, ErrLedgerChanged)
 		if err != nil && !retry {
-			return err
+			return time.Time{}, err
 		}
 		if err == nil && made.State.LastSeq == 0 && made.Config.Metadata[ledgerIDKey] == o.LedgerID {
-			return nil
+			return made.Created, nil
 		}
 	}
-	return fmt.Errorf("%w: somebody makes %s again and again: stop all publishers of this bus", ErrConflict, events.StreamLedger)
+	return time.Time{}, somebodyMakesIt()
+}
+
+func somebodyMakesIt() error {
+	return fmt.Errorf("%w: somebody else makes %s too: stop all publishers of this bus, restart the bus, and try again", ErrConflict, events.StreamLedger)
 }
 
 // firstStamp is when the bus stored a message, or first stored it where that is an entry of a repaired ledger.

@@ -14,7 +14,9 @@ import (
 const patience = time.Minute
 
 // Main runs the tests and exits; they have failed where goroutines are left that are not ignored.
-func Main(m *testing.M, ignored ...goleak.Option) { goleak.VerifyTestMain(patient{m, ignored}, ignored...) }
+func Main(m *testing.M, ignored ...goleak.Option) {
+	goleak.VerifyTestMain(patient{m, ignored}, ignored...)
+}
 
 // patient are tests that end when their goroutines have ended.
 type patient struct {
