@@ -46,7 +46,8 @@ func TestAnAgentAMonthBehindCatchesUp(t *testing.T) {
 			}
 		}
 	}
-	bustest.NewWire(t, w.bus.URL()).DropStream(events.StreamAcks)
+	w.released() // what an agent finds it folds; what is sent later is another run
+	bustest.NewWire(t, w.bus.URL()).Thin(events.StreamAcks, events.SubjectAcks, 0, false)
 	for _, a := range w.agents {
 		a.settings.Clock = publisher.settings.Clock
 		a.start()

@@ -19,7 +19,7 @@ func (w *Wire) Shrink(stream string) {
 	}
 }
 
-// Thin removes every message of a subject but some: the oldest of them (first) or the newest.
+// Thin removes every message of a subject but so many: the oldest of them (first) or the newest.
 func (w *Wire) Thin(stream, subject string, keep uint64, first bool) {
 	w.t.Helper()
 	s, err := w.jetStream().Stream(Context(w.t), stream)
