@@ -81,7 +81,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 // serving: the publisher that the script has started answers, and is found without being named.
 func serving(ts *testscript.TestScript, _ bool, _ []string) {
 	path := filepath.Join(ts.Getenv("XDG_RUNTIME_DIR"), "lockstep-"+strconv.Itoa(os.Getuid()), "server")
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		address, err := os.ReadFile(path)
 		if err == nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
+	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	execconn "github.com/lockstep-dev/lockstep/internal/connector/exec"
 	"github.com/lockstep-dev/lockstep/internal/connector/file"
@@ -63,7 +64,7 @@ func beChild() error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), bustest.Deadline)
 	go func() {
 		if c.Held {
 			_ = a.Hold(ctx, time.Now().Add(time.Hour), "a look first") // it dies in it

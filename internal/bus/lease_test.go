@@ -10,6 +10,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
+	"github.com/lockstep-dev/lockstep/internal/bus/embedded"
 )
 
 // candidate wants the lease and says when it has it and why it lost it.
@@ -38,20 +39,45 @@ func stand(t *testing.T, c *bus.Conn, name string, holding *atomic.Int32) *candi
 	return cd
 }
 
-func TestLeaseHasOneHolderAndIsHandedOverAtOnce(t *testing.T) {
-	s, c := bustest.Ready(t)
+// readyFor is a bus whose lease runs out after so long.
+func readyFor(t *testing.T, ttl time.Duration) (*embedded.Server, *bus.Conn) {
+	t.Helper()
+	s := bustest.Start(t)
+	c := bustest.Connect(t, s.ClientURL())
+	if _, err := c.EnsureStreams(bustest.Context(t), bus.StreamOptions{LeaseTTL: ttl}); err != nil {
+		t.Fatal(err)
+	}
+	return s, c
+}
+
+// shortLease runs out soon; a third of it is room enough for a busy machine.
+const shortLease = 3 * time.Second
+
+func TestLeaseStaysWithOneHolderThatRenewsIt(t *testing.T) {
+	t.Parallel()
+	s, c := readyFor(t, shortLease)
+	var holding atomic.Int32
+	first := stand(t, c, "first", &holding)
+	<-first.got
+	second := stand(t, bustest.Connect(t, s.ClientURL()), "second", &holding)
+	bustest.Eventually(t, "the lease would have run out", after(shortLease*3/2))
+	if len(second.got)+len(first.lost) != 0 {
+		t.Error("the lease went away from a holder that renews it")
+	}
+	for _, c := range []*candidate{first, second} {
+		c.stop()
+		<-c.done
+	}
+}
+
+func TestLeaseIsHandedOverAtOnce(t *testing.T) {
+	t.Parallel()
+	s, c := readyFor(t, time.Hour) // it does not run out, nor does anybody try again, before the test gives up
 	var holding atomic.Int32
 	first := stand(t, c, "first", &holding)
 	<-first.got
 	second := stand(t, bustest.Connect(t, s.ClientURL()), "second", &holding)
 	third := stand(t, bustest.Connect(t, s.ClientURL()), "third", &holding)
-
-	// Long enough for several renewals, and for the others to try several times.
-	bustest.Eventually(t, "the lease was renewed", after(2*bustest.LeaseTTL))
-	if len(second.got)+len(third.got)+len(first.lost) != 0 {
-		t.Fatal("the lease went away from a holder that renews it")
-	}
-	released := time.Now()
 	first.stop()
 	if err := <-first.done; !errors.Is(err, context.Canceled) {
 		t.Error(err)
@@ -59,9 +85,6 @@ func TestLeaseHasOneHolderAndIsHandedOverAtOnce(t *testing.T) {
 	select {
 	case <-second.got:
 	case <-third.got:
-	}
-	if waited := time.Since(released); waited > bustest.LeaseTTL {
-		t.Errorf("handed over after %s", waited)
 	}
 	second.stop()
 	third.stop()
@@ -75,7 +98,8 @@ func after(d time.Duration) func() bool {
 }
 
 func TestLeaseOfADeadHolderRunsOut(t *testing.T) {
-	s, c := bustest.Ready(t)
+	t.Parallel()
+	s, c := readyFor(t, shortLease)
 	var holding atomic.Int32
 	dying := bustest.Connect(t, s.ClientURL())
 	first := stand(t, dying, "first", &holding)

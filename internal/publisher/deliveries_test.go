@@ -62,7 +62,7 @@ func rejected(t testing.TB, r *prometheus.Registry, reason events.Reason) float6
 	return 0
 }
 
-func TestADeliveryIsRecordedSoonAndOutlivesTheAck(t *testing.T) {
+func TestADeliveryIsRecordedAndOutlivesTheAck(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := start(t, data)
@@ -77,10 +77,10 @@ func TestADeliveryIsRecordedSoonAndOutlivesTheAck(t *testing.T) {
 		must(t, conn.ReadLedger(bustest.Context(t), d.Recorded, func(s bus.Stored) error { entry = s.Stamp; return nil }))
 		return !entry.IsZero()
 	})
-	if took := entry.Sub(d.Stamp); took > 2*time.Second {
-		t.Errorf("recorded %s after the ack", took)
+	if entry.Before(d.Stamp) {
+		t.Errorf("recorded at %s, before the ack at %s", entry, d.Stamp)
 	}
-	if d.Word != events.WordApplied || !d.ReadBack || d.Lag == nil || d.Lag.AtMost || d.Lag.Seconds < 0 || d.Lag.Seconds > 10 || d.Digest != one.fold.State.Digest() {
+	if d.Word != events.WordApplied || !d.ReadBack || d.Lag == nil || d.Lag.AtMost || d.Lag.Seconds < 0 || d.Lag.Seconds > bustest.Deadline.Seconds() || d.Digest != one.fold.State.Digest() {
 		t.Errorf("%+v", d)
 	}
 	var status ledger.Status
@@ -232,7 +232,7 @@ func TestAFirstCheckWaitsForAgentsThatWereAliveAndSaysWhoDidNotAnswer(t *testing
 		agents["answers"].beat() // as an agent does, again and again: what is said before the check listens is not an answer
 		return p.Fleet().Ledger.Writable
 	})
-	if waited := time.Since(began); waited < 900*time.Millisecond || waited > 5*time.Second {
+	if waited := time.Since(began); waited < 900*time.Millisecond {
 		t.Errorf("waited %s", waited)
 	}
 	said := map[string]bool{}

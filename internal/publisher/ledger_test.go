@@ -79,7 +79,7 @@ func (s *scene) loseCopy(t *testing.T) {
 func refuses(t *testing.T, p *publisher.Publisher, conn *bus.Conn, reason events.Reason, text string) {
 	t.Helper()
 	var view fleet.LedgerView
-	before := stream(t, conn)
+	before := eventuallyRead(t, conn)
 	bustest.Eventually(t, "the ledger is read-only: "+string(reason), func() bool {
 		view = p.Fleet().Ledger
 		if view.Writable {
@@ -111,7 +111,7 @@ func refuses(t *testing.T, p *publisher.Publisher, conn *bus.Conn, reason events
 	if !found {
 		t.Errorf("doctor: %+v", p.Doctor(bustest.Context(t)))
 	}
-	if diff := cmp.Diff(before, stream(t, conn), cmpopts.EquateEmpty()); diff != "" { // a stream that was lost is made anew, and empty
+	if diff := cmp.Diff(before, eventuallyRead(t, conn), cmpopts.EquateEmpty()); diff != "" { // a stream that was lost is made anew, and empty
 		t.Errorf("the release stream was touched: %s", diff)
 	}
 }

@@ -68,11 +68,12 @@ func on(p *bustest.Process) func(*publisher.Options) {
 
 func start(t testing.TB, data string, change ...func(*publisher.Options)) *publisher.Publisher {
 	t.Helper()
-	o := options(data, change...)
-	if testing.Verbose() {
-		o.Log = zerolog.New(logs{t})
+	shown := func(o *publisher.Options) {
+		if testing.Verbose() {
+			o.Log = zerolog.New(logs{t})
+		}
 	}
-	p, err := publisher.New(context.WithoutCancel(t.Context()), o)
+	p, err := publisher.New(context.WithoutCancel(t.Context()), options(data, append([]func(*publisher.Options){shown}, change...)...))
 	must(t, err)
 	must(t, p.Start())
 	t.Cleanup(func() { stop(t, p) })
@@ -164,6 +165,16 @@ func stream(t testing.TB, conn *bus.Conn) map[string][]message {
 		return nil // not there at the moment
 	}
 	return out
+}
+
+// eventuallyRead is what the stream holds, whatever that is.
+func eventuallyRead(t testing.TB, conn *bus.Conn) (found map[string][]message) {
+	t.Helper()
+	bustest.Eventually(t, "the release stream can be read", func() bool {
+		found = stream(t, conn)
+		return found != nil
+	})
+	return found
 }
 
 // eventuallySent waits until the stream holds exactly the ledger's releases, each once, in order.

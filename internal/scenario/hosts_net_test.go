@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
 )
@@ -19,10 +18,7 @@ import (
 // enclosedVariable says that this process is the one in surroundings of its own.
 const enclosedVariable = "LOCKSTEP_TEST_ENCLOSED"
 
-func init() {
-	enclosed = enclose
-	bustest.Deadline = 2 * time.Minute
-}
+func init() { enclosed = enclose }
 
 // enclose runs the tests once more, as a process with a network and a /run of its own: whatever it makes is gone when it ends, however
 // it ends, and nothing of the machine's network is touched.

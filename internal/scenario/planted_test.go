@@ -27,10 +27,10 @@ func (w *witness) Errorf(f string, _ ...any) { w.said = append(w.said, f) }
 func (w *witness) Fatal(args ...any)         { w.Error(args...); runtime.Goexit() }
 func (w *witness) Fatalf(f string, _ ...any) { w.Errorf(f); runtime.Goexit() }
 
-// finds says whether a check of the world fails.
-func (w *world) finds(check func()) bool {
+// finds says whether a check of the world fails, also where it waits in vain for so long.
+func (w *world) finds(check func(), within time.Duration) bool {
 	t := w.t
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	seen := &witness{TB: t, ctx: ctx}
 	w.t = seen
@@ -112,11 +112,11 @@ func TestEveryInvariantFindsWhatIsPlantedAgainstIt(t *testing.T) {
 				stopAgents(w)
 			}
 			check := func() { plant.check(w) }
-			if w.finds(check) {
+			if w.finds(check, bustest.Deadline) {
 				t.Fatal("the check finds something before anything is planted")
 			}
 			plant.plant(w)
-			if !w.finds(check) {
+			if !w.finds(check, time.Second) {
 				t.Error("the check finds nothing")
 			}
 		})
