@@ -28,7 +28,7 @@ func (l *Library) Judge(r Request) ([]events.Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &judge{request: r, change: r.Change.record(r.Environments), known: map[question]answer{}, tally: newTally()}
+	j := newJudge(r)
 	for i := range r.Environments {
 		e := &r.Environments[i]
 		j.environment(e, inForce[sources{e.Released, e.After}])
@@ -118,6 +118,10 @@ type judge struct {
 	change  *record
 	known   map[question]answer
 	tally   *tally
+}
+
+func newJudge(r Request) *judge {
+	return &judge{request: r, change: r.Change.record(r.Environments), known: map[question]answer{}, tally: newTally()}
 }
 
 // A question is what a policy's answer depends on.

@@ -163,7 +163,7 @@ func TestAFlagIsLiveElsewhereFirst(t *testing.T) {
 		r.Elsewhere = []Elsewhere{
 			{Name: "dev", Released: func(string) json.RawMessage { return json.RawMessage(on) }},
 			{Name: "staging-eu", Released: func(string) json.RawMessage { return nil }},
-			{Name: "staging-us", Released: func(string) json.RawMessage { return jsonOf(c.staging) }},
+			{Name: "staging-us", Released: func(string) json.RawMessage { return raw(c.staging) }},
 		}
 		out := judged(t, r)
 		if denied := len(out) == 1 && strings.HasPrefix(out[0], "Deny"); denied == c.allowed {
@@ -172,7 +172,7 @@ func TestAFlagIsLiveElsewhereFirst(t *testing.T) {
 	}
 }
 
-func jsonOf(text string) json.RawMessage {
+func raw(text string) json.RawMessage {
 	if text == "" {
 		return nil
 	}
@@ -213,7 +213,7 @@ func TestASharedValueIsJudgedOnce(t *testing.T) {
 		r.Environments = append(r.Environments, Environment{Name: fmt.Sprintf("e%03d", i), Labels: map[string]string{"stage": stage}, After: s,
 			Operations: slices.Values([]Operation{set("variable/a", "1", "5")})})
 	}
-	j := &judge{request: r, change: r.Change.record(r.Environments), known: map[question]answer{}, tally: newTally()}
+	j := newJudge(r)
 	lib := &Library{}
 	inForce, err := lib.inForce(r.Environments)
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// Load reads the manifest files of a directory: *.yaml, *.yml and *.json, at any depth, but nothing whose name begins with a dot. A
+// Load reads the manifest files of a directory: *.yaml, *.yml and *.json, at any depth, but nothing whose name begins with a dot, and
+// no tables of cases. A
 // symbolic link is read where it leads to a file of the directory, and refused where it leads elsewhere. Names get the prefix, so
 // that messages name files as the reader does.
 func Load(fsys fs.FS, prefix string) ([]File, error) {
@@ -59,5 +60,8 @@ func Load(fsys fs.FS, prefix string) ([]File, error) {
 }
 
 func isManifest(name string) bool {
-	return slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(path.Ext(name)))
+	return slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(path.Ext(name))) && !IsTest(name)
 }
+
+// IsTest says whether a file holds cases that test policies, and no manifests.
+func IsTest(name string) bool { return strings.HasSuffix(name, "_test.yaml") }
