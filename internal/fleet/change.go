@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/policy"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -32,6 +33,7 @@ func change(s *ledger.State, r Reports, c *ledger.Change, asOf time.Time) Change
 		ID: c.ID, Digest: c.Digest, Status: string(c.Status(asOf)), Author: c.Author, Reason: c.Reason, Ticket: c.Ticket,
 		Within: c.Within.Seconds(), Source: c.Source, Recovered: c.Recovered, Proposed: c.Proposed, Expires: c.Expires, Revised: c.Revised,
 		Approved: c.Approved, Completed: c.Completed, Approvals: c.Approvals, Demanded: s.Demanded(c), EndedBy: c.Ended, EndReason: c.EndReason,
+		Verdicts: c.Verdicts, Risk: policy.Risk(c.Verdicts),
 	}
 	if out.Approvals == nil {
 		out.Approvals = []events.Approval{}

@@ -140,7 +140,9 @@ type Change struct {
 	Completed    time.Time           `json:"completed,omitzero"`
 	Approvals    []events.Approval   `json:"approvals"`
 	Demanded     int                 `json:"demanded"`
-	EndedBy      string              `json:"endedBy,omitempty"` // rejected or withdrawn by
+	Risk         string              `json:"risk,omitempty"`     // the highest class that a policy says: low, medium, high, critical
+	Verdicts     []events.Verdict    `json:"verdicts,omitempty"` // of policies, when it was proposed
+	EndedBy      string              `json:"endedBy,omitempty"`  // rejected or withdrawn by
 	EndReason    string              `json:"endReason,omitempty"`
 	Environments []ChangeEnvironment `json:"environments"`
 }

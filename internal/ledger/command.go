@@ -42,20 +42,21 @@ type Body interface {
 // A decision is a command on its way to an entry.
 type decision struct {
 	*State
-	by      string // who acts
-	trace   string // traceparent of the command
-	number  uint64 // that the entry will have
-	now     time.Time
-	facts   []events.Fact
-	stores  []events.ContentStored // not yet in the ledger; they go before the entry
-	storing map[events.Digest]bool // what is in stores
-	wave    wave
-	read    []reading // deliveries that are recorded
-	change  string
-	left    []events.LeftOut
-	sources []string // environments in which only the sources change
-	effect  []Effect
-	notes   []string
+	by       string // who acts
+	trace    string // traceparent of the command
+	number   uint64 // that the entry will have
+	now      time.Time
+	facts    []events.Fact
+	stores   []events.ContentStored // not yet in the ledger; they go before the entry
+	storing  map[events.Digest]bool // what is in stores
+	wave     wave
+	read     []reading // deliveries that are recorded
+	change   string
+	left     []events.LeftOut
+	sources  []string // environments in which only the sources change
+	effect   []Effect
+	notes    []string
+	verdicts []events.Verdict // of policies, on what is proposed
 }
 
 // A Decision is what a command leads to: content to be stored first, or, when all of it is there, the entry to append.

@@ -223,7 +223,7 @@ func (p *projection) environmentAdded(f *events.EnvironmentAdded) error {
 func (p *projection) changeProposed(f *events.ChangeProposed, revised bool) error {
 	c := &Change{
 		ID: f.Change, Digest: f.Digest, Author: f.Author, Reason: f.Reason, Ticket: f.Ticket, Within: time.Duration(f.Within) * time.Second,
-		Source: f.Source, Sources: f.Sources, Proposed: p.entry.Time, Entry: p.entry.Number, Expires: f.Expires, status: StatusOpen,
+		Source: f.Source, Sources: f.Sources, Proposed: p.entry.Time, Entry: p.entry.Number, Expires: f.Expires, Verdicts: f.Verdicts, status: StatusOpen,
 	}
 	before := p.Changes[f.Change]
 	switch {

@@ -101,6 +101,7 @@ func (d *decision) propose(p Propose, id string, t events.Type) error {
 	}
 	proposed := events.ChangeProposed{
 		Change: id, Author: d.by, Reason: p.Reason, Ticket: p.Ticket, Within: p.Within, Source: p.Source, Expires: d.now.Add(proposalLife),
+		Verdicts: d.verdicts,
 	}
 	var leaves []events.Leaf
 	var sourcesOnly []string

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lockstep-dev/lockstep/internal/policy"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/fold"
 )
@@ -29,6 +30,7 @@ type State struct {
 	lost         map[uint64]bool                // entries that stand for lost ones
 	recovering   recovering
 	sourced      sourced
+	policies     policy.Library
 	decisions    uint64 // entries that do not only store contents
 	trial        trial  // of the last decision
 }
@@ -151,7 +153,8 @@ type Change struct {
 	Entry     uint64 // that proposed or last revised it
 	Expires   time.Time
 	Revised   int
-	Parts     []Part // ordered by environment
+	Parts     []Part           // ordered by environment
+	Verdicts  []events.Verdict // of policies, as they were when it was proposed
 	Approvals []events.Approval
 	Approved  time.Time
 	Completed time.Time
@@ -279,13 +282,16 @@ func (c *Change) PartFor(environment string) (*Part, bool) {
 	return &c.Parts[i], true
 }
 
-// Demanded is how many people must approve a change: what the strictest of its environments demands.
+// Demanded is how many people must approve a change: what the strictest of its environments and policies demands.
 func (s *State) Demanded(c *Change) int {
 	demanded := 1
 	for _, p := range c.Parts {
 		if e := s.Environments[p.Environment]; e != nil {
 			demanded = max(demanded, e.Approvals)
 		}
+	}
+	for _, v := range c.Verdicts {
+		demanded = max(demanded, v.Approvals)
 	}
 	return demanded
 }

@@ -165,12 +165,15 @@ func (j *judge) environment(e *Environment, policies []*Policy) {
 			}
 			q := question{policy: p, key: o.Key, environment: looked[i], is: o.Is, value: o.Value}
 			if p.uses.old || p.uses.request || o.Value == nil {
-				q.was, q.before, q.after = o.Was, string(o.Before), string(o.After)
+				q.before, q.after = string(o.Before), string(o.After)
+			}
+			if p.uses.old {
+				q.was = e.was(o.Key)
 			}
 			answer, known := j.known[q]
 			if !known {
 				if s == nil {
-					s = &subject{operation: &o, environment: environment, change: j.change}
+					s = &subject{operation: &o, in: e, environment: environment, change: j.change}
 				}
 				answer = p.judge(s)
 				j.known[q] = answer
@@ -208,6 +211,7 @@ func (u uses) of(e *Environment) string {
 // A subject is what expressions see of one operation, read when the first of them is evaluated.
 type subject struct {
 	operation   *Operation
+	in          *Environment
 	environment *record
 	change      *record
 	seen        map[string]any
@@ -217,7 +221,7 @@ func (s *subject) variables() map[string]any {
 	if s.seen == nil {
 		o := s.operation
 		s.seen = map[string]any{
-			"object": resource(o.Key, o.Is, o.After), "oldObject": resource(o.Key, o.Was, o.Before),
+			"object": resource(o.Key, o.Is, o.After), "oldObject": resource(o.Key, s.in.was(o.Key), o.Before),
 			"environment": s.environment, "request": fields(requestType, map[string]any{"operation": o.word()}),
 		}
 		if s.change != nil {

@@ -50,8 +50,17 @@ type Environment struct {
 type Operation struct {
 	Key           string
 	Before, After json.RawMessage    // nil is absent
-	Was, Is       *registry.Manifest // of the resource; nil where there is none
+	Is            *registry.Manifest // of the resource after the change; nil where there is none
 	Value         *registry.Value    // that After is of, where environments share it; nil where that is not known
+}
+
+// was is the manifest that the resource has where it is released; nil where there is none.
+func (e *Environment) was(key string) *registry.Manifest {
+	if e.Released == nil {
+		return nil
+	}
+	m, _ := e.Released.Manifest(key)
+	return m
 }
 
 // word is what the operation is called in policies.

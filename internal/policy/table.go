@@ -196,10 +196,10 @@ func (c testCase) judge(s *registry.Sources, p *Policy) (string, error) {
 
 func (c testCase) request(s *registry.Sources) Request {
 	m, _ := s.Manifest(c.Resource)
-	o := Operation{Key: c.Resource, Before: jsonOf(c.Before), After: jsonOf(c.After), Was: m, Is: m}
+	o := Operation{Key: c.Resource, Before: jsonOf(c.Before), After: jsonOf(c.After), Is: m}
 	r := Request{
 		Change: &Change{Author: c.Change.Author, Reason: c.Change.Reason, Ticket: c.Change.Ticket, Kind: c.Change.Kind, Time: c.At},
-		Environments: []Environment{{Name: c.Environment.Name, Labels: c.Environment.Labels, Facts: c.Environment.Facts,
+		Environments: []Environment{{Name: c.Environment.Name, Labels: c.Environment.Labels, Facts: c.Environment.Facts, Released: s,
 			Operations: slices.Values([]Operation{o})}},
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Elsewhere)) {

@@ -160,6 +160,18 @@ func only(verdicts []events.Verdict, action string) []events.Verdict {
 	return slices.DeleteFunc(slices.Clone(verdicts), func(v events.Verdict) bool { return v.Action != action })
 }
 
+// Risk is the highest class of risk that verdicts say; empty where none does.
+func Risk(verdicts []events.Verdict) string {
+	highest := -1
+	for _, v := range verdicts {
+		highest = max(highest, slices.Index(registry.Risks, v.Risk))
+	}
+	if highest < 0 {
+		return ""
+	}
+	return registry.Risks[highest]
+}
+
 // Sentence says a verdict in one sentence, with the places that it is about and the line where the rule stands.
 func Sentence(v events.Verdict) string {
 	const most = 3

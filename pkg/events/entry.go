@@ -146,6 +146,7 @@ type ChangeProposed struct {
 	Expires      time.Time             `json:"expires"` // an open proposal is no longer approved after this
 	Sources      Digest                `json:"sources"` // content: the edits as the author wrote them
 	Environments []ProposedEnvironment `json:"environments"`
+	Verdicts     []Verdict             `json:"verdicts,omitempty"` // of the policies in force
 }
 
 // ProposedEnvironment is a change's part for one environment, in the order of the leaves.
