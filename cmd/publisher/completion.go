@@ -72,6 +72,11 @@ func (c *cli) completeResources(cmd *cobra.Command, args []string, _ string) ([]
 	return slices.Compact(keys), noFiles
 }
 
+// completeResourcesAnywhere gives the resources of all environments, whatever the arguments before.
+func (c *cli) completeResourcesAnywhere(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+	return c.completeResources(cmd, nil, begun)
+}
+
 func (c *cli) completeEnvironmentsAndResources(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 	environments, _ := c.completeEnvironments(cmd, args, begun)
 	resources, _ := c.completeResources(cmd, args, begun)

@@ -58,10 +58,10 @@ func (p Propose) prepare() error {
 	return err
 }
 
-// compiler compiles one directory.
+// compiler compiles manifests that environments are to have: a directory, or what is promoted.
 type compiler struct {
 	*State
-	dir      *registry.Sources
+	wanted   func(now *registry.Sources) *registry.Sources // instead of what an environment has
 	drop     []string
 	dropped  map[string]bool
 	change   string
@@ -72,6 +72,11 @@ type compiler struct {
 	out      Compilation
 }
 
+func (s *State) newCompiler(change string, wanted func(now *registry.Sources) *registry.Sources) *compiler {
+	return &compiler{State: s, wanted: wanted, change: change, dropped: map[string]bool{},
+		renderer: registry.NewRenderer(), edits: map[*registry.Sources]*registry.Edits{}, reader: newEditReader(s)}
+}
+
 // Compile says what a directory comes to as a change with an id, in the environments that it declares or those of them that it
 // names. It compiles over what was released: nothing that is approved and not yet released comes along.
 func (s *State) Compile(p *Directory, change string) (Compilation, error) {
@@ -79,9 +84,9 @@ func (s *State) Compile(p *Directory, change string) (Compilation, error) {
 	if err != nil {
 		return Compilation{}, err
 	}
-	c := &compiler{State: s, dir: dir, drop: p.DropEdits, dropped: map[string]bool{}, change: change,
-		renderer: registry.NewRenderer(), edits: map[*registry.Sources]*registry.Edits{}, reader: newEditReader(s)}
-	environments, err := c.declared(p.Environments)
+	c := s.newCompiler(change, func(*registry.Sources) *registry.Sources { return dir })
+	c.drop = p.DropEdits
+	environments, err := c.declared(dir, p.Environments)
 	if err != nil {
 		return Compilation{}, err
 	}
@@ -109,8 +114,8 @@ func (s *State) Compile(p *Directory, change string) (Compilation, error) {
 	return c.out, nil
 }
 
-// declared are the environments that the directory declares and that are in the ledger, ordered by name.
-func (c *compiler) declared(patterns []string) ([]*Environment, error) {
+// declared are the environments that a directory declares and that are in the ledger, ordered by name.
+func (c *compiler) declared(dir *registry.Sources, patterns []string) ([]*Environment, error) {
 	only := map[string]bool{}
 	for _, pattern := range patterns {
 		names, err := c.match(pattern)
@@ -122,7 +127,7 @@ func (c *compiler) declared(patterns []string) ([]*Environment, error) {
 		}
 	}
 	var out []*Environment
-	for _, m := range c.dir.OfKind(registry.KindEnvironment) {
+	for _, m := range dir.OfKind(registry.KindEnvironment) {
 		name := m.Name()
 		e, found := c.Environments[name]
 		labels := m.Metadata().Labels
@@ -169,34 +174,48 @@ func flags(labels map[string]string) string {
 
 // compile compiles the directory for one environment, over its released sources. The texts are quick edits that it lacks.
 func (c *compiler) compile(e *Environment, released *registry.Sources) (Compiled, []string, error) {
+	out, err := c.manifests(e, released)
+	if err != nil {
+		return out, nil, err
+	}
+	conflicts := c.takeOver(e, &out)
+	out.finish(e)
+	return out, conflicts, nil
+}
+
+// manifests compiles what is wanted of the manifests of one environment, over its released sources; nothing of what is pending there.
+func (c *compiler) manifests(e *Environment, released *registry.Sources) (Compiled, error) {
 	out := Compiled{Environment: e.Name, Before: released, Had: e.Fold.State.Len()}
 	pending, err := c.reader.steps(c.pending(e.Name), e.Name)
 	if err != nil {
-		return out, nil, err
+		return out, err
 	}
 	assumed := c.folder.Fold(released, pending...)
 	edits, known := c.edits[assumed]
 	if !known {
-		edits = registry.Difference(assumed, c.dir)
+		edits = registry.Difference(assumed, c.wanted(assumed))
 		c.edits[assumed] = edits
 	}
 	out.Edits = edits
 	for _, p := range pending {
 		if conflicts := edits.Conflicts(p.Edits); len(conflicts) > 0 {
 			at := conflicts[0]
-			return out, nil, refuse(KindConflict, "wait until it is released there, or end it",
+			return out, refuse(KindConflict, "wait until it is released there, or end it",
 				"%s at %s is edited by change %s too, which is approved and not yet released to %s", at.Manifest, at.Path, p.Change, e.Name)
 		}
 	}
 	out.Sources = c.folder.Fold(released, registry.Step{Change: c.change, Edits: edits})
 	if out.Rendering, err = c.renderer.Manifests(out.Sources, target(e)); err != nil {
-		return out, nil, unrendered(e, err)
+		return out, unrendered(e, err)
 	}
-	conflicts := c.takeOver(e, &out)
-	out.Rendering.Put(c.kept(&out))
-	out.operate(e)
-	out.Changes = out.concerned(e)
-	return out, conflicts, nil
+	return out, nil
+}
+
+// finish puts the quick edits that stay on what the manifests give, and compares that with what is released.
+func (c *Compiled) finish(e *Environment) {
+	c.Rendering.Put(slices.DeleteFunc(slices.Clone(c.Sources.Quick()), func(q registry.Quick) bool { return slices.Contains(c.Drop, q.Key) }))
+	c.operate(e)
+	c.Changes = c.concerned(e)
 }
 
 // takeOver finds the quick edits that the directory says itself, or undoes, and those that it lacks.
@@ -228,11 +247,6 @@ func (c *compiler) takeOver(e *Environment, out *Compiled) (lacks []string) {
 	return lacks
 }
 
-// kept are the quick edits that stay.
-func (c *compiler) kept(out *Compiled) []registry.Quick {
-	return slices.DeleteFunc(slices.Clone(out.Sources.Quick()), func(q registry.Quick) bool { return slices.Contains(out.Drop, q.Key) })
-}
-
 // compileDirectory compiles a proposed directory, demands what it needs, and stores its edits.
 func (d *decision) compileDirectory(p *Directory, id string) (Sources, Compilation, error) {
 	c := p.last.out
@@ -244,15 +258,15 @@ func (d *decision) compileDirectory(p *Directory, id string) (Sources, Compilati
 		p.last = lastCompilation{d.State, d.decisions, id, c}
 	}
 	d.notes = c.Notes
-	if err := p.allows(c); err != nil {
+	if err := c.allowed(p.Prune, p.ConfirmMany, "publisher diff -f DIR"); err != nil {
 		return Sources{}, c, err
 	}
 	sources, err := d.storeEdits(c)
 	return sources, c, err
 }
 
-// allows says whether the person asked for as much as the directory does.
-func (p *Directory) allows(c Compilation) error {
+// allowed says whether the person asked for as much as is done; look is the command that shows it.
+func (c Compilation) allowed(prune bool, confirmed int, look string) error {
 	var deleted, where []string
 	gone, many := 0, 0
 	for _, e := range c.Environments {
@@ -267,11 +281,11 @@ func (p *Directory) allows(c Compilation) error {
 			where = append(where, fmt.Sprintf("%d of %d in %s", n, e.Had, e.Environment))
 		}
 	}
-	if gone > 0 && !p.Prune {
+	if gone > 0 && !prune {
 		return refuse(KindInvalid, "say --prune if that is meant", "%d resources would be deleted: %s", gone, some(deleted))
 	}
-	if many != p.ConfirmMany && many > 0 {
-		return refuse(KindInvalid, fmt.Sprintf("look at it with 'publisher diff -f DIR', and say --confirm-many %d if it is meant", many),
+	if many != confirmed && many > 0 {
+		return refuse(KindInvalid, fmt.Sprintf("look at it with '%s', and say --confirm-many %d if it is meant", look, many),
 			"more than a fifth of the resources would be changed or deleted: %s", some(where))
 	}
 	return nil
@@ -286,6 +300,7 @@ func (d *decision) storeEdits(c Compilation) (Sources, error) {
 		if !e.Changes {
 			continue
 		}
+		out.quick(e)
 		stored, known := chunks[e.Edits]
 		if !known {
 			var err error

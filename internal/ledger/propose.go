@@ -31,6 +31,8 @@ type Propose struct {
 	Edits  []Edit             `json:"edits"`
 	// Directory is proposed instead of edits.
 	Directory *Directory `json:"directory,omitempty"`
+	// Promotion is proposed instead of edits.
+	Promotion *Promotion `json:"promotion,omitempty"`
 }
 
 // An Edit sets and deletes resources of some environments.
@@ -141,9 +143,12 @@ func (d *decision) propose(p Propose, id string, t events.Type) error {
 
 // compile is what is proposed as it is kept, and what it comes to.
 func (d *decision) compile(p Propose, id string) (Sources, Compilation, error) {
-	if p.Directory != nil {
-		if len(p.Edits) > 0 {
-			return Sources{}, Compilation{}, refuse(KindInvalid, "propose one, and then the other", "a directory and edits are proposed together")
+	if p.Directory != nil || p.Promotion != nil {
+		if len(p.Edits) > 0 || p.Directory != nil && p.Promotion != nil {
+			return Sources{}, Compilation{}, refuse(KindInvalid, "propose one, and then the other", "two of a directory, a promotion and edits are proposed together")
+		}
+		if p.Promotion != nil {
+			return d.compilePromotion(p.Promotion, id)
 		}
 		return d.compileDirectory(p.Directory, id)
 	}

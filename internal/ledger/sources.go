@@ -3,6 +3,8 @@ package ledger
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -186,6 +188,33 @@ func bit(matched []string, environment string) byte {
 		return '1'
 	}
 	return '0'
+}
+
+// quick keeps the quick edits that were compiled for an environment; the same edits once.
+func (s *Sources) quick(c Compiled) {
+	if len(c.Edits.Quick) == 0 {
+		return
+	}
+	edit := SourceEdit{Document: overrideDocument}
+	for _, key := range slices.Sorted(maps.Keys(c.Edits.Quick)) {
+		if value := c.Edits.Quick[key]; value == nil {
+			edit.Delete = append(edit.Delete, key)
+		} else {
+			if edit.Set == nil {
+				edit.Set = map[string]json.RawMessage{}
+			}
+			edit.Set[key] = value
+		}
+	}
+	i := slices.IndexFunc(s.Edits, func(other SourceEdit) bool {
+		return reflect.DeepEqual(other.Edit.Set, edit.Set) && slices.Equal(other.Delete, edit.Delete)
+	})
+	if i < 0 {
+		i = len(s.Edits)
+		s.Edits = append(s.Edits, edit)
+	}
+	s.Edits[i].Matched = append(s.Edits[i].Matched, c.Environment)
+	s.Edits[i].Environments = s.Edits[i].Matched
 }
 
 // quick adds what an edit does to an override document.

@@ -78,12 +78,13 @@ func (c *Client) Do(ctx context.Context, command ledger.Command, dryRun bool) (o
 	}
 }
 
+// carriesDirectory says whether manifests are compiled.
 func carriesDirectory(body ledger.Body) bool {
 	switch b := body.(type) {
 	case ledger.Propose:
-		return b.Directory != nil
+		return b.Directory != nil || b.Promotion != nil
 	case ledger.Revise:
-		return b.Directory != nil
+		return b.Directory != nil || b.Promotion != nil
 	}
 	return false
 }
