@@ -80,6 +80,11 @@ func newIndex(m *Manifest) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
+	for n, listed := range i.metadata.NotSecret {
+		if !strings.HasPrefix(listed.Path, "/") || listed.Fingerprint == "" || strings.TrimSpace(listed.Reason) == "" {
+			return nil, wrong("/metadata/notSecret", "entry %d of notSecret has no path, fingerprint or reason: say all three", n+1)
+		}
+	}
 	for _, label := range slices.Sorted(maps.Keys(i.metadata.Labels)) {
 		if err := checkName(label); err != nil {
 			return nil, wrong("/metadata/labels/"+escape(label), "label: %v", err)

@@ -110,6 +110,36 @@ func (m *Manifest) PlaceOf(path string) Place {
 	return m.Place()
 }
 
+// ValueAt is the resource, and the path in its value, to which a path of the manifest belongs. Other paths are the manifest's own,
+// and isValue is false.
+func (m *Manifest) ValueAt(path string) (key, at string, isValue bool) {
+	var layers string // whose members have values below them
+	switch {
+	case m.IsResource():
+		for _, field := range []string{"/spec/default", "/spec/safeValue"} {
+			if isUnder(path, field) {
+				return m.Key, path[len(field):], true
+			}
+		}
+		layers = "/spec/overrides/"
+	case m.Kind() == KindTemplate:
+		layers = "/spec/values/"
+	case m.Kind() == KindEnvironment:
+		layers = "/spec/overrides/"
+	}
+	name, found := strings.CutPrefix(path, layers)
+	if layers == "" || !found {
+		return m.Key, path, false
+	}
+	if i := strings.IndexByte(name, '/'); i >= 0 {
+		name, at = name[:i], name[i:]
+	}
+	if m.IsResource() {
+		return m.Key, at, true
+	}
+	return unescape(name), at, true
+}
+
 // same says whether two manifests have the same leaves, wherever those stand.
 func (m *Manifest) same(other *Manifest) bool { return m == other || m.digest == other.digest }
 

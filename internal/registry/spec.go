@@ -22,6 +22,14 @@ type Metadata struct {
 	Labels      map[string]string `yaml:"labels" doc:"names and values to select by, such as product: shop"`
 	Owner       string            `yaml:"owner" doc:"the team that answers for it"`
 	Description string            `yaml:"description" doc:"what it is for"`
+	NotSecret   []NotSecret       `yaml:"notSecret" doc:"values that look like secrets and are none"`
+}
+
+// A NotSecret lets a value stand that looks like a secret.
+type NotSecret struct {
+	Path        string `yaml:"path" doc:"JSON pointer into this manifest, as in /spec/default/key"`
+	Fingerprint string `yaml:"fingerprint" doc:"of the value, as the refusal says it"`
+	Reason      string `yaml:"reason" doc:"why it is no secret"`
 }
 
 // A Resource is the spec of a Flag, Variable, Endpoint, Connection, Secret or Document.
