@@ -10,6 +10,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/registry"
+	"github.com/lockstep-dev/lockstep/internal/secretscan"
 )
 
 // A checked is what check found, as data.
@@ -50,14 +51,29 @@ for editors, pre-commit hooks and pull requests.`,
 			} else if err != nil {
 				return err
 			}
+			found := secrets(s)
+			for _, f := range found {
+				out.Problems = append(out.Problems, f.Place.String()+": "+f.String())
+			}
 			if err := c.show(out, func() { c.showChecked(out) }); err != nil || len(out.Problems) == 0 {
 				return err
+			}
+			if len(found) > 0 {
+				c.note("what to do about secrets: %s", secretscan.Remedy)
 			}
 			return &exitError{api.ExitCode(&ledger.Error{Kind: ledger.KindInvalid}), plural(len(out.Problems), "problem", "problems") + "; nothing of this can be proposed"}
 		},
 	}
 	fromDirectory(cmd, &path)
 	return cmd
+}
+
+// secrets are the values of manifests that look like secrets; manifests that cannot be read have none.
+func secrets(s *registry.Sources) []secretscan.Finding {
+	if s == nil {
+		return nil
+	}
+	return secretscan.Sources(s)
 }
 
 func (c *cli) showChecked(out checked) {

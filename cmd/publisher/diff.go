@@ -118,7 +118,10 @@ const maxValue = 400
 // value is a value for people; a secret is its reference, and of a long one the beginning and the size are shown.
 func value(v json.RawMessage) string {
 	if ref, secret, err := events.ParseSecretRef(v); secret && err == nil {
-		return "secret " + plain(ref)
+		if ref.Version != "" {
+			return plain("secret " + ref.Ref + " version " + ref.Version)
+		}
+		return plain("secret " + ref.Ref)
 	}
 	if short := []rune(string(v[:min(len(v), (maxValue+1)*utf8.UTFMax)])); len(short) > maxValue {
 		return plain(string(short[:maxValue])) + fmt.Sprintf("…(%d bytes)", len(v))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/registry"
+	"github.com/lockstep-dev/lockstep/internal/secretscan"
 )
 
 func isDirectory(path string) bool {
@@ -42,6 +43,19 @@ func readDirectory(path string) (*registry.Sources, error) {
 		return nil, err
 	}
 	return (&ledger.Directory{Files: files}).Sources()
+}
+
+// noSecrets refuses manifests that hold what looks like a secret.
+func noSecrets(s *registry.Sources) error {
+	found := secretscan.Sources(s)
+	if len(found) == 0 {
+		return nil
+	}
+	more := ""
+	if len(found) > 1 {
+		more = fmt.Sprintf("; and %d more (all of them: 'publisher check -f DIR')", len(found)-1)
+	}
+	return &ledger.Error{Kind: ledger.KindInvalid, Message: found[0].Place.String() + ": " + found[0].String() + more, Next: secretscan.Remedy}
 }
 
 // fromDirectory registers -f for a verb that takes nothing but a directory.

@@ -13,6 +13,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/changefile"
 	"github.com/lockstep-dev/lockstep/internal/config"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/registry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -72,8 +73,12 @@ func (e *edits) read(c *cli, cmd *cobra.Command) (ledger.Propose, error) {
 		c.name(e.environments...)
 		files, err := loadDirectory(e.file)
 		e.directory.Files, e.directory.Environments = files, e.environments
+		var s *registry.Sources
 		if err == nil {
-			_, err = e.directory.Sources()
+			s, err = e.directory.Sources()
+		}
+		if err == nil {
+			err = noSecrets(s) // they must not even leave this machine
 		}
 		if err != nil {
 			return ledger.Propose{}, err
@@ -147,7 +152,7 @@ of them is proposed. Deleting needs --prune, and changing more than a fifth of a
 edit was made since and the directory lacks it, that is a conflict: write it into the directory, or undo it with --drop-edits. See
 'publisher check', 'publisher diff' and 'publisher render'.`,
 		Example: `  publisher propose --env 'prod-*' --set variable/log-level=debug -m "chase OPS-1" --ticket OPS-1
-  publisher propose --env dev --set 'flag/new-cart={"state":"ENABLED"}' --set 'variable/version:="118"' -m "try it"
+  publisher propose --env dev --set 'flag/new-cart={"state":"ENABLED","variants":{"on":true}}' --set 'variable/version:="118"' -m "try it"
   publisher propose -f change.yaml --dry-run
   publisher propose -f environments/ -m "raise the limits" --ticket OPS-7`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

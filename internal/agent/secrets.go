@@ -74,7 +74,7 @@ func replaceIn(value json.RawMessage, with func(ref string) (string, error)) (js
 		return nil, connector.Permanent(events.ReasonSecret, "%w", err)
 	}
 	if isRef {
-		text, err := with(ref)
+		text, err := with(ref.Ref)
 		if err != nil {
 			return nil, err
 		}

@@ -127,11 +127,11 @@ func TestAChangeReachesTwoThousandEnvironmentsAtMost(t *testing.T) {
 	for i := range 2001 {
 		b.must("op", ledger.AddEnvironment{Name: fmt.Sprintf("environment-%04d", i), Approvals: 1})
 	}
-	p := set("*", "flag/checkout", fmt.Sprintf(`{"variants":%q}`, strings.Repeat("x", 1000)))
+	p := set("*", "document/checkout", fmt.Sprintf(`{"variants":%q}`, strings.Repeat("x", 1000)))
 	b.refused("anna", p, ledger.KindInvalid, "2001 environments", "at most 2000")
 	b.must("op", ledger.RetireEnvironment{Name: "environment-0000", Reason: "r"})
 	c := b.must("anna", p).Change
-	second := b.must("dora", set("*", "flag/checkout", "1")).Change
+	second := b.must("dora", set("*", "document/checkout", "1")).Change
 	if r := b.approve("ben", c); len(r.Released) != 2000 {
 		t.Fatalf("%d releases", len(r.Released))
 	}

@@ -98,7 +98,7 @@ func (d *decision) propose(p Propose, id string, t events.Type) error {
 	if err != nil {
 		return err
 	}
-	if err := d.judge(p, compilation); err != nil {
+	if err := d.judge(p, compilation, id); err != nil {
 		return err
 	}
 	proposed := events.ChangeProposed{

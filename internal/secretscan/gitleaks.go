@@ -12,6 +12,9 @@ import (
 // generic is the rule of gitleaks that guesses.
 const generic = "generic-api-key"
 
+// minLeaked is the length of the shortest text that a rule of gitleaks matches.
+const minLeaked = 10
+
 // A ruleset is the rules of gitleaks. Its own detector is made for files and histories: it links archive readers and a terminal
 // library, logs, and takes 80 µs for a word, where most words hold no rule's keyword.
 type ruleset struct {

@@ -33,19 +33,15 @@ type Finding struct {
 	Fingerprint string         // for metadata.notSecret
 }
 
-// Instead says how a secret is written.
-const Instead = `{"$secret": {"ref": "env://NAME", "version": "1"}}`
+// Remedy says what to do about findings.
+const Remedy = `write a reference, as in {"$secret": {"ref": "env://NAME", "version": "1"}}, which only the agent resolves; or, where it is no secret, list it in its manifest under metadata.notSecret with path, fingerprint and reason`
 
 func (f Finding) String() string {
 	where := f.Key
 	if f.Path != "" {
 		where += " at " + f.Path
 	}
-	if f.Place.File != "" {
-		where = f.Place.String() + ": " + where
-	}
-	return fmt.Sprintf("%s looks like a secret (%s): write a reference, %s, which only the agent resolves; where it is none, list it under metadata.notSecret of its manifest with fingerprint %s and a reason",
-		where, f.Rule, Instead, f.Fingerprint)
+	return fmt.Sprintf("%s looks like a secret: %s (fingerprint %s)", where, f.Rule, f.Fingerprint)
 }
 
 // Manifest scans a manifest, but for what it lists as no secret.
@@ -82,23 +78,6 @@ func Sources(s *registry.Sources) []Finding {
 	var out []Finding
 	for _, m := range s.Manifests() {
 		out = append(out, Manifest(m)...)
-	}
-	return out
-}
-
-// Edits scans what edits left in the sources that they were folded over: the manifests that they touch, and the quick edits.
-func Edits(e *registry.Edits, after *registry.Sources) []Finding {
-	var out []Finding
-	for _, edited := range e.Manifests {
-		if m, there := after.Manifest(edited.Key); there {
-			out = append(out, Manifest(m)...)
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(e.Quick)) {
-		if value := e.Quick[key]; value != nil {
-			m, _ := after.Manifest(key)
-			out = append(out, Value(key, value, m)...)
-		}
 	}
 	return out
 }
@@ -176,8 +155,10 @@ func (s *scan) text(path, text string) string {
 	case authorization.MatchString(text):
 		return "an authorization header"
 	}
-	if rule := leaked(s.identifier(path), text); rule != "" {
-		return "gitleaks rule " + rule
+	if len(text) >= minLeaked {
+		if rule := leaked(s.identifier(path), text); rule != "" {
+			return "gitleaks rule " + rule
+		}
 	}
 	if isRandom(text) {
 		return "a long random text"

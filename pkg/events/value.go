@@ -11,29 +11,37 @@ import (
 )
 
 // A SecretRef is the value of a secret, or of a part of any other value: a reference that only the agent resolves, when it
-// applies: {"$secret": {"ref": "env://CRM_TOKEN"}} or {"$secret": {"ref": "file:///run/secrets/crm"}}.
+// applies: {"$secret": {"ref": "env://CRM_TOKEN"}} or {"$secret": {"ref": "file:///run/secrets/crm", "version": "7"}}. Another version
+// is another value: it is released, and the agent resolves the reference anew.
 type SecretRef struct {
-	Secret *struct {
-		Ref string `json:"ref"`
-	} `json:"$secret"`
+	Ref     string `json:"ref"`
+	Version string `json:"version,omitempty"`
 }
+
+// maxVersion bounds the version of a secret reference in bytes.
+const maxVersion = 128
 
 // ParseSecretRef reads a value that is a secret reference; ok is false for any other value. Errors do not quote the value: it may be
 // the secret itself, in the wrong place.
-func ParseSecretRef(value json.RawMessage) (ref string, ok bool, err error) {
+func ParseSecretRef(value json.RawMessage) (ref SecretRef, ok bool, err error) {
 	var object map[string]json.RawMessage
 	if len(value) == 0 || value[0] != '{' || json.Unmarshal(value, &object) != nil || object["$secret"] == nil {
-		return "", false, nil
+		return SecretRef{}, false, nil
 	}
-	var s SecretRef
+	var s struct {
+		Secret *SecretRef `json:"$secret"`
+	}
 	if err := DecodeStrict(value, &s); err != nil || s.Secret == nil {
-		return "", true, errors.New(`a secret is written {"$secret": {"ref": "env://NAME"}} and nothing else`)
+		return SecretRef{}, true, errors.New(`a secret is written {"$secret": {"ref": "env://NAME"}}, with a "version" or without, and nothing else`)
+	}
+	if len(s.Secret.Version) > maxVersion {
+		return SecretRef{}, true, fmt.Errorf("the version of the secret reference has more than %d bytes", maxVersion)
 	}
 	scheme, rest, found := strings.Cut(s.Secret.Ref, "://")
 	if !found || rest == "" || (scheme != "env" && (scheme != "file" || rest[0] != '/')) {
-		return "", true, errors.New("the secret reference is neither env://NAME nor file:///PATH")
+		return SecretRef{}, true, errors.New("the secret reference is neither env://NAME nor file:///PATH")
 	}
-	return s.Secret.Ref, true, nil
+	return *s.Secret, true, nil
 }
 
 // CheckValue says whether a canonical value may be the value of a resource: it is there, and secrets in it are references, however
