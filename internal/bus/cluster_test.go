@@ -99,6 +99,14 @@ func TestAServerThatTakesNoWholeEntryIsNamed(t *testing.T) {
 	}
 }
 
+func TestReplicasNeedACluster(t *testing.T) {
+	_, c := bustest.Ready(t)
+	_, err := c.EnsureStreams(t.Context(), bus.StreamOptions{Replicas: 3, LeaseTTL: bustest.LeaseTTL})
+	if setting, ok := errors.AsType[*bus.SettingError](err); !ok || setting.Setting != "cluster size" {
+		t.Errorf("ended with %v", err)
+	}
+}
+
 // TestAServerThatDoesNotAnswerIsLeft: it keeps its clients though it is cut off.
 func TestAServerThatDoesNotAnswerIsLeft(t *testing.T) {
 	servers := []*bustest.Bare{bustest.StartBare(t, 0), bustest.StartBare(t, 0)}

@@ -55,6 +55,9 @@ func (c *Conn) EnsureStreams(ctx context.Context, o StreamOptions) (ledgerID str
 	if have := c.nc.MaxPayload(); have < minPayload {
 		return "", &SettingError{"", "max_payload", strconv.Itoa(minPayload), strconv.FormatInt(have, 10)}
 	}
+	if c.nc.ConnectedClusterName() == "" && o.Replicas > 1 {
+		return "", &SettingError{"", "cluster size", strconv.Itoa(o.Replicas), "1"}
+	}
 	if o.Replicas, err = c.replicas(ctx, o); err != nil {
 		return "", err
 	}
@@ -89,7 +92,7 @@ func (c *Conn) replicas(ctx context.Context, o StreamOptions) (int, error) {
 	case err != nil:
 		return 0, err
 	case o.Replicas <= info.Config.Replicas:
-		return cmp.Or(o.Replicas, info.Config.Replicas), nil
+		return info.Config.Replicas, nil
 	}
 	if err := c.raise(ctx, info.Config, o.Replicas); err != nil {
 		return 0, err

@@ -43,6 +43,7 @@ type settings struct {
 	Host                   string         // network namespace that it runs in; empty: this one's
 	CA, Cert, Key          string         // a publisher's PEM files, for the bus and for an HTTP address beyond loopback
 	Replicas               int            // that the publisher is told of
+	Unproven               bool           // it goes on though the bus's durability cannot be proven
 	Repair                 []string       // a repair instead of a publisher, with these copies; nil: none
 	Dies                   *death         // where it kills itself; nil: nowhere
 }
@@ -86,7 +87,7 @@ func beChild(text string) error {
 
 func bePublisher(s settings, clock *clock) error {
 	o := publisher.Options{
-		Data: s.Data, Listen: cmp.Or(s.Listen, "127.0.0.1:0"), NATS: s.NATS, MonitorURL: s.MonitorURL, Replicas: s.Replicas, AcceptUnprovenDurability: s.Replicas == 1,
+		Data: s.Data, Listen: cmp.Or(s.Listen, "127.0.0.1:0"), NATS: s.NATS, MonitorURL: s.MonitorURL, Replicas: s.Replicas, AcceptUnprovenDurability: s.Unproven,
 		CA: s.CA, Cert: s.Cert, Key: s.Key, Log: zerolog.New(os.Stderr).With().Timestamp().Logger(),
 		Clock: clock.now, LeaseTTL: bustest.LeaseTTL, BeatWait: 200 * time.Millisecond, Recheck: 200 * time.Millisecond, PulseInterval: 300 * time.Millisecond,
 	}

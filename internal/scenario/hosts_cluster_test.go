@@ -177,6 +177,19 @@ func (c *cluster) whole(streams ...string) {
 	}
 }
 
+// replicate gives a stream more replicas, as somebody with NATS tools does.
+func (c *cluster) replicate(stream string, replicas int) {
+	c.t.Helper()
+	ctx, cancel := soon(c.t)
+	defer cancel()
+	s, err := c.js.Stream(ctx, stream)
+	must(c.t, err)
+	config := s.CachedInfo().Config
+	config.Replicas = replicas
+	_, err = c.js.UpdateStream(ctx, config)
+	must(c.t, err)
+}
+
 // soon is for a question that is asked again where nobody answers.
 func soon(t testing.TB) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(t.Context(), time.Second)

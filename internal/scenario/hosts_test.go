@@ -90,6 +90,15 @@ var hostScenarios = []struct {
 			h.cluster.whole(streamNames...)
 		}
 	}},
+	{"two nodes of the bus do not reach each other", func(h *hosts) {
+		for i, n := range h.cluster.nodes {
+			n.cut(h.cluster.nodes[(i+1)%3].host)
+			h.release(set("*", "x", "around "+n.name))
+			h.settle()
+			h.net.heal()
+			h.cluster.whole(streamNames...)
+		}
+	}},
 	{"two nodes of the bus are cut off", func(h *hosts) {
 		one, two := h.cluster.nodes[0], h.cluster.nodes[1]
 		one.cut(h.net.others(one.host)...)
@@ -103,7 +112,7 @@ var hostScenarios = []struct {
 		for _, a := range h.agents {
 			a.says("stale", func(s *agent.Status) bool { return s.Condition.Word == agent.Stale })
 		}
-		h.nothingInStep()
+		h.nothingInStep(h.publishers...)
 		h.net.heal()
 		h.release(set("*", "x", "after"))
 	}},
@@ -115,6 +124,7 @@ var hostScenarios = []struct {
 		h.done(1, "ben", h.proposal(1, set("*", "x", "on one side")))
 		h.agents[1].says("at 3", func(s *agent.Status) bool { return s.Checkpoint.Revision == 3 && s.Condition.Word == agent.InStep })
 		h.agents[0].says("stale at 2", func(s *agent.Status) bool { return s.Checkpoint.Revision == 2 && s.Condition.Word == agent.Stale })
+		h.nothingInStep(h.publishers[0])
 		h.net.heal()
 	}},
 	{"the answer to an append is lost", func(h *hosts) {
@@ -162,7 +172,8 @@ func TestHostsWhateverHappensBetweenThemTheInvariantsHold(t *testing.T) {
 	}
 }
 
-// cutPublisher cuts the publisher that has the lease: the other one takes over, and the first says that it cannot write.
+// cutPublisher cuts the publisher that has the lease: the other one takes over, and the first says that it cannot write, and calls nothing
+// in step.
 func (h *hosts) cutPublisher(cut func(p *host, nodes []*host)) {
 	h.t.Helper()
 	cut(h.pubs[0], h.cluster.hosts())
@@ -171,6 +182,7 @@ func (h *hosts) cutPublisher(cut func(p *host, nodes []*host)) {
 		a.says("in step at 3", func(s *agent.Status) bool { return s.Checkpoint.Revision == 3 && s.Condition.Word == agent.InStep })
 	}
 	h.refuses(0, events.ReasonBusDown)
+	h.nothingInStep(h.publishers[0])
 	h.net.heal()
 }
 
@@ -191,26 +203,15 @@ func (h *hosts) cutAgent(cut func(a *host, nodes []*host)) {
 	h.net.heal()
 }
 
-// nothingInStep waits until no publisher calls an environment in step.
-func (h *hosts) nothingInStep() {
+// nothingInStep waits until publishers that do not reach the bus call no environment in step.
+func (h *hosts) nothingInStep(publishers ...*pub) {
 	h.t.Helper()
-	for i, p := range h.publishers {
+	for _, p := range publishers {
 		bustest.Eventually(h.t, "nothing is in step", func() bool {
 			ctx, cancel := soon(h.t)
 			defer cancel()
 			v, err := p.calls().Fleet(ctx)
-			if err != nil {
-				return false
-			}
-			for _, e := range v.Environments {
-				if e.Condition == fleet.InStep {
-					return false
-				}
-			}
-			if v.Ledger.Writable {
-				h.t.Errorf("publisher %d would write", i)
-			}
-			return true
+			return err == nil && !v.Ledger.Writable && !slices.ContainsFunc(v.Environments, func(e fleet.Environment) bool { return e.Condition == fleet.InStep })
 		})
 	}
 }
@@ -266,23 +267,37 @@ func (h *hosts) proposal(publisher int, edits ...ledger.Edit) ledger.Approve {
 }
 
 func TestHostsAClusterWithOneReplicaGetsThree(t *testing.T) {
-	h := newHosts(t, 1, 1, 2, 1)
-	h.release(set("*", "x", "first", "y", "first"))
-	h.settle()
-	p := h.publishers[0]
-	p.kill()
-	p.settings.Replicas = 3
-	p.start()
-	h.release(set("*", "x", "with three"))
-	h.holds()
-	h.cluster.whole(streamNames...)
-	h.checks("durability", "3 replicas")
-	h.checks("releases", "holds what the ledger released")
+	again := func(p *pub, replicas int) {
+		p.kill()
+		p.settings.Replicas, p.settings.Unproven = replicas, replicas == 0
+		p.start()
+	}
+	for name, ask := range map[string]func(h *hosts, p *pub){
+		"asked for at a start": func(_ *hosts, p *pub) { again(p, 3) },
+		"given to the ledger under a running publisher": func(h *hosts, p *pub) {
+			again(p, 0)
+			h.cluster.replicate(events.StreamLedger, 3)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHosts(t, 1, 1, 2, 1)
+			h.release(set("*", "x", "first", "y", "first"))
+			h.settle()
+			ask(h, h.publishers[0])
+			h.release(set("*", "x", "meanwhile"))
+			h.cluster.whole(streamNames...)
+			h.holds()
+			again(h.publishers[0], 1) // fewer than there are: they stay, and are proof enough
+			h.checks("durability", "3 replicas")
+			h.checks("releases", "holds what the ledger released")
 
-	// Now one server may go, whichever it is.
-	h.cluster.leader(events.StreamLedger).kill()
-	h.release(set("*", "x", "with two"))
-	h.settle()
+			// Now one server may go, whichever it is.
+			h.cluster.leader(events.StreamLedger).kill()
+			h.release(set("*", "x", "with two"))
+			h.settle()
+		})
+	}
 }
 
 // checks waits until a publisher's doctor finds something in order, and says so.

@@ -39,7 +39,7 @@ func newHosts(t testing.TB, seed uint64, publishers, environments, replicas int)
 		h.pubs = append(h.pubs, on)
 		ca.Issue("publisher", net.ParseIP(on.address))
 		h.addPublisher(settings{
-			Host: on.name, Listen: on.address + ":0", NATS: h.cluster.url(), Replicas: replicas,
+			Host: on.name, Listen: on.address + ":0", NATS: h.cluster.url(), Replicas: replicas, Unproven: replicas == 1,
 			CA: ca.Cert("ca"), Cert: ca.Cert("publisher"), Key: ca.Key("publisher"),
 		})
 	}
