@@ -7,12 +7,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -65,7 +68,18 @@ func TestMain(m *testing.M) {
 	if enclosed != nil {
 		os.Exit(enclosed(m))
 	}
+	inParallel()
 	os.Exit(m.Run())
+}
+
+// inParallel lets more tests run at once than there are processors, unless a flag says how many: most of them wait most of the time.
+func inParallel() {
+	flag.Parse()
+	named := false
+	flag.Visit(func(f *flag.Flag) { named = named || f.Name == "test.parallel" })
+	if !named {
+		_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))) // it is one of the testing package's
+	}
 }
 
 func beChild(text string) error {

@@ -24,7 +24,7 @@ import (
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
-var swarmSize = flag.Int("scenario.swarm", 60, "how many agents lose the bus at once")
+var swarmSize = flag.Int("scenario.swarm", 30, "how many agents lose the bus at once")
 
 // comeBack is in what time agents come back to a bus that was restarted, and swarmDeadline how long the test waits for all of them.
 const (

@@ -3,12 +3,12 @@ package bustest
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -18,14 +18,14 @@ import (
 )
 
 // A Process is a nats-server of its own, with an fsynced store, that can be killed without warning and started again on the same
-// port with the same store.
+// address with the same store.
 type Process struct {
-	t             testing.TB
-	program, dir  string
-	port, monitor int
-	limit         int64
-	more          string
-	cmd           *exec.Cmd
+	t            testing.TB
+	program, dir string
+	address      string
+	limit        int64
+	more         string
+	cmd          *exec.Cmd
 }
 
 // StartProcess starts a nats-server, built from the module that go.mod names. It ends with the test.
@@ -35,17 +35,17 @@ func StartProcess(t testing.TB) *Process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Process{t: t, program: program, dir: t.TempDir(), port: freePort(t), monitor: freePort(t)}
+	p := &Process{t: t, program: program, dir: t.TempDir(), address: ownAddress()}
 	t.Cleanup(func() { p.Kill() })
 	p.Restart()
 	return p
 }
 
 // URL is where clients connect.
-func (p *Process) URL() string { return fmt.Sprintf("nats://127.0.0.1:%d", p.port) }
+func (p *Process) URL() string { return "nats://" + p.address + ":4222" }
 
 // MonitorURL is where the server describes itself.
-func (p *Process) MonitorURL() string { return fmt.Sprintf("http://127.0.0.1:%d", p.monitor) }
+func (p *Process) MonitorURL() string { return "http://" + p.address + ":8222" }
 
 // StoreDir is where the server keeps its streams.
 func (p *Process) StoreDir() string { return filepath.Join(p.dir, "store") }
@@ -139,7 +139,7 @@ func (p *Process) Restart() {
 	if p.limit > 0 {
 		limit = fmt.Sprintf(", max_file_store: %d", p.limit)
 	}
-	config := fmt.Sprintf("listen: 127.0.0.1:%d\nhttp: 127.0.0.1:%d\njetstream { store_dir: %q, sync_interval: always%s }\n", p.port, p.monitor, p.StoreDir(), limit) + p.more
+	config := fmt.Sprintf("listen: %s:4222\nhttp: %s:8222\njetstream { store_dir: %q, sync_interval: always%s }\n", p.address, p.address, p.StoreDir(), limit) + p.more
 	file := filepath.Join(p.dir, "nats.conf")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		p.t.Fatal(err)
@@ -149,7 +149,7 @@ func (p *Process) Restart() {
 		p.t.Fatal(err)
 	}
 	Eventually(p.t, "nats-server accepts connections on "+p.URL(), func() bool {
-		conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)))
+		conn, err := net.Dial("tcp", p.address+":4222")
 		if err != nil {
 			return false
 		}
@@ -179,13 +179,8 @@ func Program() (string, error) {
 	return file, os.Rename(fresh, file)
 }
 
-// freePort is a port that nobody has at the moment: it has to be known before the server starts, to be the same after Restart.
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+// ownAddress is a loopback address that nobody else uses, so that its ports are free before the server starts and between Kill and
+// Restart: on 127.0.0.1 any other process may be given them meanwhile.
+func ownAddress() string {
+	return fmt.Sprintf("127.%d.%d.%d", 1+rand.N(254), rand.N(256), 1+rand.N(254))
 }

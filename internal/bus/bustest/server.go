@@ -77,11 +77,11 @@ func Context(t testing.TB) context.Context {
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	ctx := Context(t)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
+	wait := time.Millisecond
 	for !condition() {
+		wait = min(wait*3/2, 20*time.Millisecond) // who looks all the time keeps what it waits for from happening
 		select {
-		case <-tick.C:
+		case <-time.After(wait):
 		case <-ctx.Done():
 			t.Fatalf("not within %s: %s", Deadline, what)
 		}
