@@ -48,10 +48,10 @@ func newScene(t *testing.T) *scene {
 	one.stop()
 	s.conn = bustest.Connect(t, s.process.URL())
 	eventuallySent(t, p, s.conn)
-	p.Read(func(state *ledger.State, _ fleet.Reports, _ time.Time) {
+	stop(t, p)
+	p.Read(func(state *ledger.State, _ fleet.Reports, _ time.Time) { // until then it records deliveries
 		s.id, s.tip = state.ID, events.LedgerTip{Number: state.Number, Hash: state.Hash}
 	})
-	stop(t, p)
 	must(t, s.conn.ReadLedger(bustest.Context(t), 1, func(e bus.Stored) error {
 		s.entries = append(s.entries, e.Payload)
 		return nil

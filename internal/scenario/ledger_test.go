@@ -97,7 +97,13 @@ func (w *world) damaged(reason events.Reason, damage func()) {
 	asked.Go(func() { // somebody who does not wait
 		ctx, cancel := w.context()
 		defer cancel()
-		_, err := p.calls().Do(ctx, w.command("op", ledger.AddEnvironment{Name: "at-once", Approvals: 1}), false)
+		c := w.command("anna", ledger.Propose{Reason: "at once", Edits: []ledger.Edit{set(env0, "z", "at once")}})
+		out, err := p.calls().Do(ctx, c, false)
+		if err == nil { // before it was noticed, so it is there for good
+			w.mu.Lock()
+			w.proposed["at once"] = out.Change
+			w.mu.Unlock()
+		}
 		if err != nil && api.KindOf(err) != api.KindUnavailable {
 			w.t.Errorf("a command right after the damage: %v", err)
 		}

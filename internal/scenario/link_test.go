@@ -18,6 +18,7 @@ type link struct {
 	to       string
 	mu       sync.Mutex
 	down     bool
+	cuts     int // how often it was cut
 	open     map[net.Conn]bool
 	loses    string // how the subjects begin of messages that do not arrive; empty: all do
 	lost     int
@@ -47,14 +48,14 @@ func (k *link) url() string { return "nats://" + k.listener.Addr().String() }
 
 func (k *link) forward(in net.Conn) {
 	k.mu.Lock()
-	to := k.to
+	to, cuts := k.to, k.cuts
 	k.mu.Unlock()
 	out, err := net.Dial("tcp", to)
 	if err != nil {
 		_ = in.Close()
 		return
 	}
-	if !k.add(in, out) {
+	if !k.add(cuts, in, out) {
 		return
 	}
 	defer k.remove(in, out)
@@ -141,18 +142,19 @@ func (k *link) lose(subject string) {
 	k.loses = subject
 }
 
-// add says whether the link is up.
-func (k *link) add(conns ...net.Conn) bool {
+// add says whether the link is up, and was not cut since the connections began.
+func (k *link) add(cuts int, conns ...net.Conn) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	up := !k.down && k.cuts == cuts
 	for _, c := range conns {
-		if k.down {
-			_ = c.Close()
-		} else {
+		if up {
 			k.open[c] = true
+		} else {
+			_ = c.Close()
 		}
 	}
-	return !k.down
+	return up
 }
 
 func (k *link) remove(conns ...net.Conn) {
@@ -169,6 +171,7 @@ func (k *link) cut() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.down = true
+	k.cuts++
 	for c := range k.open {
 		_ = c.Close()
 	}
