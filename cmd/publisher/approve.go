@@ -91,7 +91,7 @@ func (c *cli) approved(change fleet.Change, out ledger.Outcome) {
 	case out.DryRun:
 		c.note("dry run: your approval would count")
 	case missing > 0:
-		c.note("approved %s; %s still missing", change.ID, plural(missing, "approval is", "approvals are"))
+		c.note("approved %s; %s still missing%s", change.ID, plural(missing, "approval is", "approvals are"), demandedBy(change))
 	default:
 		c.note("approved %s", change.ID)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/policy"
 	"github.com/lockstep-dev/lockstep/internal/registry"
 	"github.com/lockstep-dev/lockstep/internal/secretscan"
 )
@@ -26,8 +27,9 @@ func checkCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check -f DIR",
 		Short: "Check a directory of manifests, without a publisher",
-		Long: `Read every manifest of a directory strictly, and render every environment that it declares. Each problem is a line on standard output
-that begins with file, line and column; warnings go to standard error. Exit code 5 when there are problems. No publisher is needed: it is
+		Long: `Read every manifest of a directory strictly, render every environment that it declares, and judge by its policies what can be judged
+without knowing what was before and who proposes it. Each problem is a line on standard output that begins with file, line and column;
+warnings go to standard error. Exit code 5 when there are problems. No publisher is needed: it is
 for editors, pre-commit hooks and pull requests.`,
 		Example: `  publisher check -f environments/`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -42,7 +44,7 @@ for editors, pre-commit hooks and pull requests.`,
 			s, err := registry.Read(files)
 			if err == nil {
 				out.Manifests, out.Environments = len(s.Manifests()), len(s.Targets())
-				out.Warnings, err = registry.Check(s, time.Now())
+				out.Warnings, err = checkSources(s)
 			}
 			if problems, ok := errors.AsType[registry.Problems](err); ok {
 				for _, p := range problems {
@@ -74,6 +76,16 @@ func secrets(s *registry.Sources) []secretscan.Finding {
 		return nil
 	}
 	return secretscan.Sources(s)
+}
+
+// checkSources looks for what is wrong, and for what is suspicious.
+func checkSources(s *registry.Sources) ([]registry.Finding, error) {
+	found, err := registry.Check(s, time.Now())
+	if err != nil {
+		return found, err
+	}
+	warned, err := policy.Check(s)
+	return append(found, warned...), err
 }
 
 func (c *cli) showChecked(out checked) {

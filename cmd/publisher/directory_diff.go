@@ -7,6 +7,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/policy"
 )
 
 func diffCommand(c *cli) *cobra.Command {
@@ -63,7 +64,7 @@ func (c *cli) showDifference(out api.Difference) {
 		}
 		c.line("%s\n%s", strings.Join(g.Environments, ", "), trim(b.String()))
 	}
-	c.remarks(out.Notes)
+	c.remarks(append(policy.Notes(out.Verdicts), out.Notes...))
 	if len(out.SourcesOnly) > 0 {
 		c.note("only the sources would change, and no resource, in %s", strings.Join(out.SourcesOnly, ", "))
 	} else if len(out.Groups) == 0 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/policy"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -49,6 +50,8 @@ func (c *cli) showChange(change fleet.Change) {
 	}
 	field("digest", change.Digest.String())
 	field("approvals", approvals(change))
+	field("risk", change.Risk)
+	field("policies", policies(change))
 	if change.Recovered {
 		field("lost", "its proposal, with the ledger's entry: source, window and what it meant elsewhere are not known any more")
 	}
@@ -90,9 +93,35 @@ func approvals(change fleet.Change) string {
 		separator = ", "
 	}
 	if missing := change.Demanded - len(change.Approvals); missing > 0 && change.Status == string(ledger.StatusOpen) {
-		out += fmt.Sprintf("; %d more, not by %s", missing, plain(change.Author))
+		out += fmt.Sprintf("; %d more, not by %s", missing, plain(change.Author)) + demandedBy(change)
 	}
 	return out
+}
+
+// demandedBy says which policy demands as many approvals as the change needs; what environments demand is not said.
+func demandedBy(change fleet.Change) string {
+	for _, v := range change.Verdicts {
+		if v.Approvals != change.Demanded {
+			continue
+		}
+		out := fmt.Sprintf(", because policy %s (%s:%d) demands %d", v.Policy, v.File, v.Line, v.Approvals)
+		if len(v.Roles) > 0 {
+			out += " in the roles " + strings.Join(v.Roles, ", ") + " (roles are not checked while approvals are names)"
+		}
+		return plain(out)
+	}
+	return ""
+}
+
+// policies are what policies said of the change, but for those that had nothing to say.
+func policies(change fleet.Change) string {
+	var out []string
+	for _, v := range change.Verdicts {
+		if v.Action != events.VerdictAllow {
+			out = append(out, plain(policy.Sentence(v)))
+		}
+	}
+	return strings.Join(out, "\n")
 }
 
 // showPart shows what the change means for one environment. Shown are the differences that were written before, and where.

@@ -13,6 +13,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/registry"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // A Difference is what a directory would change.
@@ -20,7 +21,9 @@ type Difference struct {
 	Groups []DifferenceGroup `json:"groups"`
 	// SourcesOnly are environments whose manifests would change, and no resource.
 	SourcesOnly []string `json:"sourcesOnly,omitempty"`
-	Notes       []string `json:"notes,omitempty"` // what people should know
+	// Verdicts are of the policies in force, as far as they can be told before somebody proposes it.
+	Verdicts []events.Verdict `json:"verdicts,omitempty"`
+	Notes    []string         `json:"notes,omitempty"` // what people should know
 }
 
 // A DifferenceGroup is environments in which the same would change, and what.
@@ -83,6 +86,9 @@ func diff(b Backend, directory *ledger.Directory) (Difference, error) {
 	b.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) {
 		var c ledger.Compilation
 		if c, err = s.Compile(directory, "this directory"); err != nil {
+			return
+		}
+		if out.Verdicts, err = s.Verdicts(c, nil); err != nil {
 			return
 		}
 		out.Notes = c.Notes

@@ -28,9 +28,7 @@ func (d *decision) judgePolicies(p Propose, c Compilation) error {
 		}
 		return refuse(KindInvalid, "change what is proposed, or the policy in a change of its own", "policies deny it: %s", strings.Join(why, "; "))
 	}
-	for _, v := range policy.Warnings(verdicts) {
-		d.notes = append(d.notes, "warning: "+policy.Sentence(v))
-	}
+	d.notes = append(d.notes, policy.Notes(verdicts)...)
 	d.verdicts = verdicts
 	return nil
 }

@@ -101,7 +101,7 @@ func TestWhatAPolicySays(t *testing.T) {
 		"the author":                                                {"validations: [{expression: change.author != 'anna', message: not anna}]", plain, "not anna"},
 		"the time":                                                  {"validations: [{expression: change.time.getDayOfWeek('Europe/Berlin') != 6, message: not on a Saturday}]", plain, "not on a Saturday"},
 		"the operation":                                             {"validations: [{expression: request.operation == 'UPDATE'}]", plain, "Deny"},
-		"approvals where a validation is false":                     {https + "requireApproval: {count: 2, roles: [ops]}", plain, "RequireApproval endpoint/payments in prod-eu: must be https"},
+		"approvals where a validation is false":                     {https + "requireApproval: {count: 2, roles: [ops]}", plain, "RequireApproval endpoint/payments in prod-eu: 2 people must approve it, in the roles ops: must be https"},
 		"approvals of everything that matches":                      {endpoints + "requireApproval: {count: 2}", good, "RequireApproval"},
 		"a ticket that is there":                                    {"requireTicket: {pattern: '^OPS-[0-9]+$'}", good, "RequireTicket endpoint/payments in prod-eu: the ticket is OPS-1"},
 		"a ticket that is another":                                  {"requireTicket: {pattern: '^SHOP-[0-9]+$'}", good, `Deny endpoint/payments in prod-eu: the ticket "OPS-1" does not match`},

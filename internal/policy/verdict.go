@@ -69,9 +69,17 @@ func compareVerdicts(a, b events.Verdict) int {
 
 // follow notes what follows from the rules that fired on an operation.
 func (j *judge) follow(p *Policy, e *Environment, o *Operation, fired []firing) {
-	say := func(v events.Verdict, place registry.Place) { j.tally.add(p, e, o.Key, v, place) }
+	said := false
+	say := func(v events.Verdict, place registry.Place) {
+		said = true
+		j.tally.add(p, e, o.Key, v, place)
+	}
+	defer func() {
+		if !said {
+			say(events.Verdict{Action: events.VerdictAllow}, p.Manifest.Place())
+		}
+	}()
 	if len(fired) == 0 {
-		say(events.Verdict{Action: events.VerdictAllow}, p.Manifest.Place())
 		return
 	}
 	why := ""
@@ -91,7 +99,11 @@ func (j *judge) follow(p *Policy, e *Environment, o *Operation, fired []firing) 
 		say(events.Verdict{Rule: "requireApproval", Action: events.VerdictRequireApproval, Message: why, Approvals: a.Count, Roles: a.Roles},
 			p.Manifest.PlaceOf("/spec/requireApproval"))
 	}
-	if p.ticket != nil && j.request.Change != nil {
+	switch {
+	case p.ticket == nil:
+	case j.request.Change == nil:
+		said = true // nothing, yet
+	default:
 		say(p.judgeTicket(j.request.Change.Ticket), p.Manifest.PlaceOf("/spec/requireTicket"))
 	}
 	if p.spec.Parity != nil && !j.request.Standing {
@@ -160,6 +172,22 @@ func only(verdicts []events.Verdict, action string) []events.Verdict {
 	return slices.DeleteFunc(slices.Clone(verdicts), func(v events.Verdict) bool { return v.Action != action })
 }
 
+// Notes are what people should know of verdicts before they go on.
+func Notes(verdicts []events.Verdict) []string {
+	var out []string
+	for _, v := range verdicts {
+		switch v.Action {
+		case events.VerdictDeny:
+			out = append(out, "denied: "+Sentence(v))
+		case events.VerdictWarn:
+			out = append(out, "warning: "+Sentence(v))
+		case events.VerdictRequireApproval, events.VerdictRisk:
+			out = append(out, Sentence(v))
+		}
+	}
+	return out
+}
+
 // Risk is the highest class of risk that verdicts say; empty where none does.
 func Risk(verdicts []events.Verdict) string {
 	highest := -1
@@ -182,5 +210,35 @@ func Sentence(v events.Verdict) string {
 	if more := v.Total - len(where); more > 0 {
 		where = append(where, fmt.Sprintf("%d more", more))
 	}
-	return fmt.Sprintf("%s: %s (policy %s, %s, %s:%d)", strings.Join(where, ", "), v.Message, v.Policy, v.Rule, v.File, v.Line)
+	return fmt.Sprintf("%s: %s (policy %s, %s%s:%d)", strings.Join(where, ", "), Demand(v), v.Policy, rule(v), v.File, v.Line)
+}
+
+func rule(v events.Verdict) string {
+	if v.Rule == "" {
+		return ""
+	}
+	return v.Rule + ", "
+}
+
+// Demand is what a verdict says, in words.
+func Demand(v events.Verdict) string {
+	says := ""
+	switch v.Action {
+	case events.VerdictRequireApproval:
+		says = fmt.Sprintf("%d people must approve it", v.Approvals)
+		if v.Approvals == 1 {
+			says = "1 person must approve it"
+		}
+		if len(v.Roles) > 0 {
+			says += ", in the roles " + strings.Join(v.Roles, ", ")
+		}
+	case events.VerdictRisk:
+		says = "the risk is " + v.Risk
+	case events.VerdictAllow:
+		return "nothing is against it"
+	}
+	if says != "" && v.Message != "" {
+		says += ": "
+	}
+	return says + v.Message
 }
