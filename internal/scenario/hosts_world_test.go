@@ -34,10 +34,13 @@ func newHosts(t testing.TB, seed uint64, publishers, environments, replicas int)
 	h.tls = client.TLS{CA: ca.Cert("ca"), Cert: ca.Cert("operator"), Key: ca.Key("operator")}
 	h.conn = bustest.Connect(t, h.cluster.url(), func(o *bus.Options) { o.CA, o.Cert, o.Key = ca.Cert("ca"), ca.Cert("publisher"), ca.Key("publisher") })
 	h.wire = h.place
+	var addresses []net.IP
 	for i := range publishers {
-		on := n.host(fmt.Sprintf("pub-%d", i))
-		h.pubs = append(h.pubs, on)
-		ca.Issue("publisher", net.ParseIP(on.address))
+		h.pubs = append(h.pubs, n.host(fmt.Sprintf("pub-%d", i)))
+		addresses = append(addresses, net.ParseIP(h.pubs[i].address))
+	}
+	ca.Issue("publisher", addresses...) // to the bus they are one user
+	for _, on := range h.pubs {
 		h.addPublisher(settings{
 			Host: on.name, Listen: on.address + ":0", NATS: h.cluster.url(), Replicas: replicas, Unproven: replicas == 1,
 			CA: ca.Cert("ca"), Cert: ca.Cert("publisher"), Key: ca.Key("publisher"),
