@@ -65,8 +65,13 @@ func (c *cli) showChange(change fleet.Change) {
 		field("expires", change.Expires.UTC().Format("2006-01-02 15:04:05Z"))
 	}
 	shown := map[string]string{}
+	moved := false
 	for _, e := range change.Environments {
 		c.showPart(e, shown)
+		moved = moved || e.Moved != ""
+	}
+	if moved {
+		c.note("its base has moved; its author compiles it anew with 'publisher rebase %s'", change.ID)
 	}
 }
 
@@ -136,6 +141,9 @@ func (c *cli) showPart(e fleet.ChangeEnvironment, shown map[string]string) {
 	c.line("%s", head)
 	if e.LeftOut != "" {
 		c.line("  left out: %s", plain(e.LeftOut))
+	}
+	if e.Moved != "" {
+		c.line("  base moved: %s", plain(e.Moved))
 	}
 	difference := changed(e.Operations)
 	if first := shown[difference]; first != "" && len(e.Operations) > 1 {

@@ -73,6 +73,7 @@ func CommandPath(c ledger.Command) string { return Prefix + "/commands/" + c.Ver
 func registerCommands(api huma.API, b Backend) {
 	register[ledger.Propose](api, b, "Propose a change", maxDirectory)
 	register[ledger.Revise](api, b, "Replace what an open change proposes", maxDirectory)
+	register[ledger.Rebase](api, b, "Compile a change whose base has moved anew", maxBody)
 	register[ledger.Approve](api, b, "Approve a change; the last approval demanded releases it", maxBody)
 	register[ledger.Reject](api, b, "Reject an open change", maxBody)
 	register[ledger.Withdraw](api, b, "Withdraw an open change of one's own", maxBody)

@@ -219,7 +219,7 @@ func TestOpenAPIListsEveryRoute(t *testing.T) {
 		"/compare": "get", "/impact/{kind}/{resource}": "get",
 	}
 	for _, verb := range []string{"add-environment", "update-environment", "retire-environment", "enrol-agent", "revoke-agent",
-		"propose", "revise", "approve", "reject", "withdraw", "rollback"} {
+		"propose", "revise", "rebase", "approve", "reject", "withdraw", "rollback"} {
 		want["/commands/"+verb] = "post"
 	}
 	for path, method := range want {

@@ -38,8 +38,13 @@ func change(s *ledger.State, r Reports, c *ledger.Change, asOf time.Time) Change
 	if out.Approvals == nil {
 		out.Approvals = []events.Approval{}
 	}
+	open := out.Status == string(ledger.StatusOpen) || out.Status == string(ledger.StatusExpired)
 	for _, part := range c.Parts {
-		out.Environments = append(out.Environments, changeEnvironment(s, r, part))
+		e := changeEnvironment(s, r, part)
+		if open {
+			e.Moved = s.Moved(part)
+		}
+		out.Environments = append(out.Environments, e)
 	}
 	out.Window = windowOf(c, out.Environments, asOf)
 	return out

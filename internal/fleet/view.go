@@ -164,6 +164,7 @@ type ChangeEnvironment struct {
 	Revision    uint64          `json:"revision,omitempty"` // that released it
 	Undone      uint64          `json:"undone,omitempty"`   // revision that undid it
 	LeftOut     string          `json:"leftOut,omitempty"`  // why it was not released here
+	Moved       string          `json:"moved,omitempty"`    // what moved under it, by whom, in which change; of an open change
 	Released    time.Time       `json:"released,omitzero"`  // the bus's stamp of the ledger entry
 	Outcome     string          `json:"outcome"`            // proposed, left out, waiting, applied, failed, undone, …
 	Lag         *Duration       `json:"lag,omitempty"`      // to the slowest agent's ack, when all have applied it

@@ -75,7 +75,7 @@ func (d *decision) release(c *Change) error {
 		for _, left := range d.left {
 			why = append(why, left.Detail)
 		}
-		return refuse(KindConflict, "its author looks at what changed and revises it with 'publisher revise "+c.ID+"'",
+		return refuse(KindConflict, "its author looks at what changed, and compiles it anew with 'publisher rebase "+c.ID+"', or revises it",
 			"change %s cannot be released anywhere any more: %s", c.ID, some(why)+d.nowHolds(c))
 	}
 	d.record(events.TypeChangeApproved, c.ID, events.ChangeApproved{Change: c.ID, Digest: c.Digest})
@@ -107,11 +107,11 @@ func (d *decision) reachable(part Part) (*Environment, error) {
 }
 
 // whatMoved tells the second of two authors who changed what since their base.
-func (d *decision) whatMoved(e *Environment, operations []events.Operation) string {
+func (s *State) whatMoved(e *Environment, operations []events.Operation) string {
 	var moved []string
 	for _, op := range operations {
 		if now, _ := e.Fold.State.Get(op.Key); now.Setter != op.Base {
-			moved = append(moved, op.Key+" in "+e.Name+" was changed by "+d.lastTouch(e, op.Key))
+			moved = append(moved, op.Key+" in "+e.Name+" was changed by "+s.lastTouch(e, op.Key))
 		}
 	}
 	return some(moved)

@@ -178,7 +178,10 @@ func (c *compiler) compile(e *Environment, released *registry.Sources) (Compiled
 	if err != nil {
 		return out, nil, err
 	}
-	conflicts := c.takeOver(e, &out)
+	var conflicts []string
+	for _, lack := range c.takeOver(e, &out) {
+		conflicts = append(conflicts, lack.text)
+	}
 	out.finish(e)
 	return out, conflicts, nil
 }
@@ -218,16 +221,23 @@ func (c *Compiled) finish(e *Environment) {
 	c.Changes = c.concerned(e)
 }
 
-// takeOver finds the quick edits that the directory says itself, or undoes, and those that it lacks.
-func (c *compiler) takeOver(e *Environment, out *Compiled) (lacks []string) {
+// A lack is a quick edit that manifests say otherwise.
+type lack struct {
+	change string // that made it
+	text   string
+}
+
+// takeOver finds the quick edits that the manifests say themselves, or that are undone, and those that they lack.
+func (c *compiler) takeOver(e *Environment, out *Compiled) (lacks []lack) {
 	for _, q := range out.Sources.Quick() {
 		is, rendered := out.Rendering.Get(q.Key)
 		m, managed := out.Sources.Manifest(q.Key)
+		_, own := out.Edits.Quick[q.Key]
 		switch {
 		case slices.Contains(c.drop, q.Key):
 			c.dropped[q.Key] = true
 			out.Drop = append(out.Drop, q.Key)
-		case !managed:
+		case !managed, own:
 		case rendered && bytes.Equal(is.Value.JSON, q.Value), !rendered && q.Value == nil:
 			out.Drop = append(out.Drop, q.Key)
 		default:
@@ -241,7 +251,7 @@ func (c *compiler) takeOver(e *Environment, out *Compiled) (lacks []string) {
 			if q.Value == nil {
 				did = "deleted"
 			}
-			lacks = append(lacks, fmt.Sprintf("%s in %s was %s by change %s of %s (%s), and %s says otherwise", q.Key, e.Name, did, by.ID, by.Author, clip(by.Reason, 80), place))
+			lacks = append(lacks, lack{by.ID, fmt.Sprintf("%s in %s was %s by change %s of %s (%s), and %s says otherwise", q.Key, e.Name, did, by.ID, by.Author, clip(by.Reason, 80), place)})
 		}
 	}
 	return lacks

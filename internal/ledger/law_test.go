@@ -97,6 +97,9 @@ func (p people) step() {
 		body = p.approve()
 	case 10:
 		body = ledger.Revise{Change: p.change(), Propose: p.propose()}
+		if rapid.Bool().Draw(p.t, "rebase") {
+			body = ledger.Rebase{Change: p.change()}
+		}
 	case 11:
 		body = p.ending()
 	case 12, 13:

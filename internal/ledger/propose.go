@@ -98,6 +98,11 @@ func (d *decision) propose(p Propose, id string, t events.Type) error {
 	if err != nil {
 		return err
 	}
+	return d.put(p, sources, compilation, id, t)
+}
+
+// put judges what was compiled, and freezes it.
+func (d *decision) put(p Propose, sources Sources, compilation Compilation, id string, t events.Type) error {
 	if err := d.judge(p, compilation, id); err != nil {
 		return err
 	}
@@ -127,6 +132,7 @@ func (d *decision) propose(p Propose, id string, t events.Type) error {
 	if len(leaves) > maxWave {
 		return refuse(KindInvalid, "propose it in parts", "the change reaches %d environments; at most %d are released together", len(leaves), maxWave)
 	}
+	var err error
 	if proposed.Digest, _, err = events.ChangeDigest(leaves); err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func (s *State) adopt(c *Change, environment string) {
 	e := s.Environments[environment]
 	e.changes = append(e.changes, c.ID)
 	part, _ := c.PartFor(environment)
-	part.InSources = true
+	part.InSources, part.adopted = true, s.Number
 }
 
 // abandon takes them out again.
@@ -52,7 +52,7 @@ func (s *State) abandon(c *Change, environment string) {
 	e := s.Environments[environment]
 	e.changes, e.taken = slices.DeleteFunc(slices.Clone(e.changes), func(id string) bool { return id == c.ID }), e.taken+1
 	part, _ := c.PartFor(environment)
-	part.InSources = false
+	part.InSources, part.abandoned = false, s.Number
 }
 
 // SourcesOf are the sources of an environment: the fold of the edits of the changes that were released to it, or that changed

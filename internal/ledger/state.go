@@ -175,6 +175,8 @@ type Part struct {
 	Revision    uint64           // that released it; 0 when it was not
 	Undone      uint64           // revision that undid it; 0 when none did
 	InSources   bool             // its edits are in the environment's sources
+	adopted     uint64           // entry that took them there; 0 when none did
+	abandoned   uint64           // entry that took them out again
 	LeftOut     *events.LeftOut
 }
 

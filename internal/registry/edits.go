@@ -153,6 +153,23 @@ func (e *Edits) Conflicts(other *Edits) []Conflict {
 	return out
 }
 
+// Holds says whether sources say at a place already what the edits set there, or lack what they delete.
+func (e *Edits) Holds(at Conflict, s *Sources) bool {
+	i := slices.IndexFunc(e.Manifests, func(m ManifestEdit) bool { return m.Key == at.Manifest })
+	m, found := s.Manifest(at.Manifest)
+	if !found {
+		return e.Manifests[i].Removed || slices.Contains(e.Manifests[i].Delete, at.Path)
+	}
+	if at.Path == "" {
+		return false
+	}
+	is, there := find(m.leaves, at.Path)
+	if j := slices.IndexFunc(e.Manifests[i].Set, func(l SetLeaf) bool { return l.Path == at.Path }); j >= 0 {
+		return there && string(is.Value) == string(e.Manifests[i].Set[j].Value)
+	}
+	return len(under(m.leaves, at.Path)) == 0
+}
+
 // paths are what the edit touches.
 func (e ManifestEdit) paths() []string {
 	if e.Removed {

@@ -49,15 +49,15 @@ func (q Quick) Onto(there, here *Value) json.RawMessage {
 		at := func(l Leaf) bool { return l.specific() && touches(l.Path, path) }
 		return slices.ContainsFunc(there.leaves, at) || slices.ContainsFunc(here.leaves, at)
 	}
-	edited, result := q.leaves(), slices.Clone(here.leaves)
-	for _, was := range there.leaves {
-		if _, still := find(edited, was.Path); !still && !particular(was.Path) {
-			result = mergePatch(result, []Leaf{{Path: was.Path, Value: json.RawMessage("null")}})
-		}
-	}
-	for _, is := range edited {
-		if was, found := find(there.leaves, is.Path); (!found || string(was.Value) != string(is.Value)) && !particular(is.Path) {
-			result = put(result, is)
+	result := slices.Clone(here.leaves)
+	for _, l := range changedLeaves(there.leaves, q.leaves()) {
+		switch {
+		case particular(l.Path):
+		case l.Value == nil:
+			l.Value = json.RawMessage("null")
+			result = mergePatch(result, []Leaf{l})
+		default:
+			result = put(result, l)
 		}
 	}
 	value, err := assemble(result, "")

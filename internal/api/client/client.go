@@ -83,6 +83,8 @@ func carriesDirectory(body ledger.Body) bool {
 	switch b := body.(type) {
 	case ledger.Propose:
 		return b.Directory != nil || b.Promotion != nil
+	case ledger.Rebase:
+		return true
 	case ledger.Revise:
 		return b.Directory != nil || b.Promotion != nil
 	}
