@@ -47,6 +47,7 @@ var layers = map[string]layer{
 	"internal/ledger":     domain,
 	"internal/flagd":      domain,
 	"internal/secretscan": domain,
+	"internal/exchange":   domain,
 	"internal/fleet":      domain,
 	"internal/registry":   domain,
 	"internal/policy":     domain,

@@ -9,6 +9,9 @@ import (
 	"strings"
 )
 
+// ErrNoManifests: a directory holds no file of manifests.
+var ErrNoManifests = errors.New("there are no manifests: no *.yaml, *.yml or *.json file")
+
 // Load reads the manifest files of a directory: *.yaml, *.yml and *.json, at any depth, but nothing whose name begins with a dot, and
 // no tables of cases. A
 // symbolic link is read where it leads to a file of the directory, and refused where it leads elsewhere. Names get the prefix, so
@@ -54,7 +57,7 @@ func Load(fsys fs.FS, prefix string) ([]File, error) {
 		return err
 	})
 	if err == nil && len(files) == 0 {
-		err = errors.New("there are no manifests: no *.yaml, *.yml or *.json file")
+		err = ErrNoManifests
 	}
 	return files, err
 }

@@ -1,6 +1,7 @@
 package secretscan
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -88,7 +89,7 @@ func (s ruleset) breaks(rule config.Rule, line string) bool {
 				}
 			}
 		}
-		if rule.Entropy > 0 && entropy(secret) <= rule.Entropy {
+		if rule.Entropy > 0 && entropy(secret) <= rule.Entropy || rule.RuleID == generic && !isGuessed(groups[0], secret) {
 			continue
 		}
 		if !allows(s.allowed, groups[0], secret, line) && !allows(rule.Allowlists, groups[0], secret, line) {
@@ -96,6 +97,14 @@ func (s ruleset) breaks(rule config.Rule, line string) bool {
 		}
 	}
 	return false
+}
+
+// guesses are the words before a value at which the rule that guesses looks; it finds them within others too, such as valkey.
+var guesses = []string{"access", "auth", "api", "apikey", "credential", "credentials", "creds", "key", "passwd", "password", "secret", "token"}
+
+func isGuessed(match, secret string) bool {
+	before, _, _ := strings.Cut(match, secret)
+	return slices.ContainsFunc(words(before), func(word string) bool { return slices.Contains(guesses, word) })
 }
 
 // allows says whether one of some allow-lists lets a secret pass; what they say of files and commits has no meaning here.

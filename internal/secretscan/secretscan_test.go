@@ -47,6 +47,7 @@ func TestSecretsAreFoundWhereverTheyStand(t *testing.T) {
 		{"variable/aws", `"AKIAQYLPMN5HHHFPZAM2"`, `: gitleaks rule aws-access-token`},
 		{"variable/x", `"sk_live_4eC39HqLyjWDarjtT1zdp7dc"`, `: gitleaks rule stripe-access-token`},
 		{"variable/x", `"ghp_9aB3dE6fG1hJ2kL4mN5pQ7rS8tU0vW3xY6zA"`, `: gitleaks rule github-pat`},
+		{"document/settings", `"log: info\napi_key: 9aB3-dE6f.G1hJ-2kL4\n"`, `: gitleaks rule generic-api-key`},
 		{"variable/x", `"9aB3dE6fG1hJ2kL4mN5pQ7rS8tU0vW3x"`, `: a long random text`},
 		{"variable/x", `"3f9a81c0d2b74e65a1c9f0872be4d36a5c10e97bd8"`, `: a long random text`},
 	} {
@@ -64,6 +65,7 @@ func TestWhatPeopleConfigurePasses(t *testing.T) {
 		{"variable/digest", `"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`},
 		{"variable/integrity", `"sha384-oqVuAfXRKap7fdgcCY5uykM6+R9GqQ8K/uxy9rx7HNQlGYl1kPzQho1wx4JwY8wC"`},
 		{"variable/image", `"ghcr.io/open-telemetry/opentelemetry-collector-releases/opentelemetry-collector-contrib:0.159.0"`},
+		{"variable/VALKEY_IMAGE", `"ghcr.io/valkey-io/valkey:9.0.4-alpine3.23"`},
 		{"variable/host", `"payments-7.eu-west-1.internal.svc.cluster.local"`},
 		{"variable/url", `"https://login.example.org/oauth2/v2.0/token?scope=orders.read&tenant=prod-eu"`},
 		{"variable/url", `"http://user@example.org/"`},
