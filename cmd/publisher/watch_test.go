@@ -87,7 +87,7 @@ func TestAWaitGoesOnWhenThePublisherIsBack(t *testing.T) {
 	p, url, away := interruptible(t)
 	p.Agent("dev", "a1", apitest.StaysOut)
 	p.Must("anna", ledger.Propose{Reason: "why", Edits: []ledger.Edit{{Environments: []string{"dev"}, Set: map[string]json.RawMessage{"variable/x": []byte("1")}}}})
-	stdout, stderr := begin(t, "approve", "c1", "--as", "ben", "--wait", "--timeout", "3s", "--server", url)
+	stdout, stderr := begin(t, "approve", "c1", "--as", "ben", "--wait", "--timeout", "1h", "--server", url)
 	go func() {
 		for stdout.Scan() {
 		}
@@ -97,7 +97,6 @@ func TestAWaitGoesOnWhenThePublisherIsBack(t *testing.T) {
 	expect(t, stderr, "! no publisher answers since ")
 	away.Store(false)
 	expect(t, stderr, "the publisher answers again")
-	expect(t, stderr, "after 3s 1 of 1 environments have not acknowledged c1: dev is behind")
 }
 
 func TestAnAgentInTroubleIsStuckOnceItHasBeatenAboutNothingElse(t *testing.T) {
