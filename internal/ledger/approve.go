@@ -56,7 +56,7 @@ func (a Approve) decide(d *decision) error {
 func (d *decision) release(c *Change) error {
 	var next []tried
 	for _, part := range c.Parts {
-		e, err := d.reachable(part)
+		e, err := d.reachable(c, part)
 		if err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (d *decision) release(c *Change) error {
 }
 
 // reachable is the environment of a change's part; nil where it is to be left out.
-func (d *decision) reachable(part Part) (*Environment, error) {
+func (d *decision) reachable(c *Change, part Part) (*Environment, error) {
 	e := d.Environments[part.Environment]
 	if e.Retired {
 		d.left = append(d.left, events.LeftOut{Environment: e.Name, Reason: events.ReasonRetired, Detail: "environment " + e.Name + " is retired"})
@@ -99,6 +99,12 @@ func (d *decision) reachable(part Part) (*Environment, error) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
+	}
+	if why, err := d.outdated(c, part, e); err != nil {
+		return nil, err
+	} else if why != "" {
+		d.left = append(d.left, events.LeftOut{Environment: e.Name, Reason: events.ReasonBaseMoved, Detail: why})
+		return nil, nil
 	}
 	for i, op := range part.Operations {
 		d.affect(e.Name, op.Key, part.Inverse[i].Value, op.Value)

@@ -348,7 +348,7 @@ func (b *book) templateIs(environment, version string) {
 	if err != nil {
 		b.t.Fatalf("%v", err)
 	}
-	if m, found := s.Manifest("template/production"); !found || m.Template().Version != version {
+	if chain, err := s.Chain(environment); err != nil || len(chain) != 1 || chain[0].Key != "template/production@"+version {
 		b.t.Errorf("%s does not have version %s of its template", environment, version)
 	}
 }

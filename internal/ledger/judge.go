@@ -9,5 +9,8 @@ func (d *decision) judge(p Propose, c Compilation, id string) error {
 	if err := judgeFlags(c, id); err != nil {
 		return err
 	}
+	if err := d.keepRules(p, c); err != nil {
+		return err
+	}
 	return d.judgePolicies(p, c)
 }

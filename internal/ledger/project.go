@@ -257,7 +257,7 @@ func (p *projection) compiled(c *Change, environments []events.ProposedEnvironme
 			return fmt.Errorf("%w: environment %s is not in the ledger, or not in its place", ErrBroken, e.Environment)
 		}
 		last = e.Environment
-		part := Part{Environment: e.Environment, inverse: e.Inverse, index: uint64(i)}
+		part := Part{Environment: e.Environment, inverse: e.Inverse, index: uint64(i), version: p.Environments[e.Environment].version}
 		var err error
 		if part.Operations, err = operations.read(p.State, e.Operations); err != nil {
 			return err

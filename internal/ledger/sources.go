@@ -42,7 +42,7 @@ type foldedSources struct {
 // adopt takes a change's edits into the sources of an environment.
 func (s *State) adopt(c *Change, environment string) {
 	e := s.Environments[environment]
-	e.changes = append(e.changes, c.ID)
+	e.changes, e.version = append(e.changes, c.ID), e.version+1
 	part, _ := c.PartFor(environment)
 	part.InSources, part.adopted = true, s.Number
 }
@@ -50,7 +50,8 @@ func (s *State) adopt(c *Change, environment string) {
 // abandon takes them out again.
 func (s *State) abandon(c *Change, environment string) {
 	e := s.Environments[environment]
-	e.changes, e.taken = slices.DeleteFunc(slices.Clone(e.changes), func(id string) bool { return id == c.ID }), e.taken+1
+	e.changes = slices.DeleteFunc(slices.Clone(e.changes), func(id string) bool { return id == c.ID })
+	e.taken, e.version = e.taken+1, e.version+1
 	part, _ := c.PartFor(environment)
 	part.InSources, part.abandoned = false, s.Number
 }

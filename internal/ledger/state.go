@@ -62,6 +62,7 @@ type Environment struct {
 	Releases  []Release         // revision r is at r-1
 	changes   []string          // whose edits its sources hold, oldest first
 	taken     int               // how often one of them was taken out
+	version   uint64            // of its sources: how often they changed
 	Agents    map[string]*Agent
 }
 
@@ -177,6 +178,7 @@ type Part struct {
 	InSources   bool             // its edits are in the environment's sources
 	adopted     uint64           // entry that took them there; 0 when none did
 	abandoned   uint64           // entry that took them out again
+	version     uint64           // of the environment's sources that it was compiled over
 	LeftOut     *events.LeftOut
 }
 

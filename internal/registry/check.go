@@ -32,11 +32,15 @@ func Check(s *Sources, today time.Time) ([]Finding, error) {
 	targets := s.Targets()
 	renderer := NewRenderer()
 	var problems Problems
+	var waived []Finding
 	said := map[string]bool{}
 	for _, t := range targets {
 		rendering, err := renderer.Render(s, t)
 		if err == nil {
 			err = rendering.CheckFlags("")
+		}
+		if err == nil {
+			err = checkRules(renderer, s, rendering, today, &waived)
 		}
 		if err != nil {
 			found, _ := errors.AsType[Problems](err)
@@ -51,7 +55,23 @@ func Check(s *Sources, today time.Time) ([]Finding, error) {
 	if err := problems.err(); err != nil {
 		return nil, err
 	}
-	return s.findings(targets, today), nil
+	return append(s.findings(targets, today), waived...), nil
+}
+
+// checkRules judges an environment as far as that needs no ledger, and notes what waivers allow it.
+func checkRules(renderer *Renderer, s *Sources, rendering *Rendering, today time.Time, waived *[]Finding) error {
+	verdict, err := renderer.Judge(Case{Sources: s, Rendering: rendering}, today)
+	if err != nil {
+		return err
+	}
+	for _, w := range verdict.Waived {
+		*waived = append(*waived, Finding{w.Place, "waived: " + w.String()})
+	}
+	var problems Problems
+	for _, v := range verdict.Violations {
+		problems = append(problems, v.err())
+	}
+	return problems.err()
 }
 
 func (s *Sources) findings(targets []Target, today time.Time) []Finding {

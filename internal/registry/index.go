@@ -7,7 +7,9 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -22,9 +24,11 @@ type index struct {
 	template    *Template
 	policy      *Policy
 
-	defaults  *layer            // of a resource; nil when it has none
-	overrides []override        // of a resource, in the order in which they apply
-	values    map[string]*layer // of a template or an environment, by resource
+	defaults  *layer                 // of a resource; nil when it has none
+	overrides []override             // of a resource, in the order in which they apply
+	values    map[string]*layer      // of a template or an environment, by resource
+	rules     []rule                 // of a template
+	shape     func() (*shape, error) // of a resource's value; nil where it has no schema
 }
 
 // An override is a layer for some environments.
@@ -64,9 +68,15 @@ func newIndex(m *Manifest) (*index, error) {
 		if i.environment, i.metadata, err = decode[Environment](m); err == nil {
 			err = i.keyed(m, "/spec/overrides", "override of environment "+m.Name(), slices.Collect(maps.Keys(i.environment.Overrides)))
 		}
+		if err == nil {
+			err = i.environment.checkWaivers()
+		}
 	case KindTemplate:
 		if i.template, i.metadata, err = decode[Template](m); err == nil {
 			err = i.keyed(m, "/spec/values", "template "+m.Name(), slices.Collect(maps.Keys(i.template.Values)))
+		}
+		if err == nil {
+			err = i.ruled(m)
 		}
 	case KindPolicy:
 		if i.policy, i.metadata, err = decode[Policy](m); err == nil {
@@ -138,10 +148,44 @@ func (i *index) layered(m *Manifest) error {
 	if err := isDate("/spec/reviewBy", r.ReviewBy); err != nil {
 		return err
 	}
+	if len(r.Schema.JSON) > 0 {
+		i.shape = sync.OnceValues(func() (*shape, error) {
+			s, err := compileShape(r.Schema.JSON)
+			if err != nil {
+				err = m.errorAt(wrong("/spec/schema", "%v", err))
+			}
+			return s, err
+		})
+	}
 	for n, need := range r.Requires {
-		if given := btoi(need.Resource != "") + btoi(need.Agent != "") + btoi(need.Fact != ""); given != 1 {
-			return wrong("/spec/requires", "requirement %d names %d of resource, agent and fact: name one", n+1, given)
+		if err := need.check("/spec/requires/" + strconv.Itoa(n)); err != nil {
+			return err
 		}
+	}
+	for n, path := range r.Overridable.Paths {
+		if err := checkPointer("/spec/overridable/paths/"+strconv.Itoa(n), path); err != nil {
+			return err
+		}
+	}
+	return checkVersion("/spec/version", r.Version)
+}
+
+// check says whether a requirement names one thing, and says of it what can be compared.
+func (need Requirement) check(at string) error {
+	if given := btoi(need.Resource != "") + btoi(need.Agent != "") + btoi(need.Fact != ""); given != 1 {
+		return wrong(at, "the requirement names %d of resource, agent and fact: name one", given)
+	}
+	var err error
+	switch {
+	case need.Resource != "":
+		err = checkResource(need.Resource)
+	case need.Agent != "":
+		_, err = parseRange(need.Agent)
+	default:
+		_, err = parseRange(need.Is)
+	}
+	if err != nil {
+		return wrong(at, "%v", err)
 	}
 	return nil
 }
@@ -190,21 +234,26 @@ func newLayer(m *Manifest, prefix, name string) *layer {
 	return l
 }
 
-// checkType says whether a value is of a declared type.
-func checkType(declared string, value json.RawMessage) error {
-	is := "number"
+// typeOf is the type of a JSON value.
+func typeOf(value json.RawMessage) string {
 	switch value[0] {
 	case '"':
-		is = "string"
+		return "string"
 	case '{':
-		is = "object"
+		return "object"
 	case '[':
-		is = "array"
+		return "array"
 	case 't', 'f':
-		is = "boolean"
+		return "boolean"
 	case 'n':
-		is = "null"
+		return "null"
 	}
+	return "number"
+}
+
+// checkType says whether a value is of a declared type.
+func checkType(declared string, value json.RawMessage) error {
+	is := typeOf(value)
 	switch {
 	case declared == "" || declared == is || declared == "integer" && is == "number" && !strings.ContainsAny(string(value), ".eE"):
 		return nil

@@ -46,7 +46,7 @@ type Leaf struct {
 
 // A Manifest is one document of its author's, as leaves. It never changes. Its kind and name stand in its key alone.
 type Manifest struct {
-	Key    string // <kind>/<name>
+	Key    string // <kind>/<name>, and of a template that has a version <kind>/<name>@<version>
 	leaves []Leaf // ordered by comparePaths
 	digest [sha256.Size]byte
 	whole  bool                   // it begins as manifests do; what is left of one whose beginning was rolled back is none
@@ -71,8 +71,12 @@ func newManifest(key string, leaves []Leaf) *Manifest {
 // Kind is the manifest's kind as in its key.
 func (m *Manifest) Kind() string { kind, _, _ := strings.Cut(m.Key, "/"); return kind }
 
-// Name is the manifest's name.
-func (m *Manifest) Name() string { _, name, _ := strings.Cut(m.Key, "/"); return name }
+// Name is the manifest's name. The key of a template goes on with its version.
+func (m *Manifest) Name() string {
+	_, name, _ := strings.Cut(m.Key, "/")
+	name, _, _ = strings.Cut(name, "@")
+	return name
+}
 
 // IsResource says whether the manifest is of a resource.
 func (m *Manifest) IsResource() bool { return slices.Contains(events.Kinds, m.Kind()) }

@@ -1,8 +1,12 @@
 package registry
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -64,4 +68,58 @@ func find(leaves []Leaf, path string) (Leaf, bool) {
 		return Leaf{}, false
 	}
 	return leaves[i], true
+}
+
+// pick is the value at a path of a JSON value; list items go by their number.
+func pick(value json.RawMessage, path string) (json.RawMessage, bool) {
+	for path != "" && value != nil {
+		segment, rest, deeper := strings.Cut(path[1:], "/")
+		path = ""
+		if deeper {
+			path = "/" + rest
+		}
+		switch value[0] {
+		case '{':
+			var members map[string]json.RawMessage
+			_ = json.Unmarshal(value, &members) // it is canonical JSON
+			value = members[unescape(segment)]
+		case '[':
+			var items []json.RawMessage
+			_ = json.Unmarshal(value, &items)
+			n, err := strconv.Atoi(segment)
+			if err != nil || n < 0 || n >= len(items) {
+				return nil, false
+			}
+			value = items[n]
+		default:
+			return nil, false
+		}
+	}
+	return value, value != nil
+}
+
+// differing are the paths at which two JSON values differ: members of objects one by one, everything else as a whole.
+func differing(a, b json.RawMessage, path string) []string {
+	if bytes.Equal(a, b) {
+		return nil
+	}
+	var ours, theirs map[string]json.RawMessage
+	if len(a) == 0 || len(b) == 0 || a[0] != '{' || b[0] != '{' || json.Unmarshal(a, &ours) != nil || json.Unmarshal(b, &theirs) != nil {
+		return []string{path}
+	}
+	names := maps.Clone(ours)
+	maps.Copy(names, theirs)
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		out = append(out, differing(ours[name], theirs[name], path+"/"+escape(name))...)
+	}
+	return out
+}
+
+// checkPointer says whether a path is a JSON pointer; the empty one is the whole value.
+func checkPointer(at, path string) error {
+	if path == "" || strings.HasPrefix(path, "/") {
+		return nil
+	}
+	return wrong(at, "%q is no path into a value: write it as in /limits/max, or leave it out for the whole value", path)
 }

@@ -124,19 +124,26 @@ func (m Match) check() error {
 		return err
 	}
 	for i, pattern := range m.Resources {
-		at := at + "/resources/" + strconv.Itoa(i)
-		kind, _, both := strings.Cut(pattern, "/")
-		if _, err := path.Match(pattern, ""); err != nil || !both {
-			return wrong(at, "%q is no resource and no pattern of resources: write it as in flag/checkout or flag/*", pattern)
-		}
-		if !isPattern(kind) && !slices.Contains(Kinds, kind) {
-			return wrong(at, "%q names the kind %s, which is not one of %s%s", pattern, kind, strings.Join(Kinds, ", "), didYouMean(kind, Kinds))
+		if err := checkSelection(at+"/resources/"+strconv.Itoa(i), pattern); err != nil {
+			return err
 		}
 	}
 	for _, operation := range m.Operations {
 		if err := oneOf(at+"/operations", operation, Create, Update, Delete); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkSelection says whether a text is the key of a manifest, or a pattern of keys.
+func checkSelection(at, pattern string) error {
+	kind, _, both := strings.Cut(pattern, "/")
+	if _, err := path.Match(pattern, ""); err != nil || !both {
+		return wrong(at, "%q is no resource and no pattern of resources: write it as in flag/checkout or flag/*", pattern)
+	}
+	if !isPattern(kind) && !slices.Contains(Kinds, kind) {
+		return wrong(at, "%q names the kind %s, which is not one of %s%s", pattern, kind, strings.Join(Kinds, ", "), didYouMean(kind, Kinds))
 	}
 	return nil
 }

@@ -185,7 +185,11 @@ func readManifest(d config.Document) (*Manifest, error) {
 		leaves = append(leaves, Leaf{Path: l.Path, Value: value, Place: Place{d.File, l.Line}, items: l.Items})
 	}
 	slices.SortFunc(leaves, func(a, b Leaf) int { return comparePaths(a.Path, b.Path) })
-	m := newManifest(kind+"/"+name, leaves)
+	key := kind + "/" + name
+	if version, err := text(d, header, "/spec/version"); kind == KindTemplate && err == nil {
+		key = templateKey(name, version)
+	}
+	m := newManifest(key, leaves)
 	if _, err := m.index(); err != nil {
 		return nil, m.errorAt(err)
 	}

@@ -74,7 +74,7 @@ func TestWhatIsWrongIsSaidWithItsPlaceAndHowToWriteIt(t *testing.T) {
 		"date":                      {manifest("Variable", "a", "expires: soon\ndefault: 1"), `"soon" is no date`},
 		"pattern":                   {manifest("Variable", "a", "overrides: {'[': 1}"), `"[" is no pattern`},
 		"override of no name":       {manifest("Variable", "a", "overrides: {Prod: 1}"), `write prod`},
-		"requirement":               {manifest("Variable", "a", "requires: [{}]"), `requirement 1 names 0 of resource, agent and fact`},
+		"requirement":               {manifest("Variable", "a", "requires: [{}]"), `the requirement names 0 of resource, agent and fact`},
 		"value of no resource":      {manifest("Template", "a", "values: {loglevel: 1}"), `is not a resource: write <kind>/<name>`},
 		"template":                  {manifest("Environment", "a", "template: [x]"), `this is a list, but must be a mapping`},
 		"template short form":       {manifest("Environment", "a", "template: 5"), `must be the name of a template`},

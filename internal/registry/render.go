@@ -22,6 +22,7 @@ type Target struct {
 	Name   string
 	Labels map[string]string
 	Facts  map[string]string // of its instance, as its manifest says; rendering fills them in
+	Agents map[string]string // versions of the agents that were heard there, by name
 }
 
 // A Rendering is what sources come to in one environment.
@@ -89,6 +90,10 @@ func (r Rendered) Origins() []Origin {
 type Renderer struct {
 	stacks map[stacked]*stack
 	plain  map[*Sources]*plain
+
+	noRules  *ruleset
+	rulesets map[link]*ruleset
+	verdicts map[judged][]Violation
 }
 
 // plain is what sources come to in an environment that no layer but the defaults knows.
@@ -111,7 +116,8 @@ type stacked struct {
 
 // NewRenderer is a renderer for one compilation.
 func NewRenderer() *Renderer {
-	return &Renderer{stacks: map[stacked]*stack{}, plain: map[*Sources]*plain{}}
+	return &Renderer{stacks: map[stacked]*stack{}, plain: map[*Sources]*plain{},
+		noRules: &ruleset{}, rulesets: map[link]*ruleset{}, verdicts: map[judged][]Violation{}}
 }
 
 // Render is what sources come to in an environment. Errors are Problems.
@@ -323,6 +329,13 @@ func (v *Value) finish(m *Manifest, i *index) error {
 	if v.JSON, err = assemble(v.leaves, ""); err == nil {
 		err = checkValue(m.Key, i.resource, v.JSON)
 	}
+	if err == nil && i.shape != nil {
+		s, broken := i.shape()
+		if broken != nil {
+			return broken
+		}
+		err = s.fits(v.JSON)
+	}
 	if err == nil {
 		v.references, err = checkFlag(m.Key, v.JSON)
 	}
@@ -334,16 +347,24 @@ func (v *Value) finish(m *Manifest, i *index) error {
 
 // errorAt places an error about a value where the value comes from.
 func (v *Value) errorAt(key string, err error) error {
-	leaf := v.leaves[len(v.leaves)-1]
+	path := ""
 	if e, ok := errors.AsType[*flagd.Error](err); ok {
-		for path := e.Path; path != ""; path = parent(path) {
-			if below := under(v.leaves, path); len(below) > 0 {
-				leaf = below[0]
-				break
-			}
+		path = e.Path
+	} else if e, ok := errors.AsType[*valueError](err); ok {
+		path = e.path
+	}
+	place := v.place(path)
+	return &config.Error{File: place.File, Line: max(place.Line, 1), Column: 1, Message: key + ": " + err.Error()}
+}
+
+// place is where a path of a value comes from: its own leaf, the first one below it, or the nearest one above.
+func (v *Value) place(path string) Place {
+	for ; path != ""; path = parent(path) {
+		if below := under(v.leaves, path); len(below) > 0 {
+			return below[0].Place
 		}
 	}
-	return &config.Error{File: leaf.Place.File, Line: max(leaf.Place.Line, 1), Column: 1, Message: key + ": " + err.Error()}
+	return v.leaves[len(v.leaves)-1].Place
 }
 
 // checkValue says whether a value may be the resource's.

@@ -78,6 +78,9 @@ type Overridable struct {
 	Paths  []string `yaml:"paths" doc:"JSON pointers into the value"`
 }
 
+// restricts says that not everything may be overridden.
+func (o Overridable) restricts() bool { return o.Nobody || len(o.Paths) > 0 }
+
 // An Environment is the spec of an Environment. The environment itself is in the ledger.
 type Environment struct {
 	Template  TemplateRef             `yaml:"template" doc:"the template that it is made of, by name, or name and version"`
@@ -103,8 +106,8 @@ type Waiver struct {
 
 // A Template is the spec of a Template.
 type Template struct {
-	Version     string                  `yaml:"version" doc:"semantic version"`
-	Extends     string                  `yaml:"extends" doc:"name of the template that this one goes on from"`
+	Version     string                  `yaml:"version" doc:"semantic version; several versions of a template stand side by side"`
+	Extends     TemplateRef             `yaml:"extends" doc:"the template that this one goes on from, by name, or name and version"`
 	Values      map[string]config.Value `yaml:"values" doc:"by resource: a JSON Merge Patch below its default"`
 	Required    []string                `yaml:"required" doc:"resources that must be there"`
 	Constraints []Constraint            `yaml:"constraints" doc:"JSON Schemas that resources must satisfy"`
