@@ -15,7 +15,7 @@ func initCommand(c *cli) *cobra.Command {
 		Use:   "init DIR",
 		Short: "Write a small, good directory of manifests to start from",
 		Long: `Write a directory of manifests to start from: an order desk on a low-code platform, in five environments, with a base and a production
-template, flags, variables, endpoints, a connection, secret references, a document, a workflow for CI, and the schemas for editors.
+template, flags, variables, endpoints, a connection, secret references, a document, policies with their cases, a workflow for CI, and the schemas for editors.
 A file that is there already is never overwritten: nothing is written then.`,
 		Example: `  publisher init order-desk
   publisher check -f order-desk`,

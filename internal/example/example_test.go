@@ -113,13 +113,17 @@ func TestTheExamplesWorkflowChecksAndProposes(t *testing.T) {
 	if err := yaml.Unmarshal(b, &workflow); err != nil {
 		t.Fatal(err)
 	}
-	for job, words := range map[string][]string{"check": {"publisher check -f ."}, "propose": {"publisher diff -f . --exit-code", "publisher propose -f . -m"}} {
+	for job, words := range map[string][]string{"check": {"publisher check -f .", "publisher policy test -f ."}, "propose": {"publisher diff -f . --exit-code", "publisher propose -f . -m"}} {
 		steps := workflow.Jobs[job].Steps
 		if len(steps) == 0 {
 			t.Fatalf("there is no job %s", job)
 		}
 		for _, word := range words {
-			if !strings.Contains(steps[len(steps)-1].Run, word) {
+			found := false
+			for _, step := range steps {
+				found = found || strings.Contains(step.Run, word)
+			}
+			if !found {
 				t.Errorf("%s does not run %s", job, word)
 			}
 		}
