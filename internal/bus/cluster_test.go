@@ -54,7 +54,7 @@ func TestOnlyALeaderThatOthersFollowIsBelieved(t *testing.T) {
 func TestWhoIsNotBelievedIsAskedAgain(t *testing.T) {
 	s := bustest.StartBare(t, 0)
 	var asked int
-	s.Answers("STREAM.INFO.LEDGER", func() any {
+	s.Answers("$JS.API.STREAM.INFO.LEDGER", func() any {
 		if asked++; asked == 1 {
 			return ledgerOf("", peer("a", time.Second), peer("b", time.Second), peer("c", time.Second))
 		}
@@ -80,9 +80,9 @@ func TestAReplicaThatIsBehindIsNoHole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := bustest.StartBare(t, 0)
-			s.Answers("STREAM.INFO.LEDGER", func() any { return ledgerOf("a", peer("b", time.Second), peer("c", time.Second)) })
-			s.Answers("CONSUMER.CREATE.LEDGER.>", func() any { return jetstream.ConsumerInfo{Stream: events.StreamLedger, Name: "reader"} })
-			s.Answers("STREAM.MSG.GET.LEDGER", func() any { return leader.answer })
+			s.Answers("$JS.API.STREAM.INFO.LEDGER", func() any { return ledgerOf("a", peer("b", time.Second), peer("c", time.Second)) })
+			s.Answers("$JS.API.CONSUMER.CREATE.LEDGER.>", func() any { return jetstream.ConsumerInfo{Stream: events.StreamLedger, Name: "reader"} })
+			s.Answers("$JS.API.STREAM.MSG.GET.LEDGER", func() any { return leader.answer })
 			err := bustest.Connect(t, s.URL()).ReadLedger(t.Context(), 1, func(bus.Stored) error { return errors.New("nothing was sent") })
 			if !errors.Is(err, leader.want) {
 				t.Errorf("ended with %v, want %v", err, leader.want)
@@ -96,6 +96,34 @@ func TestAServerThatTakesNoWholeEntryIsNamed(t *testing.T) {
 	_, err := bustest.Connect(t, s.URL()).EnsureStreams(t.Context(), bus.StreamOptions{})
 	if setting, ok := errors.AsType[*bus.SettingError](err); !ok || setting.Setting != "max_payload" || setting.Have != "65536" {
 		t.Errorf("ended with %v", err)
+	}
+}
+
+// TestWhatCameFirstInAClusterIsWaitedFor: the leader refuses an append because of one that is not stored yet, and may never be. That is no
+// ledger that was cut.
+func TestWhatCameFirstInAClusterIsWaitedFor(t *testing.T) {
+	none := map[string]any{"error": jetstream.APIError{Code: 404, ErrorCode: jetstream.JSErrCodeMessageNotFound}}
+	for name, stored := range map[string]struct {
+		first int // the look that finds it
+		want  error
+	}{"a moment later": {3, bus.ErrConflict}, "never": {1 << 20, bus.ErrUnavailable}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := bustest.StartBare(t, 0)
+			s.Answers(events.SubjectLedger, func() any {
+				return map[string]any{"error": jetstream.APIError{Code: 400, ErrorCode: jetstream.JSErrCodeStreamWrongLastSequence}}
+			})
+			var looks int
+			s.Answers("$JS.API.STREAM.MSG.GET.LEDGER", func() any {
+				if looks++; looks < stored.first {
+					return none
+				}
+				return map[string]any{"message": map[string]any{"seq": 4, "data": []byte("another's"), "time": time.Now()}}
+			})
+			if _, err := bustest.Connect(t, s.URL()).Append(t.Context(), []byte("ours"), 3); !errors.Is(err, stored.want) {
+				t.Errorf("ended with %v, want %v", err, stored.want)
+			}
+		})
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 	dialTimeout     = 5 * time.Second
 	requestTimeout  = 5 * time.Second  // one question, one answer
 	settleTimeout   = 15 * time.Second // finding out what became of a write whose answer was lost
+	settleInFlight  = 2 * time.Second  // for a message that came first to be seen
 	settleReconnect = 2 * time.Second  // waiting for the connection meanwhile: somebody waits for the answer
 	pingInterval    = 20 * time.Second
 	reconnectFirst  = 100 * time.Millisecond

@@ -39,8 +39,8 @@ func TestAppendGoesWhereItWasMeantOrNowhere(t *testing.T) {
 	if _, err := c.Append(ctx, []byte("other"), 1); !errors.Is(err, bus.ErrConflict) {
 		t.Errorf("append where another entry is: %v, want ErrConflict", err)
 	}
-	if _, err := c.Append(ctx, []byte("ahead"), 7); !errors.Is(err, bus.ErrConflict) {
-		t.Errorf("append past the end: %v, want ErrConflict", err)
+	if _, err := c.Append(ctx, []byte("ahead"), 7); !errors.Is(err, bus.ErrUnavailable) {
+		t.Errorf("append past the end: %v, want ErrUnavailable", err)
 	}
 	if sequence, err := c.Append(ctx, []byte("two"), 1); err != nil || sequence != 2 {
 		t.Errorf("append of what is there already: sequence %d, %v", sequence, err)

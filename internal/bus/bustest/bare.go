@@ -43,10 +43,10 @@ func (b *Bare) URL() string { return b.ns.ClientURL() }
 // Clients is how many are connected, without the test itself.
 func (b *Bare) Clients() int { return b.ns.NumClients() - 1 }
 
-// Answers lets the server answer a request of JetStream's API with what answer returns, as JSON.
-func (b *Bare) Answers(api string, answer func() any) {
+// Answers lets the server answer what is sent to a subject with what answer returns, as JSON.
+func (b *Bare) Answers(subject string, answer func() any) {
 	b.t.Helper()
-	_, err := b.nc.Subscribe("$JS.API."+api, func(m *nats.Msg) {
+	_, err := b.nc.Subscribe(subject, func(m *nats.Msg) {
 		body, err := json.Marshal(answer())
 		if err == nil {
 			err = m.Respond(body)
