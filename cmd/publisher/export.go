@@ -15,8 +15,8 @@ import (
 func exportCommand(c *cli) *cobra.Command {
 	var format, path, at string
 	cmd := &cobra.Command{
-		Use:   "export ENV --format FORMAT [-f DIR]",
-		Short: "Write an environment's values as another tool's file",
+		Use:   "export (ENV --format FORMAT [-f DIR] | [ENV...])",
+		Short: "Write an environment's values as another tool's file, or a bundle of environments",
 		Long: `Write what is released in an environment, or with -f what a directory of manifests comes to there, as another tool's file, to standard
 output:
 
@@ -27,13 +27,23 @@ output:
   json        everything, by resource
 
 What a format has no place for is left out, and named on standard error. References to secrets stay references, in flat files as
-secret+REF. 'publisher import' reads all of them but tfvars back as they were.`,
-		Example: `  publisher export prod-eu --format dotenv > prod-eu.env
+secret+REF. 'publisher import' reads all of them but tfvars back as they were.
+
+Without --format it is a bundle of the environments that are named, or of all: their manifests, what is released there, and the digests of
+both, for 'publisher import' elsewhere.`,
+		Example: `  publisher export > bundle.json
+  publisher export prod-eu --format dotenv > prod-eu.env
   publisher export prod-eu --format flagd -f environments/ > flags.json
   publisher export prod-eu --format configmap | kubectl apply -f -`,
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.completeEnvironmentThenResource,
+		Args:              cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if format == "" && path == "" && at == "" {
+				return c.exportBundle(cmd, args)
+			}
+			if len(args) != 1 {
+				return usage(cmd, "name one environment, as in 'publisher export prod-eu --format dotenv'")
+			}
 			if err := oneOfFormats(cmd, "format", format, exchange.Exports); err != nil {
 				return err
 			}
@@ -63,6 +73,28 @@ secret+REF. 'publisher import' reads all of them but tfvars back as they were.`,
 	_ = cmd.MarkFlagDirname("file")                                                                                            // the flag is there
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(exchange.Exports, cobra.ShellCompDirectiveNoFileComp)) // so is this
 	return cmd
+}
+
+// exportBundle writes a bundle of environments.
+func (c *cli) exportBundle(cmd *cobra.Command, environments []string) error {
+	publisher, _, err := c.connect()
+	if err != nil {
+		return err
+	}
+	c.name(environments...)
+	bundle, err := publisher.Bundle(cmd.Context(), environments)
+	if err != nil {
+		return err
+	}
+	file, err := bundle.Encode()
+	if err != nil {
+		return err
+	}
+	if _, err := c.stdout.Write(file); err != nil {
+		return err
+	}
+	c.note("%s with %s, as of entry %d of ledger %s", plural(len(bundle.Environments), "environment", "environments"), plural(len(bundle.Manifests), "manifest", "manifests"), bundle.Entry, bundle.Ledger)
+	return nil
 }
 
 // summary names resources, those of a kind of which the format holds none by their number.

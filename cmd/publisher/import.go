@@ -30,8 +30,8 @@ type importing struct {
 func importCommand(c *cli) *cobra.Command {
 	var i importing
 	cmd := &cobra.Command{
-		Use:   "import --from FORMAT FILE... --env NAME (--into DIR | --dry-run)",
-		Short: "Take an existing application's values over as manifests",
+		Use:   "import (--from FORMAT FILE... --env NAME | BUNDLE [--env NAME]) (--into DIR | --dry-run)",
+		Short: "Take an existing application's values, or a bundle, over as manifests",
 		Long: `Read the values of an environment from files of another tool, and write the manifests that a directory lacks for it: a new file
 NAME-FORMAT.yaml in the directory, which may be new too. No file is changed. In the first environment of a directory the values are the
 defaults; a second one gets a manifest that says what is different there. Where the directory declares the environment already and gives
@@ -43,23 +43,34 @@ a resource another value, that is a conflict, and nothing is written. Afterwards
   json        an object: resources by key (variable/log-level), or names of variables
 
 A value that looks like a secret is refused. With --secret-refs a reference to an environment variable of the agent takes its place:
-give the agent that variable before the change is released. --dry-run compares with what is released, and writes nothing.`,
+give the agent that variable before the change is released. --dry-run compares with what is released, and writes nothing.
+
+Without --from the file is a bundle of 'publisher export'. Its digests are proven; its manifests go into a directory without any, for all its
+environments or the one that --env names, and quick edits, which no manifest holds, are named.`,
 		Example: `  publisher import --from dotenv .env --env dev --into environments/
   publisher import --from flagd demo.flagd.json --env dev --into environments/
-  publisher import --from dotenv prod.env --env prod-eu --dry-run`,
+  publisher import --from dotenv prod.env --env prod-eu --dry-run
+  publisher import bundle.json --dry-run`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOfFormats(cmd, "from", i.from, exchange.Imports); err != nil {
-				return err
-			}
-			if err := named(cmd, "env", i.environment, "--env NAME"); err != nil {
-				return err
+			if i.from != "" {
+				if err := oneOfFormats(cmd, "from", i.from, exchange.Imports); err != nil {
+					return err
+				}
+				if err := named(cmd, "env", i.environment, "--env NAME"); err != nil {
+					return err
+				}
+			} else if len(args) > 1 || i.secretRefs {
+				return usage(cmd, "a bundle comes alone, and as it is; for other files say which format with --from: %s", strings.Join(exchange.Imports, ", "))
 			}
 			if i.into == "" && !i.dryRun {
 				return usage(cmd, "say where to write the manifests with --into DIR, or only compare with --dry-run")
 			}
 			if err := notTogether(cmd, "into", "dry-run"); err != nil {
 				return err
+			}
+			if i.from == "" {
+				return c.importBundle(cmd, i, args[0])
 			}
 			values, err := c.readValues(i.from, args)
 			if err != nil {
@@ -87,7 +98,7 @@ give the agent that variable before the change is released. --dry-run compares w
 func (c *cli) readValues(format string, paths []string) (exchange.Values, error) {
 	all := exchange.Values{}
 	for _, path := range paths {
-		name, data, err := c.readFile(path)
+		name, data, err := c.readImport(path)
 		if err != nil {
 			return nil, err
 		}
@@ -107,6 +118,15 @@ func (c *cli) readValues(format string, paths []string) (exchange.Values, error)
 		c.remarks(notes)
 	}
 	return all, nil
+}
+
+// readImport reads a file whole, or not at all.
+func (c *cli) readImport(path string) (string, []byte, error) {
+	name, data, err := c.readAtMost(path, registry.MaxTotal+1)
+	if err == nil && len(data) > registry.MaxTotal {
+		err = &ledger.Error{Kind: ledger.KindInvalid, Message: fmt.Sprintf("%s has more than %d bytes", name, registry.MaxTotal), Next: "import it in parts"}
+	}
+	return name, data, err
 }
 
 // writeImport writes the manifests that a directory lacks.
@@ -209,8 +229,16 @@ func (c *cli) compareImport(cmd *cobra.Command, i importing, values exchange.Val
 	if err != nil {
 		return err
 	}
-	list := []imported{}
-	count := map[string]int{}
+	list, count := compared(released, values)
+	return c.show(list, func() {
+		c.showImported(list)
+		c.note("%d new, %d the same, %s in %s; nothing was written", count["new"], count["same"], plural(count["conflict"], "conflict", "conflicts"), i.environment)
+	})
+}
+
+// compared compares values with what is released, and counts the results.
+func compared(released, values exchange.Values) (list []imported, count map[string]int) {
+	list, count = []imported{}, map[string]int{}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		one := imported{Key: key, Result: "conflict", Released: released[key], Imported: values[key]}
 		switch {
@@ -222,14 +250,15 @@ func (c *cli) compareImport(cmd *cobra.Command, i importing, values exchange.Val
 		count[one.Result]++
 		list = append(list, one)
 	}
-	return c.show(list, func() {
-		t := c.newTable("RESOURCE", "RESULT", "RELEASED", "IMPORTED")
-		for _, one := range list {
-			if one.Result != "same" {
-				t.AppendRow([]any{one.Key, one.Result, value(one.Released), value(one.Imported)})
-			}
+	return list, count
+}
+
+func (c *cli) showImported(list []imported) {
+	t := c.newTable("RESOURCE", "RESULT", "RELEASED", "IMPORTED")
+	for _, one := range list {
+		if one.Result != "same" {
+			t.AppendRow([]any{one.Key, one.Result, value(one.Released), value(one.Imported)})
 		}
-		c.print(t)
-		c.note("%d new, %d the same, %s in %s; nothing was written", count["new"], count["same"], plural(count["conflict"], "conflict", "conflicts"), i.environment)
-	})
+	}
+	c.print(t)
 }

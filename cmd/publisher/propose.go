@@ -103,8 +103,13 @@ func (e *edits) read(c *cli, cmd *cobra.Command) (ledger.Propose, error) {
 	return p, err
 }
 
-// readFile reads a file, or standard input, and no more of it than a change file may hold.
+// readFile reads a file, or standard input, and no more of it than a change file may hold: those who read one say what is wrong with more.
 func (c *cli) readFile(path string) (string, []byte, error) {
+	return c.readAtMost(path, config.MaxSize+1)
+}
+
+// readAtMost reads at most some bytes of a file, or of standard input.
+func (c *cli) readAtMost(path string, most int64) (string, []byte, error) {
 	name, stream := "stdin", c.stdin
 	if path != "-" {
 		f, err := os.Open(path)
@@ -117,7 +122,7 @@ func (c *cli) readFile(path string) (string, []byte, error) {
 		defer f.Close()
 		name, stream = path, f
 	}
-	data, err := io.ReadAll(io.LimitReader(stream, config.MaxSize+1))
+	data, err := io.ReadAll(io.LimitReader(stream, most))
 	if err != nil {
 		return name, nil, fmt.Errorf("read %s: %w", name, err)
 	}

@@ -74,6 +74,7 @@ func registerSources(api huma.API, b Backend) {
 		return out, err
 	})
 	registerComparisons(api, b)
+	registerBundle(api, b)
 }
 
 // diff compiles a directory and groups the environments in which it does the same.

@@ -111,7 +111,7 @@ func (w *writer) resource(key string, value json.RawMessage) error {
 		return nil
 	}
 	kind, name, _ := strings.Cut(key, "/")
-	out := manifest{registry.APIVersion, strings.ToUpper(kind[:1]) + kind[1:], metadata{Name: name}, spec{Default: value}}
+	out := manifest{registry.APIVersion, kindName(kind), metadata{Name: name}, spec{Default: value}}
 	if !w.alone {
 		out.Spec.Default, out.Spec.Overrides = nil, map[string]json.RawMessage{w.target.Name: value}
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/exchange"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/registry"
@@ -101,6 +102,11 @@ func (c *Client) Diff(ctx context.Context, directory *ledger.Directory) (out api
 func (c *Client) Explain(ctx context.Context, environment, key string) (api.Explanation, error) {
 	kind, name, _ := strings.Cut(key, "/")
 	return get[api.Explanation](ctx, c, "/environments/"+url.PathEscape(environment)+"/explain/"+url.PathEscape(kind)+"/"+url.PathEscape(name), nil)
+}
+
+// Bundle is what the ledger says of environments, of all where none is named.
+func (c *Client) Bundle(ctx context.Context, environments []string) (exchange.Bundle, error) {
+	return get[exchange.Bundle](ctx, c, "/bundle", query("env", strings.Join(environments, ",")))
 }
 
 // Compare is what differs between two environments.
