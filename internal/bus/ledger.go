@@ -70,7 +70,7 @@ func (c *Conn) append(ctx context.Context, entry *nats.Msg, expectedLast uint64)
 	}
 	settling, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	return c.settle(settling, events.StreamLedger, wanted{Sequence: expectedLast + 1}, entry.Data, err)
+	return c.settle(settling, events.StreamLedger, wanted{Sequence: expectedLast + 1}, entry.Data, err, time.Now().Add(settleInFlight))
 }
 
 // ReadLedger hands over the entries from a sequence on, up to the end as it is now, in order. A missing one is a *HoleError.

@@ -48,13 +48,14 @@ func (c *Conn) Send(ctx context.Context, releases []Outgoing) []Result {
 	}
 	settling, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
+	inFlight := time.Now().Add(settleInFlight)
 	for i, r := range releases {
 		err := results[i].Err
 		if err == nil || (!isWrongSequence(err) && !errors.Is(err, ErrUnavailable)) {
 			continue
 		}
 		place := wanted{Sequence: r.ExpectedLast + 1, Next: events.ReleaseSubject(r.Environment)}
-		results[i].Sequence, results[i].Err = c.settle(settling, events.StreamReleases, place, r.Payload, err)
+		results[i].Sequence, results[i].Err = c.settle(settling, events.StreamReleases, place, r.Payload, err, inFlight)
 	}
 	return results
 }

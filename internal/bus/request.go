@@ -146,9 +146,8 @@ func outgoing(subject string, payload []byte, signature string) *nats.Msg {
 
 // settle finds out what became of a write that had no good answer: w is the place it was meant for. It returns the write's
 // sequence if it landed, ErrConflict if another message is there, or ErrUnavailable if none is or the bus does not answer. A cluster says
-// that another message came first before it has stored that one, so what cannot be seen yet is looked for again.
-func (c *Conn) settle(ctx context.Context, stream string, w wanted, payload []byte, cause error) (uint64, error) {
-	looked := time.Now()
+// that another message came first before it has stored that one, so what cannot be seen yet is looked for again, until then.
+func (c *Conn) settle(ctx context.Context, stream string, w wanted, payload []byte, cause error, until time.Time) (uint64, error) {
 	for {
 		there, err := c.get(ctx, stream, w)
 		switch {
@@ -156,7 +155,7 @@ func (c *Conn) settle(ctx context.Context, stream string, w wanted, payload []by
 			return there.Sequence, nil
 		case err == nil && there.Sequence != 0:
 			return 0, fmt.Errorf("%w in %s: read it and decide anew", ErrConflict, stream)
-		case err == nil && (!isWrongSequence(cause) || time.Since(looked) > settleInFlight):
+		case err == nil && (!isWrongSequence(cause) || time.Now().After(until)):
 			return 0, fmt.Errorf("%w: not in %s when it was looked for: %w: read it and decide anew", ErrUnavailable, stream, cause)
 		case err != nil && ctx.Err() == nil && !errors.Is(err, ErrUnavailable):
 			return 0, fmt.Errorf("outcome in %s unknown: %w: %w", stream, cause, err)

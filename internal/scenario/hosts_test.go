@@ -197,7 +197,7 @@ func (h *hosts) cutAgent(cut func(a *host, nodes []*host)) {
 		h.t.Errorf("in step at %d, the head is %d", v.Environments[0].Revision, v.Environments[0].Head)
 	}
 	h.read()
-	if err := a.instanceAt(a.status().Checkpoint.Revision); err != nil {
+	if err := a.instanceAt(a.known().Checkpoint.Revision); err != nil {
 		h.t.Error(err)
 	}
 	h.net.heal()

@@ -141,10 +141,13 @@ func (w *world) enrol(environment string, change ...func(*settings)) *inst {
 	signer, err := events.NewSigner(seed)
 	must(w.t, err)
 	w.do("op", ledger.EnrolAgent{Environment: environment, Agent: "one", Key: signer.Public()})
-	ctx, cancel := w.context()
-	defer cancel()
-	pins, err := w.publishers[0].client.Pins(ctx, environment)
-	must(w.t, err)
+	var pins api.Pins
+	bustest.Eventually(w.t, "the first publisher knows "+environment, func() bool { // another one may have added it
+		ctx, cancel := w.context()
+		defer cancel()
+		pins, err = w.publishers[0].calls().Pins(ctx, environment)
+		return err == nil
+	})
 	e := keys.Enrolment{Environment: environment, Agent: "one", Seed: string(seed), Ledger: pins.Ledger, Publishers: pins.Document.Publishers,
 		Trust: pins.Digest, Head: keys.Head{Revision: pins.Head.Revision, Chain: pins.Head.Chain}, Bus: reached}
 	must(w.t, e.Write(a.settings.Enrolment))
