@@ -198,7 +198,7 @@ func TestAChangeThatFitsNowhereIsRefused(t *testing.T) {
 	b := environments(t, "dev", "prod")
 	c := b.must("dora", set("dev prod", "variable/x", "2")).Change
 	b.release(set("*", "variable/x", "1"))
-	b.refused("ben", b.approval(c), ledger.KindConflict, "variable/x in dev", "variable/x in prod", "by anna", "publisher revise "+c)
+	b.refused("ben", b.approval(c), ledger.KindConflict, "variable/x in dev", "variable/x in prod", "by anna", "publisher rebase "+c)
 	if b.status(c) != ledger.StatusOpen {
 		t.Error("it is open no more")
 	}
