@@ -14,7 +14,7 @@ import (
 func environmentCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{Use: "env", Aliases: []string{"environment"}, Short: "Add, change, list, compare and retire environments; enrol and revoke their agents"}
 	group(cmd)
-	cmd.AddCommand(envAddCommand(c), envUpdateCommand(c), envListCommand(c), envShowCommand(c), envCompareCommand(c), envCloneCommand(c), envRetireCommand(c), envEnrolCommand(c), envRevokeCommand(c))
+	cmd.AddCommand(envAddCommand(c), envUpdateCommand(c), envListCommand(c), envShowCommand(c), envCompareCommand(c), envUpgradeCommand(c), envCloneCommand(c), envRetireCommand(c), envEnrolCommand(c), envRevokeCommand(c))
 	return cmd
 }
 

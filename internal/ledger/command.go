@@ -20,6 +20,9 @@ type Command struct {
 	By          string // who acts
 	TraceParent string
 	Body        Body
+	// Agents are the versions that agents said of themselves, by environment and agent, as far as the publisher heard them. They are
+	// no part of what tells the command from others.
+	Agents map[string]map[string]string
 }
 
 // Prepare does what needs no state, so that it need not be done while others wait. It is optional, and done once.
@@ -44,6 +47,7 @@ type decision struct {
 	*State
 	by       string // who acts
 	trace    string // traceparent of the command
+	agents   map[string]map[string]string
 	number   uint64 // that the entry will have
 	now      time.Time
 	facts    []events.Fact
@@ -93,7 +97,7 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 	if err := s.check(c); err != nil {
 		return Decision{}, err
 	}
-	d := &decision{State: s, by: c.By, trace: c.TraceParent, number: s.Number + 1, now: s.recordedTime(now), wave: wave{state: s}, storing: map[events.Digest]bool{}}
+	d := &decision{State: s, by: c.By, trace: c.TraceParent, agents: c.Agents, number: s.Number + 1, now: s.recordedTime(now), wave: wave{state: s}, storing: map[events.Digest]bool{}}
 	err = c.Body.decide(d)
 	d.wave.undo()
 	if err != nil {

@@ -32,7 +32,7 @@ func (d *decision) outdated(c *Change, part Part, e *Environment) (string, error
 	if key := now.elsewise(r, e); key != "" {
 		return key + " in " + e.Name + " comes to something else with the sources that it has now, which changed since this was compiled", nil
 	}
-	verdict, err := d.verdict(r, now, len(edits.Manifests)+len(edits.Drop) == 0, d.now)
+	verdict, err := d.verdict(r, now, len(edits.Manifests)+len(edits.Drop) == 0)
 	if err != nil || len(verdict.Violations) == 0 {
 		return "", err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/registry"
 )
@@ -15,7 +14,7 @@ func (d *decision) keepRules(p Propose, c Compilation) error {
 	var broken []registry.Violation
 	r := registry.NewRenderer()
 	for _, e := range c.Environments {
-		verdict, err := d.verdict(r, e, p.Directory == nil, d.now)
+		verdict, err := d.verdict(r, e, p.Directory == nil)
 		if err != nil {
 			return err
 		}
@@ -35,8 +34,9 @@ func (d *decision) keepRules(p Propose, c Compilation) error {
 }
 
 // verdict judges an environment. A quick edit answers for what it breaks itself, and not for what was broken before.
-func (s *State) verdict(r *registry.Renderer, e Compiled, quick bool, today time.Time) (registry.Verdict, error) {
-	at := s.Environments[e.Environment]
+func (d *decision) verdict(r *registry.Renderer, e Compiled, quick bool) (registry.Verdict, error) {
+	at := d.Environments[e.Environment]
+	e.Rendering.Target.Agents = d.agents[e.Environment]
 	c := registry.Case{Sources: e.Sources, Rendering: e.Rendering, Edits: e.Edits, Before: e.Before, Was: func(key string) json.RawMessage {
 		now, _ := at.Fold.State.Get(key)
 		return now.Value
@@ -44,7 +44,7 @@ func (s *State) verdict(r *registry.Renderer, e Compiled, quick bool, today time
 	for _, op := range e.Operations {
 		c.Changed = append(c.Changed, op.Key)
 	}
-	verdict, err := r.Judge(c, today)
+	verdict, err := r.Judge(c, d.now)
 	if err != nil || !quick || len(verdict.Violations) == 0 {
 		return verdict, err
 	}
@@ -52,7 +52,8 @@ func (s *State) verdict(r *registry.Renderer, e Compiled, quick bool, today time
 	if err != nil {
 		return verdict, unrendered(at, err)
 	}
-	before, err := r.Judge(registry.Case{Sources: e.Before, Rendering: rendering}, today)
+	rendering.Target.Agents = d.agents[e.Environment]
+	before, err := r.Judge(registry.Case{Sources: e.Before, Rendering: rendering}, d.now)
 	if err != nil {
 		return verdict, err
 	}

@@ -208,3 +208,16 @@ func (b *book) keepsLocks(environment string) {
 		b.t.Fatalf("%s has %s", environment, now.Value)
 	}
 }
+
+func TestWhatNeedsANewerAgentIsNotProposedForAnOlderOne(t *testing.T) {
+	b := environments(t, "dev", "prod")
+	c := ledger.Command{ID: "x", By: "anna", Body: dir("Environment dev ", "Environment prod ", "Variable new default: 1, requires: [{agent: '>=1.2'}]"),
+		Agents: map[string]map[string]string{"dev": {"a": "1.3.0"}, "prod": {"a": "1.2.0", "b": "1.1.9"}}}
+	if _, err := b.decide(c); err == nil || !strings.Contains(err.Error(), "prod: variable/new /spec/requires/0 requires agents of version >=1.2, and b has 1.1.9 (rule variable/new/requires, new-2.yaml:4)") || strings.Contains(err.Error(), "dev") {
+		t.Errorf("%v", err)
+	}
+	c.Agents["prod"]["b"] = "1.2.0"
+	if _, err := b.decide(c); err != nil {
+		t.Error(err)
+	}
+}

@@ -19,8 +19,9 @@ import (
 type book struct {
 	conn     *bus.Conn
 	fault    fault.Hook
-	clock    func() time.Time        // what decisions say the time is
-	released func([]ledger.Released) // told of new releases, in order; must not block
+	clock    func() time.Time                    // what decisions say the time is
+	released func([]ledger.Released)             // told of new releases, in order; must not block
+	agents   func() map[string]map[string]string // what versions agents said they have, by environment and agent
 
 	commit sync.Mutex
 	copy   *ledgerCopy
@@ -49,7 +50,7 @@ const appendTimeout = 10 * time.Second
 // newBook projects the copy of the ledger.
 func newBook(entries *ledgerCopy) (*book, error) {
 	b := &book{
-		copy: entries, clock: time.Now, released: func([]ledger.Released) {}, changed: make(chan struct{}),
+		copy: entries, clock: time.Now, released: func([]ledger.Released) {}, agents: func() map[string]map[string]string { return nil }, changed: make(chan struct{}),
 		standing: standing{checking: true, reason: events.ReasonStartup, message: "the ledger is being checked", since: time.Now()},
 	}
 	return b, b.load("")
@@ -252,6 +253,7 @@ func (b *book) refused(ctx context.Context, refusal error) error {
 }
 
 func (b *book) decide(c ledger.Command) (ledger.Decision, error) {
+	c.Agents = b.agents()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.state.Decide(c, b.clock())

@@ -71,6 +71,7 @@ func New(ctx context.Context, o Options) (_ *Publisher, err error) {
 	p.sender = newSender(p)
 	p.reports = newReports(p.book)
 	p.book.conn, p.book.fault, p.book.clock, p.book.released = p.conn, o.Fault, o.Clock, p.sender.released
+	p.book.agents = p.reports.versions
 	p.metrics = newMetrics(o.Registry, p)
 	return p, nil
 }
