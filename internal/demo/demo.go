@@ -228,6 +228,10 @@ func (d *demo) showArrival(id string) (err error) {
 	d.say("    approved by %s, released, applied, read back and acknowledged:", c.Approvals[0].By)
 	d.table(func(w io.Writer) {
 		for _, e := range c.Environments {
+			if e.Revision == 0 {
+				fmt.Fprintf(w, "      %s\tno revision\tonly its sources change\t\n", e.Environment)
+				continue
+			}
 			fmt.Fprintf(w, "      %s\trevision %d\tafter %s\t%s\n", e.Environment, e.Revision, lag(e.Lag), digests(e))
 		}
 	})
@@ -295,6 +299,7 @@ func (d *demo) showNext() {
 	d.say("  %s propose -f %s -m 'Quieter logs' --ticket OPS-43 --as carla", d.Command, dir)
 	d.say("  %s approve %s --as ben --wait", d.Command, next)
 	d.say("  %s explain prod-eu variable/order-limit", d.Command)
+	d.say("  %s env compare staging prod-eu", d.Command)
 	d.say("  %s status --watch", d.Command)
 }
 
