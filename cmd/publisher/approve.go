@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -44,6 +47,9 @@ is not approved; without it the change is approved as it is now, and what that i
 			if err := c.show(out, func() { c.approved(change, out) }); err != nil || !wait.on || w.dryRun {
 				return err
 			}
+			if len(out.Frozen) > 0 {
+				return c.followToFreeze(cmd.Context(), wait, change.ID, out)
+			}
 			if len(out.Released) == 0 && len(out.SourcesOnly) > 0 {
 				return nil // there is nothing to wait for
 			}
@@ -58,6 +64,17 @@ is not approved; without it the change is approved as it is now, and what that i
 	w.register(cmd)
 	wait.register(cmd)
 	return cmd
+}
+
+// followToFreeze follows what was released, and says what waits for the end of a freeze.
+func (c *cli) followToFreeze(ctx context.Context, wait waiting, id string, out ledger.Outcome) error {
+	if len(out.Released) > 0 {
+		if err := c.follow(ctx, wait, id, out.Released); err != nil {
+			return err
+		}
+	}
+	last := slices.MaxFunc(out.Frozen, func(a, b events.Frozen) int { return a.Until.Compare(b.Until) })
+	return &exitError{exitWaiting, fmt.Sprintf("%s is approved, and frozen in %s: %s; see 'publisher show %s'", id, plural(len(out.Frozen), "environment", "environments"), plain(last.String()), id)}
 }
 
 const minDigest = 8
@@ -81,6 +98,9 @@ func (c *cli) approved(change fleet.Change, out ledger.Outcome) {
 		c.note("%s", changed(e.Operations))
 	}
 	c.released(out)
+	for _, frozen := range out.Frozen {
+		c.note("frozen: %s", plain(frozen.String()))
+	}
 	switch missing := change.Demanded - len(change.Approvals) - 1; {
 	case len(out.Released) > 0 && out.DryRun:
 		c.note("dry run: your approval would release %s", change.ID)
@@ -88,6 +108,10 @@ func (c *cli) approved(change fleet.Change, out ledger.Outcome) {
 		c.note("approved and released %s; follow it with 'publisher show %s'", change.ID, change.ID)
 	case len(out.SourcesOnly) > 0 && !out.DryRun:
 		c.note("approved %s; it changes sources only, so nothing is released", change.ID)
+	case len(out.Frozen) > 0 && out.DryRun:
+		c.note("dry run: your approval would count, and %s would wait", change.ID)
+	case len(out.Frozen) > 0:
+		c.note("approved %s; it is released when the freeze is over, and 'publisher withdraw %s' takes it back until then", change.ID, change.ID)
 	case out.DryRun:
 		c.note("dry run: your approval would count")
 	case missing > 0:

@@ -59,6 +59,13 @@ func (c *cli) listChanges(list []fleet.Change) {
 			reached(change), ago(change.Proposed), c.window(change), brief(change.Reason)})
 	}
 	c.print(t)
+	for _, change := range list {
+		for _, e := range change.Environments {
+			if e.Frozen != nil {
+				c.note("frozen: %s: %s", change.ID, plain(e.Frozen.String()))
+			}
+		}
+	}
 }
 
 // reached is to how many of its environments a change has come.

@@ -115,6 +115,8 @@ func world(ts *testscript.TestScript, _ bool, args []string) {
 		p.Tamper()
 	case "ben proposes":
 		p.Must("ben", ledger.Propose{Reason: "ben's", Edits: []ledger.Edit{{Environments: []string{"dev"}, Set: map[string]json.RawMessage{"variable/b": []byte(`1`)}}}})
+	case "opens c2":
+		p.Must("publisher", ledger.Open{Change: "c2"})
 	default:
 		ts.Fatalf("the world knows no %q", args)
 	}

@@ -55,7 +55,7 @@ standard output that begins with file and line. Exit code 5 when there is one, o
     change: {author: anna, ticket: OPS-1, reason: why}
     at: 2026-11-21T10:00:00Z
     elsewhere: {staging: {labels: {stage: staging}, value: info}}   # for parity
-    expect: [Deny]     # Deny, Warn, RequireApproval, RequireTicket, Risk; Allow: it matches, and no rule fires; []: it does not match
+    expect: [Deny]     # Deny, Warn, RequireApproval, RequireTicket, Risk, Freeze; Allow: it matches, and no rule fires; []: it does not match
     message: debug     # is in what is said`,
 		Example: `  publisher policy test -f environments/`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -218,8 +218,8 @@ func policyStarterCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "starter DIR",
 		Short: "Write a pack of policies to start from, each with its cases",
-		Long: `Write policies into a directory, each in a file with its cases beside it: TLS, log levels, approvals and tickets in production, flags that are
-in staging first, flags that somebody looks after, numbers that jump. They match environments by the label stage. A file that is there
+		Long: `Write policies into a directory, each in a file with its cases beside it: TLS, log levels, approvals and tickets in production, a freeze at the
+end of the year, flags that are in staging first, flags that somebody looks after, numbers that jump. They match environments by the label stage. A file that is there
 already is never overwritten: nothing is written then.`,
 		Example: `  publisher policy starter environments/policies
   publisher policy test -f environments/policies`,

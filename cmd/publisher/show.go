@@ -139,6 +139,9 @@ func (c *cli) showPart(e fleet.ChangeEnvironment, shown map[string]string) {
 		head += fmt.Sprintf(", undone by revision %d", e.Undone)
 	}
 	c.line("%s", head)
+	if e.Frozen != nil {
+		c.line("  %s", plain(e.Frozen.String()))
+	}
 	if e.LeftOut != "" {
 		c.line("  left out: %s", plain(e.LeftOut))
 	}
@@ -171,7 +174,7 @@ func (c *cli) outcome(outcome string) string {
 		return c.paint(green, outcome)
 	case "failed", "torn", "refused":
 		return c.paint(red, outcome)
-	case "waiting", "retrying", "blocked", "no agent", "left out":
+	case "waiting", "frozen", "retrying", "blocked", "no agent", "left out":
 		return c.paint(yellow, outcome)
 	}
 	return outcome

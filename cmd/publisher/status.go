@@ -142,12 +142,22 @@ func (c *cli) allStatus(view fleet.View) {
 	for _, l := range view.Ledger.Losses {
 		c.note("ledger: %s", plain(l.String()))
 	}
+	c.frozen(view)
 	for _, e := range view.Environments {
 		if e.Lost {
 			c.note("! how many approvals %s demands was lost with the ledger: nothing is approved before 'publisher env update %s'", e.Name, e.Name)
 		}
 	}
 	c.note("%s: %s; ledger entry %d", plural(len(view.Environments), "environment", "environments"), totals(view), view.Ledger.Tip.Number)
+}
+
+// frozen says which approved changes wait for the end of a freeze.
+func (c *cli) frozen(view fleet.View) {
+	for _, e := range view.Environments {
+		for _, frozen := range e.Frozen {
+			c.note("frozen: %s: %s", frozen.Change, plain(frozen.String()))
+		}
+	}
 }
 
 func totals(view fleet.View) string {
@@ -193,6 +203,9 @@ func (c *cli) oneStatus(e fleet.Environment) {
 		field("last took", took(e.Delivered)+" from release to applied by the slowest agent")
 	}
 	field("last change", e.LastChange)
+	for _, frozen := range e.Frozen {
+		field("frozen", plain(frozen.Change+": "+frozen.String()))
+	}
 	field("labels", labels(e.Labels))
 	field("steward", plain(e.Steward))
 	field("approvals", plural(e.Approvals, "person besides the author", "people besides the author"))

@@ -11,9 +11,9 @@ func withdrawCommand(c *cli) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
 		Use:               "withdraw ID",
-		Short:             "Withdraw an open change of your own",
+		Short:             "Withdraw a change of your own: an open one, or what waits for the end of a freeze",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: c.completeChanges("open", "expired"),
+		ValidArgsFunction: c.completeChanges("open", "expired", "released"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.ended(cmd, w, ledger.Withdraw{Change: args[0], Reason: reason}, "withdrew")
 		},

@@ -55,6 +55,9 @@ func changeEnvironment(s *ledger.State, r Reports, part ledger.Part) ChangeEnvir
 	if part.LeftOut != nil {
 		out.LeftOut, out.Outcome = part.LeftOut.Detail, "left out"
 	}
+	if part.Frozen != nil {
+		out.Frozen, out.Outcome = part.Frozen, "frozen"
+	}
 	if part.Revision == 0 {
 		if part.InSources {
 			out.Outcome = "in its sources"

@@ -43,13 +43,28 @@ func worse(a, b Condition) int {
 func Build(s *ledger.State, r Reports, ledgerView LedgerView, asOf time.Time) View {
 	ledgerView.ID, ledgerView.Tip = s.ID, events.LedgerTip{Number: s.Number, Hash: s.Hash}
 	v := View{AsOf: asOf, Ledger: ledgerView, Totals: map[Condition]int{}, Environments: []Environment{}}
+	frozen := frozenChanges(s)
 	for _, e := range s.EnvironmentList() {
 		env := buildEnvironment(e, r, asOf)
+		env.Frozen = frozen[e.Name]
 		v.Environments = append(v.Environments, env)
 		v.Totals[env.Condition]++
 	}
 	slices.SortStableFunc(v.Environments, func(a, b Environment) int { return worse(a.Condition, b.Condition) })
 	return v
+}
+
+// frozenChanges are the approved changes that wait for the end of a freeze, by environment.
+func frozenChanges(s *ledger.State) map[string][]FrozenChange {
+	out := map[string][]FrozenChange{}
+	for _, c := range s.FrozenChanges() {
+		for _, part := range c.Parts {
+			if part.Frozen != nil {
+				out[part.Environment] = append(out[part.Environment], FrozenChange{c.ID, *part.Frozen})
+			}
+		}
+	}
+	return out
 }
 
 func buildEnvironment(e *ledger.Environment, r Reports, asOf time.Time) Environment {

@@ -89,10 +89,17 @@ type Environment struct {
 	// LagSeconds is how long the oldest release that is not applied by every agent has been waiting; 0 when there is none.
 	LagSeconds float64 `json:"lagSeconds"`
 	// Delivered is how long the newest fully applied release took, from its ledger entry to the slowest agent's ack.
-	Delivered  *Duration     `json:"delivered,omitempty"`
-	LastChange string        `json:"lastChange,omitempty"` // newest released change that was not undone
-	State      events.Digest `json:"state"`                // state digest at the head
-	Agents     []Agent       `json:"agents"`
+	Delivered  *Duration      `json:"delivered,omitempty"`
+	LastChange string         `json:"lastChange,omitempty"` // newest released change that was not undone
+	Frozen     []FrozenChange `json:"frozen,omitempty"`     // approved changes that wait for the end of a freeze
+	State      events.Digest  `json:"state"`                // state digest at the head
+	Agents     []Agent        `json:"agents"`
+}
+
+// A FrozenChange is an approved change that waits in an environment.
+type FrozenChange struct {
+	Change string `json:"change"`
+	events.Frozen
 }
 
 // A Duration is a measured lag.
@@ -165,8 +172,9 @@ type ChangeEnvironment struct {
 	Undone      uint64          `json:"undone,omitempty"`   // revision that undid it
 	LeftOut     string          `json:"leftOut,omitempty"`  // why it was not released here
 	Moved       string          `json:"moved,omitempty"`    // what moved under it, by whom, in which change; of an open change
+	Frozen      *events.Frozen  `json:"frozen,omitempty"`   // until when it waits here, and why
 	Released    time.Time       `json:"released,omitzero"`  // the bus's stamp of the ledger entry
-	Outcome     string          `json:"outcome"`            // proposed, left out, waiting, applied, failed, undone, …
+	Outcome     string          `json:"outcome"`            // proposed, frozen, left out, waiting, applied, failed, undone, …
 	Lag         *Duration       `json:"lag,omitempty"`      // to the slowest agent's ack, when all have applied it
 	Agents      []AgentDelivery `json:"agents,omitempty"`
 }

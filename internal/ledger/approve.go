@@ -51,40 +51,70 @@ func (a Approve) decide(d *decision) error {
 	return d.release(c)
 }
 
-// release puts an approved change into one wave of all its environments. One whose base moved is left out; when that is so
-// everywhere the approval is refused. Where the change edits the sources only, they take its edits now, and nothing is released.
+// release puts an approved change into one wave of all its environments, but for those in which it has to wait for the end of a freeze.
+// One whose base moved is left out; when that is so everywhere the approval is refused. Where the change edits the sources only, they
+// take its edits now, and nothing is released.
 func (d *decision) release(c *Change) error {
-	var next []tried
-	for _, part := range c.Parts {
-		e, err := d.reachable(c, part)
-		if err != nil {
-			return err
-		}
-		if e != nil && part.SourcesOnly() {
-			d.sources = append(d.sources, e.Name)
-		} else if e != nil {
-			next = append(next, tried{environment: e, release: Release{
-				Kind: events.KindChange, Change: c.ID, By: c.Author, Reason: c.Reason, Entry: d.number, Time: d.now, TraceParent: d.trace}})
-		}
-	}
-	if err := d.wave.add(next...); err != nil {
+	released, err := d.gather(c, c.Parts)
+	if err != nil {
 		return err
 	}
-	if len(next)+len(d.sources) == 0 {
-		var why []string
-		for _, left := range d.left {
-			why = append(why, left.Detail)
-		}
+	if released+len(d.sources)+len(d.frozen) == 0 {
 		return refuse(KindConflict, "its author looks at what changed, and compiles it anew with 'publisher rebase "+c.ID+"', or revises it",
-			"change %s cannot be released anywhere any more: %s", c.ID, some(why)+d.nowHolds(c))
+			"change %s cannot be released anywhere any more: %s", c.ID, d.whyLeft()+d.nowHolds(c))
 	}
 	d.record(events.TypeChangeApproved, c.ID, events.ChangeApproved{Change: c.ID, Digest: c.Digest})
 	d.record(events.TypeRolloutStarted, c.ID, events.RolloutStarted{Change: c.ID})
-	d.record(events.TypeWaveReleased, c.ID, events.WaveReleased{Change: c.ID, Number: 1, Wave: d.wave.record(), LeftOut: d.left, SourcesOnly: d.sources})
-	if len(next) == 0 {
+	d.recordWave(c)
+	if released+len(d.frozen) == 0 {
 		d.record(events.TypeRolloutCompleted, c.ID, events.RolloutCompleted{Change: c.ID})
 	}
 	return nil
+}
+
+// gather tries the releases of some parts of a change together, and says how many those are. It notes what is left out, what waits, and
+// where only sources change.
+func (d *decision) gather(c *Change, parts []Part) (int, error) {
+	sources, err := d.allSources()
+	if err != nil {
+		return 0, err
+	}
+	as := d.asReleased(c)
+	var next []tried
+	for _, part := range parts {
+		e, err := d.reachable(c, part)
+		if err != nil {
+			return 0, err
+		}
+		if e == nil {
+			continue
+		}
+		if part.SourcesOnly() {
+			d.sources = append(d.sources, e.Name)
+			continue
+		}
+		if frozen := d.policies.Frozen(d.changing(part, sources[e.Name].sources), as, d.now, false); frozen != nil {
+			d.frozen = append(d.frozen, *frozen)
+			continue
+		}
+		next = append(next, tried{environment: e, release: Release{
+			Kind: events.KindChange, Change: c.ID, By: c.Author, Reason: c.Reason, Entry: d.number, Time: d.now, TraceParent: d.trace}})
+	}
+	return len(next), d.wave.add(next...)
+}
+
+// recordWave records the next wave of a change.
+func (d *decision) recordWave(c *Change) {
+	d.record(events.TypeWaveReleased, c.ID, events.WaveReleased{
+		Change: c.ID, Number: c.waves + 1, Wave: d.wave.record(), LeftOut: d.left, SourcesOnly: d.sources, Frozen: d.frozen})
+}
+
+func (d *decision) whyLeft() string {
+	var why []string
+	for _, left := range d.left {
+		why = append(why, left.Detail)
+	}
+	return some(why)
 }
 
 // reachable is the environment of a change's part; nil where it is to be left out.
@@ -205,29 +235,5 @@ func (r Reject) decide(d *decision) error {
 	}
 	d.change = c.ID
 	d.record(events.TypeChangeRejected, c.ID, events.ChangeEnded{Change: c.ID, By: d.by, Reason: r.Reason})
-	return nil
-}
-
-// A Withdraw ends an open change of the person's own.
-type Withdraw struct {
-	Change string `json:"change"`
-	Reason string `json:"reason,omitempty"`
-}
-
-func (Withdraw) name() string { return "withdraw" }
-
-func (w Withdraw) decide(d *decision) error {
-	c, err := d.openChange(w.Change, "withdrawn", StatusOpen, StatusExpired)
-	if err != nil {
-		return err
-	}
-	if err := checkText("the reason", w.Reason, maxText); err != nil {
-		return err
-	}
-	if c.Author != d.by {
-		return refuse(KindDenied, "reject it with 'publisher reject "+c.ID+" -m …'", "change %s is %s's, and only its author withdraws it", c.ID, c.Author)
-	}
-	d.change = c.ID
-	d.record(events.TypeChangeWithdrawn, c.ID, events.ChangeEnded{Change: c.ID, By: d.by, Reason: w.Reason})
 	return nil
 }

@@ -57,7 +57,8 @@ type decision struct {
 	read     []reading // deliveries that are recorded
 	change   string
 	left     []events.LeftOut
-	sources  []string // environments in which only the sources change
+	frozen   []events.Frozen // where it waits
+	sources  []string        // environments in which only the sources change
 	effect   []Effect
 	notes    []string
 	verdicts []events.Verdict // of policies, on what is proposed
@@ -107,7 +108,7 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 		d.effect = d.effect[:maxEffects]
 		d.notes = append(d.notes, fmt.Sprintf("%d more resources change than are listed here; see them with 'publisher diff' or 'publisher show'", more))
 	}
-	out := Decision{Result: Result{Change: d.change, Released: d.wave.refs(), LeftOut: d.left, SourcesOnly: d.sources}, Effect: d.effect, Notes: d.notes}
+	out := Decision{Result: Result{Change: d.change, Released: d.wave.refs(), LeftOut: d.left, SourcesOnly: d.sources, Frozen: d.frozen}, Effect: d.effect, Notes: d.notes}
 	if len(d.stores) > 0 {
 		out.Stores, err = d.storeEntries()
 		return out, err

@@ -70,7 +70,7 @@ const maxCompleted = 250
 func (d *decision) complete(reached positions) {
 	completed := 0
 	for _, id := range d.order {
-		if c := d.Changes[id]; c.status == StatusReleased && completed < maxCompleted && d.delivered(c, reached) {
+		if c := d.Changes[id]; c.status == StatusReleased && completed < maxCompleted && !c.Frozen() && d.delivered(c, reached) {
 			d.record(events.TypeRolloutCompleted, c.ID, events.RolloutCompleted{Change: c.ID})
 			completed++
 		}

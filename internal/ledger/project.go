@@ -64,6 +64,7 @@ type projection struct {
 	released []Released
 	// sourcesOnly are environments whose sources change, and nothing else
 	sourcesOnly []string
+	frozen      []events.Frozen
 	tried       trial // of the entry, where it was decided here
 }
 
@@ -92,12 +93,7 @@ func (p *projection) fact(t events.Type, fact any) error {
 	case *events.ChangeApproved:
 		return p.changeApproved(f)
 	case *events.ChangeEnded:
-		return p.change(f.Change, StatusOpen, func(c *Change) {
-			c.status, c.Ended, c.EndReason = StatusRejected, f.By, f.Reason
-			if t == events.TypeChangeWithdrawn {
-				c.status = StatusWithdrawn
-			}
-		})
+		return p.changeEnded(f, t == events.TypeChangeWithdrawn)
 	case *events.RolloutStarted:
 		return p.change(f.Change, StatusReleased, func(*Change) {})
 	case *events.RolloutCompleted:
@@ -305,7 +301,7 @@ func (p *projection) waveReleased(f *events.WaveReleased) error {
 			return err
 		}
 		part, _ := c.PartFor(ref.Environment)
-		part.Revision = ref.Revision
+		part.Revision, part.Frozen = ref.Revision, nil
 		p.adopt(c, ref.Environment)
 	}
 	for _, environment := range f.SourcesOnly {
@@ -320,9 +316,17 @@ func (p *projection) waveReleased(f *events.WaveReleased) error {
 		if !found || part.Revision > 0 || part.InSources {
 			return fmt.Errorf("%w: change %s is said to be left out of %s", ErrBroken, c.ID, left.Environment)
 		}
-		part.LeftOut = &left
+		part.LeftOut, part.Frozen = &left, nil
 	}
-	p.leftOut, p.sourcesOnly = f.LeftOut, f.SourcesOnly
+	for _, frozen := range f.Frozen {
+		part, found := c.PartFor(frozen.Environment)
+		if !found || part.Revision > 0 || part.InSources || part.LeftOut != nil {
+			return fmt.Errorf("%w: change %s is said to wait in %s", ErrBroken, c.ID, frozen.Environment)
+		}
+		part.Frozen = &frozen
+	}
+	c.waves = max(c.waves, f.Number)
+	p.leftOut, p.sourcesOnly, p.frozen = f.LeftOut, f.SourcesOnly, f.Frozen
 	return nil
 }
 
@@ -363,6 +367,7 @@ func (p *projection) rollbackOrdered(f *events.RollbackOrdered) error {
 // undo takes a change back in one environment, and ends it where that was the last one.
 func (p *projection) undo(c *Change, environment string) {
 	p.abandon(c, environment)
+	c.thaw("the change was rolled back")
 	if !slices.ContainsFunc(c.Parts, func(part Part) bool { return part.InSources }) {
 		c.status = StatusRolledBack
 	}
@@ -415,10 +420,12 @@ type Result struct {
 	LeftOut  []events.LeftOut    `json:"leftOut,omitempty"`  // environments that it could not release to
 	// SourcesOnly are environments whose sources it changed, and nothing else.
 	SourcesOnly []string `json:"sourcesOnly,omitempty"`
+	// Frozen are environments in which it is approved and waits.
+	Frozen []events.Frozen `json:"frozen,omitempty"`
 }
 
 func (p *projection) result() Result {
-	r := Result{Entry: p.entry.Number, Change: p.about, LeftOut: p.leftOut, SourcesOnly: p.sourcesOnly}
+	r := Result{Entry: p.entry.Number, Change: p.about, LeftOut: p.leftOut, SourcesOnly: p.sourcesOnly, Frozen: p.frozen}
 	for _, released := range p.released {
 		r.Released = append(r.Released, events.ReleaseRef{Environment: released.Environment, Revision: released.Revision, Chain: released.Chain})
 	}

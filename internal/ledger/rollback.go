@@ -37,6 +37,9 @@ func (r Rollback) decide(d *decision) error {
 	if len(undone) > maxWave {
 		return refuse(KindInvalid, "choose a later revision first", "this undoes %d releases; at most %d are undone together", len(undone), maxWave)
 	}
+	if err := d.frozenRollback(undone, r.Reason); err != nil {
+		return err
+	}
 	for _, u := range undone {
 		if err := d.undo(u, r.Reason); err != nil {
 			return err

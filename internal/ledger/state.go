@@ -162,6 +162,7 @@ type Change struct {
 	Ended     string // who rejected or withdrew it
 	EndReason string
 	Recovered bool // its proposal was lost: sources, provenance, window and other environments' parts are not known
+	waves     int  // the number of its newest one
 	status    Status
 }
 
@@ -180,10 +181,16 @@ type Part struct {
 	abandoned   uint64           // entry that took them out again
 	version     uint64           // of the environment's sources that it was compiled over
 	LeftOut     *events.LeftOut
+	Frozen      *events.Frozen // it is approved here and waits; nil where it does not
 }
 
 // SourcesOnly says that the change edits the environment's sources, and no resource of it: it gets no release.
 func (p Part) SourcesOnly() bool { return len(p.Operations) == 0 }
+
+// Frozen says that the change waits in an environment for the end of a freeze.
+func (c *Change) Frozen() bool {
+	return slices.ContainsFunc(c.Parts, func(part Part) bool { return part.Frozen != nil })
+}
 
 // Status is where the change stands at a time: an open proposal expires.
 func (c *Change) Status(now time.Time) Status {

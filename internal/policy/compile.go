@@ -57,6 +57,7 @@ type Policy struct {
 	Manifest    *registry.Manifest
 	spec        *registry.Policy
 	ticket      *regexp.Regexp
+	freeze      *freeze
 	params      any
 	variables   []variable
 	variablesOf *recordType
@@ -91,6 +92,9 @@ func Compile(m *registry.Manifest) (*Policy, error) {
 		return nil, err
 	}
 	spec := m.Policy()
+	if spec == nil {
+		return nil, m.ErrorAt("/spec", "what a rollback left of it is no policy; propose the directory again")
+	}
 	c := &compiler{world: *w, manifest: m, out: &Policy{Manifest: m, spec: spec, uses: uses{environment: map[string]bool{}}}}
 	if n := len(spec.Variables) + len(spec.MatchConditions) + len(spec.Validations); n > maxExpressions {
 		return nil, m.ErrorAt("/spec", "the policy has %d expressions; at most %d are read: make it several policies", n, maxExpressions)
@@ -102,6 +106,9 @@ func Compile(m *registry.Manifest) (*Policy, error) {
 		if c.out.ticket, err = regexp.Compile(spec.RequireTicket.Pattern); err != nil {
 			return nil, m.ErrorAt("/spec/requireTicket/pattern", "%v", err)
 		}
+	}
+	if c.out.freeze, err = newFreeze(spec.Freeze); err != nil {
+		return nil, m.ErrorAt("/spec/freeze/rrule", "%v", err)
 	}
 	if c.out.params, err = native(spec.Params.JSON); err != nil {
 		return nil, m.ErrorAt("/spec/params", "%v", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/registry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -19,7 +20,7 @@ const (
 )
 
 // actions are what verdicts say, the most important first.
-var actions = []string{events.VerdictDeny, events.VerdictRequireApproval, events.VerdictRequireTicket, events.VerdictRisk, events.VerdictWarn, events.VerdictAllow}
+var actions = []string{events.VerdictDeny, events.VerdictRequireApproval, events.VerdictRequireTicket, events.VerdictRisk, events.VerdictFreeze, events.VerdictWarn, events.VerdictAllow}
 
 // A tally gathers verdicts: what one rule says in the same words of several resources is one.
 type tally struct{ of map[utterance]*events.Verdict }
@@ -111,6 +112,11 @@ func (j *judge) follow(p *Policy, e *Environment, o *Operation, fired []firing) 
 			say(events.Verdict{Rule: "parity", Action: events.VerdictDeny, Message: message}, p.Manifest.PlaceOf("/spec/parity"))
 		}
 	}
+	if p.freeze != nil && j.request.Change != nil && stays(p.Manifest, e.Released) { // one that is on its way holds nothing yet
+		if end := p.freeze.end(j.request.Change.Time); !end.IsZero() {
+			say(events.Verdict{Rule: "freeze", Action: events.VerdictFreeze, Message: "approved before " + end.UTC().Format(time.RFC3339) + " it waits until then"}, p.Manifest.PlaceOf("/spec/freeze"))
+		}
+	}
 	if p.spec.Risk != "" {
 		say(events.Verdict{Rule: "risk", Action: events.VerdictRisk, Message: why, Risk: p.spec.Risk}, p.Manifest.PlaceOf("/spec/risk"))
 	}
@@ -181,7 +187,7 @@ func Notes(verdicts []events.Verdict) []string {
 			out = append(out, "denied: "+Sentence(v))
 		case events.VerdictWarn:
 			out = append(out, "warning: "+Sentence(v))
-		case events.VerdictRequireApproval, events.VerdictRisk:
+		case events.VerdictRequireApproval, events.VerdictRisk, events.VerdictFreeze:
 			out = append(out, Sentence(v))
 		}
 	}

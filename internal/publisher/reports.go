@@ -369,11 +369,12 @@ func (r *reports) rejections() map[events.Reason]int {
 	return maps.Clone(r.rejected)
 }
 
-// gather records what agents said, at most one entry a second, while this publisher holds the lease. The others only forget what
-// was recorded.
+// gather records what agents said, at most one entry a second, and releases what waited for the end of a freeze, while this publisher
+// holds the lease. The others only forget what was recorded.
 func (p *Publisher) gather(ctx context.Context) error {
 	tick := time.NewTicker(gatherInterval)
 	defer tick.Stop()
+	frozen := thaw{Publisher: p}
 	for {
 		select {
 		case <-ctx.Done():
@@ -381,7 +382,11 @@ func (p *Publisher) gather(ctx context.Context) error {
 		case <-tick.C:
 		}
 		due := p.reports.due(time.Now())
-		if standing, _ := p.book.standingNow(); len(due) == 0 || !standing.writable || !p.leading.Load() {
+		if standing, _ := p.book.standingNow(); !standing.writable || !p.leading.Load() {
+			continue
+		}
+		frozen.release(ctx)
+		if len(due) == 0 {
 			continue
 		}
 		deliveries := make([]events.Delivery, len(due))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/config"
 )
@@ -26,6 +27,7 @@ type Policy struct {
 	RequireTicket   *Ticket   `yaml:"requireTicket" doc:"the change must have a ticket"`
 	Parity          *Parity   `yaml:"parity" doc:"where a new resource, or a flag that goes live, must be first"`
 	Risk            string    `yaml:"risk" enum:"low,medium,high,critical" doc:"the change is at least of this class of risk"`
+	Freeze          *Freeze   `yaml:"freeze" doc:"when releases wait"`
 }
 
 // Actions of policies.
@@ -89,6 +91,36 @@ type Parity struct {
 	Labels       map[string]string `yaml:"labels" doc:"all of which an environment must have"`
 }
 
+// A Freeze is a time in which releases wait, though they are approved.
+type Freeze struct {
+	Start     string `yaml:"start" doc:"local time at which it first begins, as in 2026-12-18T18:00"`
+	TimeZone  string `yaml:"timeZone" doc:"of start, as in Europe/Berlin; UTC where it is not said"`
+	RRule     string `yaml:"rrule" doc:"how it repeats (RFC 5545), as in FREQ=WEEKLY;BYDAY=FR; once where it is not said"`
+	Duration  string `yaml:"duration" doc:"how long it lasts, as in 60h"`
+	Rollbacks bool   `yaml:"rollbacks" doc:"rollbacks are refused in it too"`
+}
+
+// StartFormat is how a freeze's start is written.
+const StartFormat = "2006-01-02T15:04"
+
+// Times are the freeze's first start, and how long it lasts.
+func (f *Freeze) Times() (start time.Time, lasts time.Duration, err error) {
+	zone, err := time.LoadLocation(f.TimeZone)
+	if err != nil || f.TimeZone == "Local" {
+		return start, 0, wrong("/spec/freeze/timeZone", "%q is no time zone: write it as in Europe/Berlin", f.TimeZone)
+	}
+	if start, err = time.ParseInLocation(StartFormat, f.Start, zone); err != nil || start.Year() < 2000 {
+		return start, 0, wrong("/spec/freeze/start", "%q is no local time since 2000: write it as in 2026-12-18T18:00", f.Start)
+	}
+	if lasts, err = time.ParseDuration(f.Duration); err != nil || lasts < time.Minute || lasts > maxFreeze {
+		return start, 0, wrong("/spec/freeze/duration", "%q is no duration from 1m to %.0fh: write it as in 60h", f.Duration, maxFreeze.Hours())
+	}
+	return start, lasts, nil
+}
+
+// maxFreeze is the longest freeze.
+const maxFreeze = 366 * 24 * time.Hour
+
 // check says whether a policy is well-formed, but for its expressions.
 func (p *Policy) check() error {
 	for _, check := range []func() error{p.MatchResources.check, p.checkNames, p.checkActions, p.checkConsequences} {
@@ -97,7 +129,7 @@ func (p *Policy) check() error {
 		}
 	}
 	if p.nothing() {
-		return wrong("/spec", "the policy matches, and says nothing about it: give it validations, or what follows (actions, requireApproval, requireTicket, parity, risk)")
+		return wrong("/spec", "the policy matches, and says nothing about it: give it validations, or what follows (actions, requireApproval, requireTicket, parity, risk, freeze)")
 	}
 	return nil
 }
@@ -107,7 +139,7 @@ func (p *Policy) nothing() bool { return len(p.Validations)+len(p.Actions) == 0 
 
 // hasConsequence says that something else follows than an action.
 func (p *Policy) hasConsequence() bool {
-	return p.RequireApproval != nil || p.RequireTicket != nil || p.Parity != nil || p.Risk != ""
+	return p.RequireApproval != nil || p.RequireTicket != nil || p.Parity != nil || p.Risk != "" || p.Freeze != nil
 }
 
 // Denies says whether what fires is denied.
@@ -219,6 +251,11 @@ func (p *Policy) checkConsequences() error {
 			return wrong("/spec/parity", "it does not say where the resource must be first: name environments or labels")
 		}
 		if err := checkPatterns("/spec/parity/environments", parity.Environments); err != nil {
+			return err
+		}
+	}
+	if p.Freeze != nil {
+		if _, _, err := p.Freeze.Times(); err != nil {
 			return err
 		}
 	}

@@ -248,6 +248,7 @@ type WaveReleased struct {
 	Number  int       `json:"number"` // of the wave, from 1
 	Wave    Wave      `json:"wave"`
 	LeftOut []LeftOut `json:"leftOut,omitempty"`
+	Frozen  []Frozen  `json:"frozen,omitempty"` // environments that it has not reached yet, because a policy lets it wait
 	// SourcesOnly are environments whose sources take the change's edits, and which get no release: nothing changes there.
 	SourcesOnly []string `json:"sourcesOnly,omitempty"`
 }

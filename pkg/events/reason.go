@@ -27,6 +27,7 @@ const (
 	ReasonStateMismatch    Reason = "state-mismatch"
 	ReasonTrust            Reason = "trust-invalid"
 	ReasonRetired          Reason = "environment-retired"
+	ReasonWithdrawn        Reason = "withdrawn"
 )
 
 // Reasons of an agent's own (see also the connectors' in internal/connector).
