@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -14,7 +13,7 @@ func (d *decision) keepRules(p Propose, c Compilation) error {
 	var broken []registry.Violation
 	r := registry.NewRenderer()
 	for _, e := range c.Environments {
-		verdict, err := d.verdict(r, e, p.Directory == nil)
+		verdict, err := d.verdict(r, e, len(p.Edits) > 0)
 		if err != nil {
 			return err
 		}
@@ -86,8 +85,5 @@ func violations(list []registry.Violation) string {
 		}
 		lines = append(lines, line)
 	}
-	if len(lines) == 1 {
-		return lines[0]
-	}
-	return fmt.Sprintf("%d of them\n  %s\n", len(lines), strings.Join(lines, "\n  "))
+	return strings.Join(lines, "; ")
 }

@@ -29,7 +29,7 @@ func TestALockHoldsAtEveryEntrance(t *testing.T) {
 
 	// A quick edit; where no template is, nothing is locked.
 	b.refused("anna", set("*", "connection/crm", `{"pool":5}`), ledger.KindInvalid, "prod-eu, prod-us: connection/crm /tls is not there, and is locked at true (rule production/tls, production-3.yaml:4)")
-	b.refused("anna", set("prod-eu", "connection/crm", `{"pool":11,"tls":false}`), ledger.KindInvalid, "2 of them", "/pool is 11", "/tls is false")
+	b.refused("anna", set("prod-eu", "connection/crm", `{"pool":11,"tls":false}`), ledger.KindInvalid, "/pool is 11", "/tls is false")
 	b.refused("anna", del("prod-eu", "connection/crm"), ledger.KindInvalid, "connection/crm /tls is taken away with the resource, and is locked")
 	b.refused("anna", set("prod-eu", "connection/other", `{"pool":11,"tls":true}`), ledger.KindInvalid, "connection/other /pool is 11")
 	b.release(set("prod-eu", "connection/crm", `{"pool":9,"tls":true}`))
