@@ -2,7 +2,6 @@ package exchange
 
 import (
 	"encoding/json"
-	"net/url"
 	"strings"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -11,14 +10,17 @@ import (
 // Flat formats hold texts. A value that is a text is written as it is, a secret reference as secret+REF, and everything else as JSON,
 // which the file says beside it.
 
-const referencePrefix = "secret+"
+const (
+	referencePrefix = "secret+"
+	versionMark     = "?version="
+)
 
 // flat is a value as a text, and whether the text is its JSON.
 func flat(value json.RawMessage) (text string, isJSON bool) {
 	if ref, isRef, err := events.ParseSecretRef(value); isRef && err == nil {
 		text = referencePrefix + ref.Ref
 		if ref.Version != "" {
-			text += "?version=" + url.QueryEscape(ref.Version)
+			text += versionMark + ref.Version
 		}
 		if back, err := unflat(text, false); err == nil && string(back) == string(value) {
 			return text, false
@@ -41,13 +43,9 @@ func unflat(text string, isJSON bool) (json.RawMessage, error) {
 	}
 	if reference, ok := strings.CutPrefix(text, referencePrefix); ok {
 		secret := map[string]any{}
-		reference, version, versioned := strings.Cut(reference, "?version=")
+		reference, version, versioned := strings.Cut(reference, versionMark)
 		secret["ref"] = reference
 		if versioned {
-			version, err := url.QueryUnescape(version)
-			if err != nil {
-				return nil, err
-			}
 			secret["version"] = version
 		}
 		b, err := events.Encode(map[string]any{"$secret": secret})

@@ -2,7 +2,6 @@ package secretscan
 
 import (
 	"math"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -87,11 +86,7 @@ func hasUserinfo(text string) bool {
 		return false
 	}
 	for _, match := range userinfo.FindAllStringSubmatch(text, -1) {
-		password, err := url.PathUnescape(match[1])
-		if err != nil {
-			password = match[1]
-		}
-		if !placeholder.MatchString(password) {
+		if !placeholder.MatchString(match[1]) {
 			return true
 		}
 	}
