@@ -100,6 +100,14 @@ func BenchmarkDirectory(b *testing.B) {
 				book.must("anna", ledger.Propose{Reason: "louder", Directory: &ledger.Directory{Files: files}})
 			}
 		})
+		b.Run(size+"/promote", func(b *testing.B) {
+			from := environmentName(1)
+			book.release(ledger.Propose{Reason: "louder", Directory: &ledger.Directory{Files: fleetDirectory(resources, environments, "debug").Files, Environments: []string{from}}})
+			defer measured(b)()
+			for b.Loop() {
+				book.must("anna", promotion(from, "*"))
+			}
+		})
 		b.Run(size+"/approve", func(b *testing.B) {
 			b.StopTimer()
 			level := "debug"
