@@ -56,6 +56,7 @@ type world struct {
 type Policy struct {
 	Manifest    *registry.Manifest
 	spec        *registry.Policy
+	place       registry.Place
 	ticket      *regexp.Regexp
 	freeze      *freeze
 	params      any
@@ -95,7 +96,7 @@ func Compile(m *registry.Manifest) (*Policy, error) {
 	if spec == nil {
 		return nil, m.ErrorAt("/spec", "what a rollback left of it is no policy; propose the directory again")
 	}
-	c := &compiler{world: *w, manifest: m, out: &Policy{Manifest: m, spec: spec, uses: uses{environment: map[string]bool{}}}}
+	c := &compiler{world: *w, manifest: m, out: &Policy{Manifest: m, spec: spec, place: m.Place(), uses: uses{environment: map[string]bool{}}}}
 	if n := len(spec.Variables) + len(spec.MatchConditions) + len(spec.Validations); n > maxExpressions {
 		return nil, m.ErrorAt("/spec", "the policy has %d expressions; at most %d are read: make it several policies", n, maxExpressions)
 	}

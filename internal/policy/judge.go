@@ -173,7 +173,8 @@ func (j *judge) environment(e *Environment, policies []*Policy) {
 			answer, known := j.known[q]
 			if !known {
 				if s == nil {
-					s = &subject{operation: &o, in: e, environment: environment, change: j.change}
+					of := o // most operations are known, and need not be kept
+					s = &subject{operation: &of, in: e, environment: environment, change: j.change}
 				}
 				answer = p.judge(s)
 				j.known[q] = answer

@@ -70,6 +70,10 @@ func compareVerdicts(a, b events.Verdict) int {
 
 // follow notes what follows from the rules that fired on an operation.
 func (j *judge) follow(p *Policy, e *Environment, o *Operation, fired []firing) {
+	if len(fired) == 0 {
+		j.tally.add(p, e, o.Key, events.Verdict{Action: events.VerdictAllow}, p.place)
+		return
+	}
 	said := false
 	say := func(v events.Verdict, place registry.Place) {
 		said = true
@@ -77,12 +81,9 @@ func (j *judge) follow(p *Policy, e *Environment, o *Operation, fired []firing) 
 	}
 	defer func() {
 		if !said {
-			say(events.Verdict{Action: events.VerdictAllow}, p.Manifest.Place())
+			say(events.Verdict{Action: events.VerdictAllow}, p.place)
 		}
 	}()
-	if len(fired) == 0 {
-		return
-	}
 	why := ""
 	for _, f := range fired {
 		if f.message != "" {
