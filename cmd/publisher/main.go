@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // freezes name time zones, and not every machine has them
 )
 
 func main() {

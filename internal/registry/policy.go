@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/config"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // A Policy is the spec of a Policy, shaped as Kubernetes' ValidatingAdmissionPolicy. It fires where it matches and one of its
@@ -168,14 +169,14 @@ func (m Match) check() error {
 	return nil
 }
 
-// checkSelection says whether a text is the key of a manifest, or a pattern of keys.
+// checkSelection says whether a text is the key of a resource, or a pattern of keys.
 func checkSelection(at, pattern string) error {
 	kind, _, both := strings.Cut(pattern, "/")
 	if _, err := path.Match(pattern, ""); err != nil || !both {
 		return wrong(at, "%q is no resource and no pattern of resources: write it as in flag/checkout or flag/*", pattern)
 	}
-	if !isPattern(kind) && !slices.Contains(Kinds, kind) {
-		return wrong(at, "%q names the kind %s, which is not one of %s%s", pattern, kind, strings.Join(Kinds, ", "), didYouMean(kind, Kinds))
+	if !isPattern(kind) && !slices.Contains(events.Kinds, kind) {
+		return wrong(at, "%q names the kind %s, which is not one of %s%s", pattern, kind, strings.Join(events.Kinds, ", "), didYouMean(kind, events.Kinds))
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ func TestWhatIsWrongWithAPolicyIsSaidWithItsLine(t *testing.T) {
 		"two actions":           {"actions: [Deny, Warn]", `Deny and Warn stand together`},
 		"failure policy":        {"actions: [Deny]\nfailurePolicy: Never", `f0.yaml:6:1: policy/a: "Never" is not one of Fail, Ignore`},
 		"no kind":               {"matchResources: {resources: ['*']}\nactions: [Deny]", `"*" is no resource and no pattern of resources: write it as in flag/checkout or flag/*`},
-		"another kind":          {"matchResources: {resources: ['flags/*']}\nactions: [Deny]", `which is not one of environment, template, policy, flag, variable, endpoint, connection, secret, document; did you mean flag?`},
+		"another kind":          {"matchResources: {resources: ['flags/*']}\nactions: [Deny]", `which is not one of flag, variable, endpoint, connection, secret, document; did you mean flag?`},
 		"no pattern":            {"matchResources: {environments: ['[']}\nactions: [Deny]", `"[" is no pattern of environment names`},
 		"operation":             {"matchResources: {operations: [CONNECT]}\nactions: [Deny]", `"CONNECT" is not one of CREATE, UPDATE, DELETE`},
 		"condition named twice": {"matchConditions:\n- name: a\n  expression: 'true'\n- name: a\n  expression: 'true'\nactions: [Deny]", `f0.yaml:8:1: policy/a: the name "a" is missing or stands twice`},
@@ -53,6 +53,22 @@ func TestAnItemOfAListStandsOnItsLine(t *testing.T) {
 			if got := m.PlaceOf(path).String(); got != want {
 				t.Errorf("%s stands at %s, want %s", path, got, want)
 			}
+		}
+	}
+}
+
+func TestWhatIsWrongWithAFreezeIsSaidWithItsLine(t *testing.T) {
+	for freeze, want := range map[string]string{
+		"{start: tomorrow, duration: 1h}":                              `f0.yaml:5:1: policy/a: "tomorrow" is no local time since 2000: write it as in 2026-12-18T18:00`,
+		"{start: 1999-01-01T00:00, duration: 1h}":                      `is no local time since 2000`,
+		"{start: 2026-01-01T00:00, duration: 3d}":                      `"3d" is no duration from 1m to 8784h: write it as in 60h`,
+		"{start: 2026-01-01T00:00, duration: 9000h}":                   `"9000h" is no duration from 1m to 8784h`,
+		"{start: 2026-01-01T00:00, duration: 1h, timeZone: Berlin}":    `"Berlin" is no time zone: write it as in Europe/Berlin`,
+		"{start: 2026-01-01T00:00, duration: 1h, timeZone: Local}":     `"Local" is no time zone`,
+		"{start: 2026-01-01T00:00, duration: 1h, rrules: FREQ=WEEKLY}": `unknown key "rrules": did you mean "rrule"?`,
+	} {
+		if _, err := registry.Read(files(manifest("Policy", "a", "freeze: "+freeze))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v\nwant %s", freeze, err, want)
 		}
 	}
 }
