@@ -73,7 +73,7 @@ func TestAQuickEditIsRebasedLeafByLeaf(t *testing.T) {
 
 	mine = b.must("anna", set("prod", "document/d", `{"a":7}`)).Change
 	b.release(set("prod", "document/d", `{"a":2,"b":{"x":6},"c":1}`))
-	b.refused("anna", rebase(mine), ledger.KindConflict, "document/d at /b/x in prod was changed by change c6 by anna (because of document/d) too")
+	b.refused("anna", rebase(mine), ledger.KindConflict, "document/d at /b in prod was changed by change c6 by anna (because of document/d) too")
 
 	gone := b.must("anna", del("prod", "document/d")).Change
 	b.release(set("prod", "document/d", `{"a":2,"b":{"x":7},"c":1}`))
