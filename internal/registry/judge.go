@@ -107,6 +107,9 @@ func (j *judge) add(v Violation) {
 
 // value judges the value of a resource; where manifests give it, its type and schema were checked when it was rendered.
 func (j *judge) value(rendered Rendered) {
+	if m := rendered.Manifest; len(j.rules.rules) == 0 && rendered.Quick == nil && m != nil && !m.Resource().Overridable.restricts() {
+		return // nobody says anything about it
+	}
 	key := judged{j.rules, rendered.Value}
 	found, known := j.verdicts[key]
 	if !known {
@@ -148,15 +151,8 @@ func (j *judge) missing() {
 			locks = append(locks, of)
 		}
 	}
-	here := j.Rendering.Resources
-	for _, m := range j.Sources.manifests {
-		if !m.whole || !m.IsResource() || len(locks) == 0 && !m.Resource().Overridable.restricts() {
-			continue
-		}
-		for len(here) > 0 && here[0].Key < m.Key {
-			here = here[1:]
-		}
-		if len(here) > 0 && here[0].Key == m.Key || !m.Resource().activeIn(j.Rendering.Target) {
+	for _, m := range j.guarded(j.Sources, j.rules, locks) {
+		if _, found := j.Rendering.Get(m.Key); found || !m.Resource().activeIn(j.Rendering.Target) {
 			continue
 		}
 		for _, of := range locks {
@@ -168,6 +164,29 @@ func (j *judge) missing() {
 			j.add(v)
 		}
 	}
+}
+
+// guardedIn are sources under rules.
+type guardedIn struct {
+	sources *Sources
+	rules   *ruleset
+}
+
+// guarded are the resources that may not just be taken away: locks or the resource itself say so.
+func (r *Renderer) guarded(s *Sources, rules *ruleset, locks []chained) []*Manifest {
+	key := guardedIn{s, rules}
+	out, known := r.guards[key]
+	if known {
+		return out
+	}
+	for _, m := range s.manifests {
+		locked := func(of chained) bool { return matches(of.resources, m.Key) }
+		if m.whole && m.IsResource() && (m.Resource().Overridable.restricts() || slices.ContainsFunc(locks, locked)) {
+			out = append(out, m)
+		}
+	}
+	r.guards[key] = out
+	return out
 }
 
 // environment judges what templates demand of the environment itself.

@@ -94,6 +94,7 @@ type Renderer struct {
 	noRules  *ruleset
 	rulesets map[link]*ruleset
 	verdicts map[judged][]Violation
+	guards   map[guardedIn][]*Manifest
 }
 
 // plain is what sources come to in an environment that no layer but the defaults knows.
@@ -117,7 +118,7 @@ type stacked struct {
 // NewRenderer is a renderer for one compilation.
 func NewRenderer() *Renderer {
 	return &Renderer{stacks: map[stacked]*stack{}, plain: map[*Sources]*plain{},
-		noRules: &ruleset{}, rulesets: map[link]*ruleset{}, verdicts: map[judged][]Violation{}}
+		noRules: &ruleset{}, rulesets: map[link]*ruleset{}, verdicts: map[judged][]Violation{}, guards: map[guardedIn][]*Manifest{}}
 }
 
 // Render is what sources come to in an environment. Errors are Problems.
