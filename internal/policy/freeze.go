@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/teambition/rrule-go"
@@ -13,12 +15,21 @@ import (
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
-// A freeze is the times in which a policy makes releases wait.
+// horizon is how far ahead freezes that follow on one another are looked at: what is frozen for longer is looked at again then.
+const horizon = 2 * 366 * 24 * time.Hour
+
+// A freeze is the times in which a policy makes releases wait. A rule has all of its beginnings read once, as far as they are asked for.
 type freeze struct {
-	start time.Time
 	lasts time.Duration
-	rule  *rrule.RRule // nil where it does not repeat
+
+	mu    sync.Mutex
+	next  func() (begins time.Time, more bool)
+	read  time.Time // the newest beginning that was read
+	times []span    // in order; those that meet or overlap are one
+	ended bool      // there are no more
 }
+
+type span struct{ begins, ends time.Time }
 
 // newFreeze reads a freeze; nil of nil. Rules that repeat more often than daily, or name minutes, are refused: reading them costs more
 // than a freeze is worth.
@@ -26,13 +37,15 @@ func newFreeze(f *registry.Freeze) (*freeze, error) {
 	if f == nil {
 		return nil, nil
 	}
-	out := &freeze{}
-	var err error
-	if out.start, out.lasts, err = f.Times(); err != nil || f.RRule == "" {
-		return out, err
+	start, lasts, err := f.Times()
+	if err != nil {
+		return nil, err
+	}
+	if f.RRule == "" {
+		return &freeze{lasts: lasts, times: []span{{start, start.Add(lasts)}}, ended: true}, nil
 	}
 	const most = 256
-	option, err := rrule.StrToROptionInLocation(f.RRule, out.start.Location())
+	option, err := rrule.StrToROptionInLocation(f.RRule, start.Location())
 	switch {
 	case len(f.RRule) > most:
 		return nil, fmt.Errorf("the rule has %d characters; at most %d are read", len(f.RRule), most)
@@ -40,42 +53,50 @@ func newFreeze(f *registry.Freeze) (*freeze, error) {
 		return nil, fmt.Errorf("%q is no rule of recurrence: %w; write it as in FREQ=WEEKLY;BYDAY=FR", f.RRule, err)
 	case option.Freq > rrule.DAILY:
 		return nil, errors.New("a freeze repeats daily, weekly, monthly or yearly")
-	case len(option.Byminute)+len(option.Bysecond)+len(option.Bysetpos)+len(option.Byeaster) > 0:
-		return nil, errors.New("BYMINUTE, BYSECOND, BYSETPOS and BYEASTER are not read: the freeze begins at the time of day of its start")
+	case len(option.Byhour)+len(option.Byminute)+len(option.Bysecond)+len(option.Bysetpos)+len(option.Byeaster) > 0:
+		return nil, errors.New("BYHOUR, BYMINUTE, BYSECOND, BYSETPOS and BYEASTER are not read: the freeze begins at the time of day of its start")
 	case strings.Contains(strings.ToUpper(f.RRule), "DTSTART"):
 		return nil, errors.New("DTSTART stands in the rule; write it as start")
 	}
-	option.Dtstart = out.start
-	if out.rule, err = rrule.NewRRule(*option); err != nil {
+	option.Dtstart = start
+	rule, err := rrule.NewRRule(*option)
+	if err != nil {
 		return nil, fmt.Errorf("%q is no rule of recurrence: %w", f.RRule, err)
 	}
-	return out, nil
+	return &freeze{lasts: lasts, next: rule.Iterator()}, nil
 }
 
-// begun is the newest beginning at a time or before it; zero where there is none.
-func (f *freeze) begun(at time.Time) time.Time {
-	switch {
-	case f.rule != nil:
-		return f.rule.Before(at, true)
-	case f.start.After(at):
-		return time.Time{}
-	}
-	return f.start
-}
-
-// end is when the freeze is over in which a time lies; zero where it lies in none. Times that meet or overlap are one.
+// end is when the freeze is over in which a time lies, at most the horizon ahead; zero where it lies in none.
 func (f *freeze) end(at time.Time) time.Time {
-	var end time.Time
-	const most = 1000 // freezes in a row
-	for range most {
-		begun := f.begun(at)
-		if begun.IsZero() || !at.Before(begun.Add(f.lasts)) {
-			return end
-		}
-		end = begun.Add(f.lasts)
-		at = end
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	far := at.Add(horizon)
+	f.readTo(far)
+	i := sort.Search(len(f.times), func(i int) bool { return f.times[i].ends.After(at) })
+	switch {
+	case i == len(f.times) || f.times[i].begins.After(at):
+		return time.Time{}
+	case f.times[i].ends.After(far):
+		return far // however much of it was read
 	}
-	return end
+	return f.times[i].ends
+}
+
+// readTo reads every beginning up to a time.
+func (f *freeze) readTo(at time.Time) {
+	for !f.ended && !f.read.After(at) {
+		begins, more := f.next()
+		if !more {
+			f.ended = true
+			return
+		}
+		f.read = begins
+		if n := len(f.times); n > 0 && !begins.After(f.times[n-1].ends) {
+			f.times[n-1].ends = begins.Add(f.lasts)
+			continue
+		}
+		f.times = append(f.times, span{begins, begins.Add(f.lasts)})
+	}
 }
 
 // Frozen says until when a release waits, which would change one environment, and which policy says so; nil where none does. Only the
@@ -87,8 +108,7 @@ func (l *Library) Frozen(e Environment, c *Change, at time.Time, rollback bool) 
 		return rollback && !p.spec.Freeze.Rollbacks || !p.inEnvironment(&e) || !j.fires(p, &e)
 	})
 	var out *events.Frozen
-	const most = 1000 // freezes in a row
-	for range most {
+	for far := at.Add(horizon); at.Before(far); {
 		i := slices.IndexFunc(freezes, func(p *Policy) bool { return !p.freeze.end(at).IsZero() })
 		if i < 0 {
 			break

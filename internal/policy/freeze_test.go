@@ -45,6 +45,29 @@ func TestAFreezeIsOverWhenItsPolicySays(t *testing.T) {
 	}
 }
 
+// TestWhatIsAlwaysFrozenIsJudgedAtOnce: days without a gap between them, since long ago, in two policies whose ends never fall together.
+// Each question took minutes once, and a publisher decides nothing else meanwhile.
+func TestWhatIsAlwaysFrozenIsJudgedAtOnce(t *testing.T) {
+	r := prod(read(t), set("variable/a", "1", "2"))
+	e := r.Environments[0]
+	e.Released = read(t,
+		policyNamed("daily", "freeze: {start: 2000-01-01T00:00, rrule: FREQ=DAILY, duration: 24h}"),
+		policyNamed("other", "freeze: {start: 2000-01-01T12:00, rrule: FREQ=DAILY, duration: 24h}"),
+		policyNamed("never", "freeze: {start: 2000-01-01T00:00, rrule: FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30, duration: 24h}"))
+	l := new(Library)
+	at := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	first := l.Frozen(e, r.Change, at, false)
+	if first == nil || first.Until.Before(at.Add(horizon)) {
+		t.Fatalf("frozen for ever: %v", first)
+	}
+	if later := l.Frozen(e, r.Change, at.Add(horizon), false); later == nil {
+		t.Error("not frozen any more")
+	}
+	if again := l.Frozen(e, r.Change, at, false); again == nil || !again.Until.Equal(first.Until) {
+		t.Errorf("the same question has other answers: %v, %v", first, again)
+	}
+}
+
 func TestSeveralFreezesAreWaitedForTogether(t *testing.T) {
 	r := prod(read(t), set("variable/a", "1", "2"))
 	e := r.Environments[0]
@@ -75,6 +98,7 @@ func TestWhatIsWrongWithAFreezeIsSaidWithItsLine(t *testing.T) {
 		"{start: 2026-01-01T00:00, rrule: FREQ=HOURLY, duration: 1h}":           "p0.yaml:5:1: policy/p: a freeze repeats daily, weekly, monthly or yearly",
 		"{start: 2026-01-01T00:00, rrule: FREQ=OFTEN, duration: 1h}":            `"FREQ=OFTEN" is no rule of recurrence`,
 		"{start: 2026-01-01T00:00, rrule: FREQ=DAILY;BYSECOND=1, duration: 1h}": "BYMINUTE, BYSECOND",
+		"{start: 2026-01-01T00:00, rrule: FREQ=DAILY;BYHOUR=1, duration: 1h}":   "the freeze begins at the time of day of its start",
 	} {
 		if _, err := new(Library).Judge(prod(read(t, policyNamed("p", "freeze: "+freeze)))); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", freeze, err)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -126,6 +127,34 @@ func FuzzTable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		if _, _, err := Test(s, []registry.File{{Name: "p_test.yaml", Text: text}}); err != nil && !strings.HasPrefix(err.Error(), "p_test.yaml:") {
 			t.Fatalf("%q does not say where", err)
+		}
+	})
+}
+
+// FuzzFreeze: whatever a rule of recurrence says, it is refused, or says of every time when the freeze is over in which it lies, the
+// same whatever was asked before.
+func FuzzFreeze(f *testing.F) {
+	for _, rule := range []string{"", "FREQ=DAILY", "FREQ=WEEKLY;BYDAY=FR", "FREQ=MONTHLY;BYDAY=-1FR;COUNT=3", "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30", "FREQ=DAILY;INTERVAL=99;UNTIL=20270101T000000Z", "FREQ=YEARLY;BYWEEKNO=53;WKST=SU", "FREQ=YEARLY;BYYEARDAY=-1,366"} {
+		f.Add("2026-01-01T00:00", "Europe/Berlin", rule, "63h", int64(1_795_000_000))
+	}
+	f.Fuzz(func(t *testing.T, start, zone, rule, duration string, unix int64) {
+		spec := &registry.Freeze{Start: start, TimeZone: zone, RRule: rule, Duration: duration}
+		at := time.Unix(unix%(100*365*24*3600), 0)
+		one, err := newFreeze(spec)
+		if err != nil {
+			return
+		}
+		end := one.end(at)
+		if !end.IsZero() && (!end.After(at) || end.After(at.Add(horizon))) {
+			t.Fatalf("%+v is over at %s, asked at %s", spec, end, at)
+		}
+		other, err := newFreeze(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other.end(at.Add(5 * horizon))
+		if again := other.end(at); !again.Equal(end) {
+			t.Fatalf("%+v is over at %s, and at %s when more of it was read", spec, end, again)
 		}
 	})
 }
