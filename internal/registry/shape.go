@@ -43,6 +43,9 @@ func compileShape(schema json.RawMessage) (*shape, error) {
 		return nil, err
 	}
 	compiled, err := c.Compile(shapeAt)
+	if invalid, ok := errors.AsType[*jsonschema.SchemaValidationError](err); ok {
+		err = joined(violations(invalid.Err)) // its own text is a tree of many lines
+	}
 	if err != nil {
 		return nil, fmt.Errorf("this is no JSON Schema 2020-12: %w", err)
 	}
@@ -71,27 +74,18 @@ func (s *shape) check(value json.RawMessage) []*valueError {
 	if err == nil {
 		return nil
 	}
-	invalid, ok := errors.AsType[*jsonschema.ValidationError](err)
-	if !ok {
-		return []*valueError{{"", err.Error()}}
+	out := violations(err)
+	for _, e := range out {
+		e.message = "does not fit the schema: " + e.message
 	}
-	var out []*valueError
-	for _, c := range complaints(invalid) {
-		path := ""
-		for _, segment := range c.InstanceLocation {
-			path += "/" + escape(segment)
-		}
-		out = append(out, &valueError{path, "does not fit the schema: " + c.ErrorKind.LocalizedString(printer)})
-	}
-	slices.SortFunc(out, func(a, b *valueError) int {
-		return cmp.Or(comparePaths(a.path, b.path), strings.Compare(a.message, b.message))
-	})
 	return out
 }
 
 // fits says whether a value is what the schema allows.
-func (s *shape) fits(value json.RawMessage) error {
-	found := s.check(value)
+func (s *shape) fits(value json.RawMessage) error { return joined(s.check(value)) }
+
+// joined is all of what is wrong as one error; nil where nothing is.
+func joined(found []*valueError) error {
 	if len(found) == 0 {
 		return nil
 	}
@@ -99,6 +93,26 @@ func (s *shape) fits(value json.RawMessage) error {
 		found[0].message += "; " + more.Error()
 	}
 	return found[0]
+}
+
+// violations are what a validation found, ordered by path, each on one line.
+func violations(err error) []*valueError {
+	invalid, ok := errors.AsType[*jsonschema.ValidationError](err)
+	if !ok {
+		return []*valueError{{"", strings.Join(strings.Fields(err.Error()), " ")}}
+	}
+	var out []*valueError
+	for _, c := range complaints(invalid) {
+		path := ""
+		for _, segment := range c.InstanceLocation {
+			path += "/" + escape(segment)
+		}
+		out = append(out, &valueError{path, c.ErrorKind.LocalizedString(printer)})
+	}
+	slices.SortFunc(out, func(a, b *valueError) int {
+		return cmp.Or(comparePaths(a.path, b.path), strings.Compare(a.message, b.message))
+	})
+	return out
 }
 
 // complaints are the causes at the bottom; of alternatives only that of the one which went furthest, for it was meant.
