@@ -52,6 +52,27 @@ func sources(t *testing.T) (all []source) {
 	return all
 }
 
+// TestEveryFuzzTargetHasACorpus: what fuzzing found interesting is run by every `go test`, and is where the next fuzzing begins.
+func TestEveryFuzzTargetHasACorpus(t *testing.T) {
+	targets := 0
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || !s.isTest() || !strings.HasPrefix(f.Name.Name, "Fuzz") {
+				continue
+			}
+			targets++
+			corpus, err := filepath.Glob(filepath.Join(s.Dir, "testdata", "fuzz", f.Name.Name, "*"))
+			if err != nil || len(corpus) == 0 {
+				t.Errorf("%s: %s has no corpus in testdata/fuzz: run it, and keep some of what is in `go env GOCACHE`/fuzz (%v)", s.at(f), f.Name.Name, err)
+			}
+		}
+	}
+	if targets == 0 {
+		t.Error("there is no fuzz target")
+	}
+}
+
 func TestEveryPackageHasOneComment(t *testing.T) {
 	comments := map[string][]string{}
 	for _, s := range sources(t) {
