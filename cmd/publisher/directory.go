@@ -21,6 +21,9 @@ func isDirectory(path string) bool {
 
 // loadDirectory reads the manifest files of a directory, and nothing outside it.
 func loadDirectory(path string) ([]registry.File, error) {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return nil, &exitError{exitFailure, fmt.Sprintf("%s is no directory; name the one that holds all manifests with -f", path)}
+	}
 	root, err := os.OpenRoot(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &exitError{exitFailure, fmt.Sprintf("there is no directory %s; name another with -f", path)}
@@ -43,6 +46,18 @@ func readDirectory(path string) (*registry.Sources, error) {
 		return nil, err
 	}
 	return (&ledger.Directory{Files: files}).Sources()
+}
+
+// toSend reads the manifests of a directory into what goes to the publisher: what looks like a secret must not even leave this machine.
+func toSend(d *ledger.Directory, path string) (err error) {
+	if d.Files, err = loadDirectory(path); err != nil {
+		return err
+	}
+	s, err := d.Sources()
+	if err != nil {
+		return err
+	}
+	return noSecrets(s)
 }
 
 // noSecrets refuses manifests that hold what looks like a secret.

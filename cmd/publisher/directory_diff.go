@@ -19,15 +19,16 @@ func diffCommand(c *cli) *cobra.Command {
 		Use:   "diff -f DIR [--env PATTERN]",
 		Short: "Show what a directory of manifests would change in each environment",
 		Long: `Compile a directory of manifests against what is released, and show what it would change in each environment that it declares: + added,
-- deleted, ~ changed. Environments in which the same would change stand together. Nothing is proposed.`,
+- deleted, ~ changed. Environments in which the same would change stand together. What it would be refused for is said, as far as that
+does not depend on who proposes it and why. Nothing is proposed.`,
 		Example: `  publisher diff -f environments/
   publisher diff -f environments/ --env 'prod-*' --exit-code`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := named(cmd, "file", path, "-f DIR"); err != nil {
 				return err
 			}
-			files, err := loadDirectory(path)
-			if err != nil {
+			directory := ledger.Directory{Environments: environments, DropEdits: drop}
+			if err := toSend(&directory, path); err != nil {
 				return err
 			}
 			publisher, _, err := c.connect()
@@ -35,7 +36,7 @@ func diffCommand(c *cli) *cobra.Command {
 				return err
 			}
 			c.name(environments...)
-			out, err := publisher.Diff(cmd.Context(), &ledger.Directory{Files: files, Environments: environments, DropEdits: drop})
+			out, err := publisher.Diff(cmd.Context(), &directory)
 			if err != nil {
 				return err
 			}
@@ -63,6 +64,9 @@ func (c *cli) showDifference(out api.Difference) {
 			writeDiff(&b, "  ", r.Key, r.Before, r.After)
 		}
 		c.line("%s\n%s", strings.Join(g.Environments, ", "), trim(b.String()))
+	}
+	for _, why := range out.Refused {
+		c.note("would be refused: %s", plain(why))
 	}
 	c.remarks(append(policy.Notes(out.Verdicts), out.Notes...))
 	if len(out.SourcesOnly) > 0 {

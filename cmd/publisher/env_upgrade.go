@@ -63,6 +63,13 @@ of the template must be in the directory, as two manifests of one name.`,
 				return c.show(out, func() { c.showUpgrade(out) })
 			}
 			directory.Files, directory.Environments = pinned, args
+			s, err := directory.Sources()
+			if err == nil {
+				err = noSecrets(s)
+			}
+			if err != nil {
+				return err
+			}
 			p, err := said.Complete(ledger.Propose{Edits: []ledger.Edit{}, Directory: &directory})
 			if err != nil {
 				return err

@@ -13,7 +13,6 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/changefile"
 	"github.com/lockstep-dev/lockstep/internal/config"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
-	"github.com/lockstep-dev/lockstep/internal/registry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -71,16 +70,8 @@ func (e *edits) read(c *cli, cmd *cobra.Command) (ledger.Propose, error) {
 	}
 	if directory {
 		c.name(e.environments...)
-		files, err := loadDirectory(e.file)
-		e.directory.Files, e.directory.Environments = files, e.environments
-		var s *registry.Sources
-		if err == nil {
-			s, err = e.directory.Sources()
-		}
-		if err == nil {
-			err = noSecrets(s) // they must not even leave this machine
-		}
-		if err != nil {
+		e.directory.Environments = e.environments
+		if err := toSend(&e.directory, e.file); err != nil {
 			return ledger.Propose{}, err
 		}
 		return e.said.Complete(ledger.Propose{Edits: []ledger.Edit{}, Directory: &e.directory})

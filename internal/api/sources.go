@@ -23,7 +23,9 @@ type Difference struct {
 	SourcesOnly []string `json:"sourcesOnly,omitempty"`
 	// Verdicts are of the policies in force, as far as they can be told before somebody proposes it.
 	Verdicts []events.Verdict `json:"verdicts,omitempty"`
-	Notes    []string         `json:"notes,omitempty"` // what people should know
+	// Refused is why it could not be proposed as it is, beside what policies deny.
+	Refused []string `json:"refused,omitempty"`
+	Notes   []string `json:"notes,omitempty"` // what people should know
 }
 
 // A DifferenceGroup is environments in which the same would change, and what.
@@ -84,11 +86,13 @@ func diff(b Backend, directory *ledger.Directory) (Difference, error) {
 	}
 	out := Difference{Groups: []DifferenceGroup{}}
 	var err error
-	b.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) {
+	b.Read(func(s *ledger.State, r fleet.Reports, now time.Time) {
+		const change = "this directory"
 		var c ledger.Compilation
-		if c, err = s.Compile(directory, "this directory"); err != nil {
+		if c, err = s.Compile(directory, change); err != nil {
 			return
 		}
+		out.Refused = s.Objections(c, change, r.Versions(), now)
 		if out.Verdicts, err = s.Verdicts(c, nil); err != nil {
 			return
 		}

@@ -8,9 +8,11 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -46,11 +48,34 @@ func Decode(name string, data []byte, into any) error {
 	if len(data) > MaxSize {
 		return &Error{File: name, Line: 1, Column: 1, Message: fmt.Sprintf("the file has %d bytes, more than %d: split it", len(data), MaxSize)}
 	}
+	data, err := utf8Text(data)
+	if err != nil {
+		return inFile(err, name, nil)
+	}
 	root, _, err := Parse(data)
 	if err == nil {
 		err = bind(root, into)
 	}
 	return inFile(err, name, data)
+}
+
+// utf8Text is a text without a byte order mark before it. What is not UTF-8 would be read as other characters than its author wrote.
+func utf8Text(data []byte) ([]byte, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	if utf8.Valid(data) {
+		return data, nil
+	}
+	at := 0
+	for at < len(data) {
+		r, size := utf8.DecodeRune(data[at:])
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		at += size
+	}
+	before := data[:at]
+	return nil, &Error{Line: bytes.Count(before, []byte("\n")) + 1, Column: utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1,
+		Message: "the file is no UTF-8 text from here on: save it as UTF-8"}
 }
 
 // inFile adds to an *Error the file's name and the source line.

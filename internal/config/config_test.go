@@ -120,6 +120,16 @@ func TestEmptyDocumentChangesNothing(t *testing.T) {
 	}
 }
 
+func TestByteOrderMarkBeforeADocumentIsNoPartOfIt(t *testing.T) {
+	var got shop
+	if err := Decode("a.yaml", []byte("\ufeffname: a\n"), &got); err != nil || got.Name != "a" {
+		t.Fatalf("got %q, %v", got.Name, err)
+	}
+	if list, err := Documents("a.yaml", []byte("\ufeff---\nname: a\n")); err != nil || len(list) != 1 || list[0].Decode(&got) != nil {
+		t.Fatalf("got %d documents, %v", len(list), err)
+	}
+}
+
 func TestAliasBombIsRefusedQuickly(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n")

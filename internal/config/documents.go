@@ -34,6 +34,10 @@ type Leaf struct {
 // Documents reads the YAML documents of a file, without the empty ones. Each has at most MaxSize bytes; the file may be longer.
 // Errors are *Error.
 func Documents(name string, data []byte) ([]Document, error) {
+	data, err := utf8Text(data)
+	if err != nil {
+		return nil, inFile(err, name, nil)
+	}
 	var out []Document
 	before := 0
 	for _, text := range split(string(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")))) {

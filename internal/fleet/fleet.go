@@ -26,6 +26,18 @@ type Reports struct {
 	Unrecorded map[AgentID][]ledger.Statement // acks on their way into the ledger, oldest first
 }
 
+// Versions are what agents say they run, by environment and agent.
+func (r Reports) Versions() map[string]map[string]string {
+	out := map[string]map[string]string{}
+	for id, b := range r.Beats {
+		if out[id.Environment] == nil {
+			out[id.Environment] = map[string]string{}
+		}
+		out[id.Environment][id.Agent] = b.Version
+	}
+	return out
+}
+
 // A Beat is an agent's newest heartbeat with the bus's stamp.
 type Beat struct {
 	events.Beat

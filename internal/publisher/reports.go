@@ -264,14 +264,7 @@ func (r *reports) beats() map[fleet.AgentID]fleet.Beat {
 
 // versions are what agents say they run, by environment and agent.
 func (r *reports) versions() map[string]map[string]string {
-	out := map[string]map[string]string{}
-	for id, b := range r.beats() {
-		if out[id.Environment] == nil {
-			out[id.Environment] = map[string]string{}
-		}
-		out[id.Environment][id.Agent] = b.Version
-	}
-	return out
+	return fleet.Reports{Beats: r.beats()}.Versions()
 }
 
 // view is what the fleet view needs beside the ledger.

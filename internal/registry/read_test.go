@@ -46,6 +46,8 @@ func TestWhatIsWrongIsSaidWithItsPlaceAndHowToWriteIt(t *testing.T) {
 		"no apiVersion":             {"kind: Flag\n", `f0.yaml:1:1: a manifest begins with apiVersion: lockstep/v1`},
 		"other apiVersion":          {"apiVersion: v1\nkind: Flag\n", `f0.yaml:1:1: the apiVersion "v1" is not known here: write lockstep/v1`},
 		"unknown kind":              {"apiVersion: lockstep/v1\nkind: Flags\n", `f0.yaml:2:1: the kind "Flags" is not known: did you mean "Flag"?`},
+		"not UTF-8":                 {manifest("Variable", "a", "default: Gr\xfc\xdfe"), `f0.yaml:5:14: the file is no UTF-8 text from here on: save it as UTF-8`},
+		"UTF-16":                    {"\xff\xfea\x00", `f0.yaml:1:1: the file is no UTF-8 text`},
 		"no name":                   {"apiVersion: lockstep/v1\nkind: Flag\nspec: {}\n", `this one has no metadata.name`},
 		"name":                      {manifest("Environment", "Prod_EU", "facts: {}"), `f0.yaml:3:12: "Prod_EU" is not a name: lower-case letters, digits and single hyphens between them, at most 63 characters; write prod-eu`},
 		"name of a resource":        {manifest("Variable", "'log level'", "default: 1"), `write variable/log-level`},
