@@ -32,7 +32,7 @@ func (a Approve) decide(d *decision) error {
 	case slices.ContainsFunc(c.Approvals, func(given events.Approval) bool { return given.By == d.by }):
 		return refuse(KindConflict, "", "%s has approved %s already", d.by, c.ID)
 	}
-	if err := checkText("the comment", a.Comment, maxText); err != nil {
+	if err := checkSaid("the comment", a.Comment); err != nil {
 		return err
 	}
 	for _, part := range c.Parts {

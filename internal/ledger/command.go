@@ -244,7 +244,23 @@ func demand(what, text string) error {
 	if strings.TrimSpace(text) == "" {
 		return refuse(KindInvalid, "", "%s is missing", what)
 	}
-	return checkText(what, text, maxText)
+	return checkSaid(what, text)
+}
+
+// checkNoted is checkLine for what is kept for ever: it does not look like a secret either.
+func checkNoted(what, text string, most int) error {
+	if err := checkLine(what, text, most); err != nil {
+		return err
+	}
+	return noSecret(what, text)
+}
+
+// checkSaid says whether what people tell, which is kept for ever, is a text without what looks like a secret.
+func checkSaid(what, text string) error {
+	if err := checkText(what, text, maxText); err != nil {
+		return err
+	}
+	return noSecret(what, text)
 }
 
 // openChange finds a change that is in one of the statuses, the first of which is the usual one.

@@ -58,11 +58,11 @@ func (a AddEnvironment) check() error {
 		if a.Labels[label] == "" {
 			return refuse(KindInvalid, "", "the label %s is empty", label)
 		}
-		if err := checkLine("the label "+label, a.Labels[label], 256); err != nil {
+		if err := checkNoted("the label "+label, a.Labels[label], 256); err != nil {
 			return err
 		}
 	}
-	return checkLine("the steward", a.Steward, 128)
+	return checkNoted("the steward", a.Steward, 128)
 }
 
 // UpdateEnvironment replaces an environment's labels, steward and approvals.

@@ -35,6 +35,13 @@ func TestBadInputIsRefusedWithWordsAndNothingIsStored(t *testing.T) {
 		"hidden in source":     {edit(func(p *ledger.Propose) { p.Source = &events.Provenance{Commit: "abc\u202edef"} }), ledger.KindInvalid, "source"},
 		"negative window":      {edit(func(p *ledger.Propose) { p.Within = -1 }), ledger.KindInvalid, "within"},
 		"endless window":       {edit(func(p *ledger.Propose) { p.Within = 1 << 62 }), ledger.KindInvalid, "within"},
+		"secret in a ticket":   {edit(func(p *ledger.Propose) { p.Ticket = "password=hunter2" }), ledger.KindInvalid, "the ticket holds what looks like a secret"},
+		"secret in a source": {edit(func(p *ledger.Propose) {
+			p.Source = &events.Provenance{Repository: "https://ci:hunter2@git.example/shop"}
+		}), ledger.KindInvalid, "the source holds what looks like a secret (a password in a URL)"},
+		"secret, odd letters":  {edit(func(p *ledger.Propose) { p.Reason = "\U000e0001 password=hunter2" }), ledger.KindInvalid, "the reason holds what looks like a secret"},
+		"secret in a rollback": {ledger.Rollback{Change: "c1", Reason: "it was password=hunter2"}, ledger.KindInvalid, "the reason holds what looks like a secret"},
+		"secret in a label":    {ledger.AddEnvironment{Name: "x", Approvals: 1, Labels: map[string]string{"dsn": "pg://a:hunter2@db/x"}}, ledger.KindInvalid, "the label dsn holds what looks like a secret"},
 		"no edits":             {ledger.Propose{Reason: "r"}, ledger.KindInvalid, "no edits"},
 		"no environments":      {ledger.Propose{Reason: "r", Edits: []ledger.Edit{{Delete: []string{"flag/x"}}}}, ledger.KindInvalid, "edit 1: no environments"},
 		"empty edit":           {ledger.Propose{Reason: "r", Edits: []ledger.Edit{{Environments: []string{"prod"}}}}, ledger.KindInvalid, "nothing is set or deleted"},
@@ -142,5 +149,19 @@ func TestAChangeReachesTwoThousandEnvironmentsAtMost(t *testing.T) {
 	b.release(ledger.Propose{Reason: strings.Repeat("r", 4000), Edits: set("environment-[01]*", key, "3").Edits})
 	if r := b.approve("ben", late); len(r.Released) != 1 || len(r.LeftOut) != 1999 {
 		t.Errorf("%d released, %d left out", len(r.Released), len(r.LeftOut))
+	}
+}
+
+func TestNothingThatPeopleSayOfAChangeIsKeptWithASecret(t *testing.T) {
+	b := environments(t, "prod")
+	b.must("anna", set("prod", "variable/x", "1"))
+	for by, body := range map[string]ledger.Body{
+		"ben":  ledger.Reject{Change: "c1", Reason: "use password=hunter2"},
+		"cara": ledger.Approve{Change: "c1", Digest: b.state.Changes["c1"].Digest, Comment: "use password=hunter2"},
+		"anna": ledger.Withdraw{Change: "c1", Reason: "use password=hunter2"},
+	} {
+		if _, err := b.decide(ledger.Command{By: by, Body: body}); err == nil || !strings.Contains(err.Error(), "looks like a secret") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%T: got %v", body, err)
+		}
 	}
 }

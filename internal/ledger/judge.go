@@ -5,7 +5,7 @@ import "time"
 // judge says whether what is proposed may be. Every proposal comes here, whatever it was made of: each set of rules has its call here,
 // and refuses once, naming everything that breaks it.
 func (d *decision) judge(p Propose, c Compilation, id string) error {
-	if err := judgeSecrets(p, c); err != nil {
+	if err := judgeSecrets(c); err != nil {
 		return err
 	}
 	if err := judgeFlags(c, id); err != nil {
@@ -21,7 +21,7 @@ func (d *decision) judge(p Propose, c Compilation, id string) error {
 // must be confirmed, values, and rules. Agents are the versions that agents said of themselves. It changes nothing.
 func (s *State) Objections(c Compilation, change string, agents map[string]map[string]string, now time.Time) (out []string) {
 	d := &decision{State: s, agents: agents, now: now}
-	for _, err := range []error{c.allowed(false, 0, "publisher diff -f DIR"), judgeSecrets(Propose{}, c), judgeFlags(c, change), d.keepRules(Propose{}, c)} {
+	for _, err := range []error{c.allowed(false, 0, "publisher diff -f DIR"), judgeSecrets(c), judgeFlags(c, change), d.keepRules(Propose{}, c)} {
 		if err != nil {
 			out = append(out, err.Error())
 		}

@@ -192,7 +192,7 @@ func (p Propose) checkMetadata() error {
 	if err := demand("the reason", p.Reason); err != nil {
 		return err
 	}
-	if err := checkLine("the ticket", p.Ticket, 128); err != nil {
+	if err := checkNoted("the ticket", p.Ticket, 128); err != nil {
 		return err
 	}
 	if p.Within < 0 || p.Within > int64(maxWithin/time.Second) {
@@ -200,7 +200,7 @@ func (p Propose) checkMetadata() error {
 	}
 	if p.Source != nil {
 		for _, text := range []string{p.Source.Repository, p.Source.Commit, p.Source.Build} {
-			if err := checkLine("the source", text, 512); err != nil {
+			if err := checkNoted("the source", text, 512); err != nil {
 				return err
 			}
 		}

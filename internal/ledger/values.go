@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 
 	"github.com/lockstep-dev/lockstep/internal/registry"
 	"github.com/lockstep-dev/lockstep/internal/secretscan"
@@ -13,11 +12,8 @@ import (
 
 // judgeSecrets refuses values that look like secrets, before anything of them is kept. Rollbacks bring back what was released, and
 // are not looked at.
-func judgeSecrets(p Propose, c Compilation) error {
-	found := secretscan.Value("document/reason", json.RawMessage(strconv.Quote(p.Reason)), nil)
-	if len(found) > 0 {
-		return refuse(KindInvalid, "say it without the secret", "the reason holds what looks like a secret (%s)", found[0].Rule)
-	}
+func judgeSecrets(c Compilation) error {
+	var found []secretscan.Finding
 	scanned := map[*registry.Manifest]bool{} // environments share manifests
 	for _, e := range c.Environments {
 		for _, edit := range e.Edits.Manifests {
@@ -43,6 +39,18 @@ func judgeSecrets(p Propose, c Compilation) error {
 		}
 	}
 	return refuse(KindInvalid, secretscan.Remedy, "%s", some(said))
+}
+
+// noSecret refuses a text beside the values that holds what looks like a secret.
+func noSecret(what, text string) error {
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		return err
+	}
+	if found := secretscan.Value("document/text", quoted, nil); len(found) > 0 {
+		return refuse(KindInvalid, "say it without the secret", "%s holds what looks like a secret (%s)", what, found[0].Rule)
+	}
+	return nil
 }
 
 // judgeFlags refuses flags that cannot be evaluated.

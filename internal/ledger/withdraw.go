@@ -23,7 +23,7 @@ func (w Withdraw) decide(d *decision) error {
 			return err
 		}
 	}
-	if err := checkText("the reason", w.Reason, maxText); err != nil {
+	if err := checkSaid("the reason", w.Reason); err != nil {
 		return err
 	}
 	if c.Author != d.by {
