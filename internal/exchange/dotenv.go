@@ -25,9 +25,12 @@ var (
 	notInSnake = regexp.MustCompile(`[^A-Za-z0-9]+`)
 )
 
-// upperSnake is a name as environments of processes have names.
+// upperSnake is a name as environments of processes have names: as an agent's files have it with key: upper-snake.
 func upperSnake(name string) string {
-	name = strings.ToUpper(notInSnake.ReplaceAllString(name, "_"))
+	if !dotenvName.MatchString(name) {
+		name = notInSnake.ReplaceAllString(name, "_")
+	}
+	name = strings.ToUpper(name)
 	if name[0] >= '0' && name[0] <= '9' {
 		return "_" + name
 	}
@@ -39,11 +42,11 @@ func writeDotenv(values Values) ([]byte, error) {
 	var b bytes.Buffer
 	written := map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		name := strings.TrimPrefix(key, "variable/")
+		name := upperSnake(strings.TrimPrefix(key, "variable/"))
 		text, isJSON := flat(values[key])
 		said := ""
-		if !dotenvName.MatchString(name) {
-			name, said = upperSnake(name), "# lockstep: "+key
+		if "variable/"+name != key {
+			said = "# lockstep: " + key
 		}
 		if isJSON {
 			said = "# lockstep: " + key + " as JSON"
