@@ -6,7 +6,9 @@ import (
 	"testing"
 
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/policy"
 	"github.com/lockstep-dev/lockstep/internal/registry"
+	"github.com/lockstep-dev/lockstep/internal/secretscan"
 )
 
 // fleetDirectory is a directory of so many resources and environments: a tenth of the resources has an override for production, a
@@ -80,6 +82,9 @@ func BenchmarkDirectory(b *testing.B) {
 				if _, err := registry.Check(s, epoch); err != nil {
 					b.Fatal(err)
 				}
+				if _, err := policy.Check(s); err != nil || len(secretscan.Sources(s)) > 0 {
+					b.Fatal(err)
+				}
 			}
 		})
 		book := directoryFleet(b, resources, environments)
@@ -90,6 +95,9 @@ func BenchmarkDirectory(b *testing.B) {
 				c, err := book.state.Compile(&ledger.Directory{Files: files}, "c")
 				if err != nil || len(c.Environments) != environments || len(c.Environments[0].Operations) != 1 {
 					b.Fatal(len(c.Environments), err)
+				}
+				if refused := book.state.Objections(c, "c", nil, epoch); len(refused) > 0 {
+					b.Fatal(refused)
 				}
 			}
 		})
@@ -108,9 +116,9 @@ func BenchmarkDirectory(b *testing.B) {
 				book.must("anna", promotion(from, "*"))
 			}
 		})
-		b.Run(size+"/approve", func(b *testing.B) {
+		level := "debug"
+		b.Run(size+"/approve", func(b *testing.B) { // it is run several times, and each of them approves something new
 			b.StopTimer()
-			level := "debug"
 			for range b.N {
 				level += "x"
 				change := book.must("anna", ledger.Propose{Reason: "louder", Directory: fleetDirectory(resources, environments, level)}).Change

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -175,23 +176,31 @@ type stayedBehind struct {
 
 // compare notes where an environment differs from the one that is promoted, after that.
 func (s *stayedBehind) compare(p *promoting, c Compiled) {
-	seen := map[string]bool{}
-	for _, r := range slices.Concat(p.rendering.Resources, c.Rendering.Resources) {
-		there, was := p.rendering.Get(r.Key)
-		here, is := c.Rendering.Get(r.Key)
-		if seen[r.Key] || !p.selects(r.Key) || was && is && there.Value == here.Value {
+	from, to := p.rendering.Resources, c.Rendering.Resources
+	for i, j := 0, 0; i < len(from) || j < len(to); {
+		var there, here registry.Rendered // of the next key; one may be absent
+		both := i < len(from) && j < len(to) && from[i].Key == to[j].Key
+		if both || j == len(to) || i < len(from) && from[i].Key < to[j].Key {
+			there = from[i]
+			i++
+		}
+		if there.Value == nil || both {
+			here = to[j]
+			j++
+		}
+		key := cmp.Or(there.Key, here.Key)
+		if there.Value == here.Value || !p.selects(key) {
 			continue
 		}
-		seen[r.Key] = true
 		var before, after []registry.Origin
-		if was {
+		if there.Value != nil {
 			before = there.Origins()
 		}
-		if is {
+		if here.Value != nil {
 			after = here.Origins()
 		}
 		for _, at := range registry.Compare(before, after) {
-			what := r.Key
+			what := key
 			if at.Path != "" {
 				what += " at " + at.Path
 			}

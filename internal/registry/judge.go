@@ -71,12 +71,7 @@ func (r *Renderer) Judge(c Case, today time.Time) (Verdict, error) {
 		return Verdict{}, err
 	}
 	j := judge{Renderer: r, Case: c, rules: r.ruleset(chain)}
-	for _, rendered := range c.Rendering.Resources {
-		j.value(rendered)
-		if m := rendered.Manifest; m != nil && len(m.Resource().Requires) > 0 {
-			j.requires(m)
-		}
-	}
+	j.resources()
 	j.missing()
 	j.environment()
 	for _, key := range c.Changed {
@@ -89,6 +84,28 @@ func (r *Renderer) Judge(c Case, today time.Time) (Verdict, error) {
 		j.out.waive(m, j.rules, today)
 	}
 	return j.out, nil
+}
+
+// resources judges each resource. Most are the same under the same rules as in the environment before, and had nothing to say there:
+// they are told by where they lie, without a look at them, so that many resources cost no more each than few.
+func (j *judge) resources() {
+	quiet := j.quiet[j.rules]
+	list := j.Rendering.Resources
+	if len(quiet) < len(list) {
+		quiet = append(quiet, make([]Rendered, len(list)-len(quiet))...)
+		j.quiet[j.rules] = quiet
+	}
+	for n, rendered := range list {
+		if rendered == quiet[n] {
+			continue
+		}
+		broken := j.value(rendered)
+		if m := rendered.Manifest; m != nil && len(m.Resource().Requires) > 0 {
+			j.requires(m)
+		} else if !broken && rendered.Quick == nil {
+			quiet[n] = rendered
+		}
+	}
 }
 
 func (j *judge) add(v Violation) {
@@ -106,9 +123,9 @@ func (j *judge) add(v Violation) {
 }
 
 // value judges the value of a resource; where manifests give it, its type and schema were checked when it was rendered.
-func (j *judge) value(rendered Rendered) {
+func (j *judge) value(rendered Rendered) (broken bool) {
 	if m := rendered.Manifest; len(j.rules.rules) == 0 && rendered.Quick == nil && m != nil && !m.Resource().Overridable.restricts() {
-		return // nobody says anything about it
+		return false // nobody says anything about it
 	}
 	key := judged{j.rules, rendered.Value}
 	found, known := j.verdicts[key]
@@ -122,6 +139,7 @@ func (j *judge) value(rendered Rendered) {
 	for _, v := range found {
 		j.add(v)
 	}
+	return len(found) > 0
 }
 
 // quickly is what the value of a quick edit breaks of what the resource's manifest says of it.

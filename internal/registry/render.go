@@ -94,14 +94,21 @@ type Renderer struct {
 	noRules  *ruleset
 	rulesets map[link]*ruleset
 	verdicts map[judged][]Violation
+	quiet    map[*ruleset][]Rendered // by place, what had nothing to say in the environment before
 	guards   map[guardedIn][]*Manifest
 }
 
 // plain is what sources come to in an environment that no layer but the defaults knows.
 type plain struct {
 	resources []Rendered // ordered by key; without a value where there is no default
-	special   []int      // those that differ between environments by what their manifests say
+	special   []special  // those that differ between environments by what their manifests say
 	problems  Problems
+}
+
+// A special resource lies at a place of the list.
+type special struct {
+	at      int
+	meaning *index
 }
 
 // A stack is layers on one another, of one resource.
@@ -118,7 +125,7 @@ type stacked struct {
 // NewRenderer is a renderer for one compilation.
 func NewRenderer() *Renderer {
 	return &Renderer{stacks: map[stacked]*stack{}, plain: map[*Sources]*plain{},
-		noRules: &ruleset{}, rulesets: map[link]*ruleset{}, verdicts: map[judged][]Violation{}, guards: map[guardedIn][]*Manifest{}}
+		noRules: &ruleset{}, rulesets: map[link]*ruleset{}, verdicts: map[judged][]Violation{}, quiet: map[*ruleset][]Rendered{}, guards: map[guardedIn][]*Manifest{}}
 }
 
 // Render is what sources come to in an environment. Errors are Problems.
@@ -142,9 +149,8 @@ func (r *Renderer) Manifests(s *Sources, t Target) (*Rendering, error) {
 		t.Facts = m.Environment().Facts
 	}
 	out := &Rendering{Target: t, Resources: slices.Clone(common.resources)}
-	again := func(i int) {
+	again := func(i int, meaning *index) {
 		m := out.Resources[i].Manifest
-		meaning := m.meaning()
 		out.Resources[i].Value = nil
 		if !meaning.resource.activeIn(t) {
 			return
@@ -155,12 +161,12 @@ func (r *Renderer) Manifests(s *Sources, t Target) (*Rendering, error) {
 		}
 		out.Resources[i].Value = value
 	}
-	for _, i := range common.special {
-		again(i)
+	for _, s := range common.special {
+		again(s.at, s.meaning)
 	}
 	for key := range values {
 		if i, found := slices.BinarySearchFunc(out.Resources, key, compareRendered); found {
-			again(i)
+			again(i, out.Resources[i].Manifest.meaning())
 		}
 	}
 	if err := problems.err(); err != nil {
@@ -190,7 +196,7 @@ func (r *Renderer) common(s *Sources) *plain {
 		}
 		rendered := Rendered{Key: m.Key, Manifest: m}
 		if a := i.resource.Activation; len(i.overrides)+len(a.Environments)+len(a.Labels) > 0 {
-			p.special = append(p.special, len(p.resources))
+			p.special = append(p.special, special{len(p.resources), i})
 		} else if i.resource.activeIn(Target{}) {
 			if rendered.Value, err = r.value(m, i, "", layersOf{}); err != nil {
 				p.problems = append(p.problems, err)
