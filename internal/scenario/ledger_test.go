@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
@@ -82,6 +83,35 @@ var damages = []scenario{
 		p.readOnly(events.ReasonLedgerTruncated)
 		served()
 		w.repair("--from", filepath.Join(w.publishers[1].settings.Data, "ledger.copy"))
+		w.release(set("*", "x", "after the repair"))
+	}},
+	// The last change is on no copy; its releases lie on the bus, and the agents have them.
+	{"entries of the ledger on no copy", 1, func(w *world) {
+		w.whole()
+		p, stream, backup := w.publishers[0], filepath.Dir(filepath.Dir(w.blocks()[0])), shortDir(w.t)
+		own, copied := filepath.Join(p.settings.Data, "ledger.copy"), filepath.Join(backup, "ledger.copy")
+		copyFile(w.t, own, copied)
+		w.offline(func() { must(w.t, os.CopyFS(filepath.Join(backup, "stream"), os.DirFS(stream))) })
+		w.release(set("*", "x", "lost"))
+		w.whole()
+		served := w.serving()
+		p.kill()
+		w.offline(func() {
+			copyFile(w.t, copied, own)
+			must(w.t, os.RemoveAll(stream))
+			must(w.t, os.CopyFS(stream, os.DirFS(filepath.Join(backup, "stream"))))
+		})
+		p.start()
+		p.readOnly(events.ReasonLedgerTruncated)
+		p.kill()
+		before := w.extent()
+		said, code := run(w.t, "publisher", "ledger", "repair", "--yes", "--data", p.settings.Data, "--nats", w.bus.URL())
+		if code == 0 || !strings.Contains(said, "--accept-loss") || w.extent() != before {
+			w.t.Errorf("a repair without a person's word (%d): %s", code, said)
+		}
+		w.repair("--accept-loss", "--as", "olga", "-m", "both disks are gone")
+		served()
+		w.state = nil // what was lost is another entry now
 		w.release(set("*", "x", "after the repair"))
 	}},
 }

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"strings"
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -73,6 +75,28 @@ var messages = []scenario{
 		w.undisturbed(a, before)
 		wire.Store(env0, w.live(env0)[1].Payload, w.live(env0)[1].Signature) // a second time in the stream
 		w.released()
+		w.release(set(env0, "x", "after"))
+	}},
+	// Who has the publisher's key can sign another history. An agent that has one does not take the other; it goes on when it is gone.
+	{"signed fork of what an agent has applied", 1, func(w *world) {
+		w.settle()
+		a, p, true2 := w.agents[0], w.publishers[0], w.live(env0)[1]
+		signer, err := keys.ReadKey(filepath.Join(p.settings.Data, "publisher.key"))
+		must(w.t, err)
+		fork := bytes.Replace(true2.Payload, []byte(`"first"`), []byte(`"other"`), 1)
+		headers, err := signer.SignWave(w.state.ID, []events.Digest{events.Chain(w.state.Environments[env0].Releases[0].Chain, fork)})
+		must(w.t, err)
+		served, wire := w.serving(), bustest.NewWire(w.t, w.bus.URL())
+		p.kill() // it would notice
+		wire.Thin(events.StreamReleases, events.ReleaseSubject(env0), 1, true)
+		wire.Store(env0, fork, headers[0])
+		a.says("that the ledger is forked", func(s *agent.Status) bool {
+			return s.Condition.Word == agent.Failing && s.Condition.Reason == events.ReasonLedgerForked
+		})
+		served()
+		wire.Thin(events.StreamReleases, events.ReleaseSubject(env0), 1, true)
+		wire.Store(env0, true2.Payload, true2.Signature)
+		p.start()
 		w.release(set(env0, "x", "after"))
 	}},
 	{"what an agent says is spoofed", 1, func(w *world) {
