@@ -69,7 +69,11 @@ func TestMain(m *testing.M) {
 		os.Exit(enclosed(m))
 	}
 	inParallel()
-	os.Exit(m.Run())
+	code := m.Run()
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir) // what stays is in a temporary directory
+	}
+	os.Exit(code)
 }
 
 // inParallel lets more tests run at once than there are processors, unless a flag says how many: most of them wait most of the time.
