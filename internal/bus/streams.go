@@ -328,7 +328,7 @@ type Notice struct {
 
 var watched = []string{events.StreamLedger, events.StreamReleases, events.StreamAcks, events.StreamBeats}
 
-// Watch tells fn of what happens to Lockstep's streams until stop is called. Fn must not block.
+// Watch tells fn of what happens to Lockstep's streams from its return until stop is called. Fn must not block.
 func (c *Conn) Watch(fn func(Notice)) (stop func(), err error) {
 	const prefix = "$JS.EVENT.ADVISORY.STREAM."
 	sub, err := c.nc.Subscribe(prefix+"*.*", func(m *nats.Msg) {
@@ -341,6 +341,10 @@ func (c *Conn) Watch(fn func(Notice)) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch the streams: %w: %w", ErrUnavailable, err)
 	}
+	// What happens from here on is told, whoever does it over whichever connection; where the link breaks, the reconnect is told.
+	asked, answered := c.bounded(context.Background())
+	_ = c.nc.FlushWithContext(asked)
+	answered()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
