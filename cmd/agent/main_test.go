@@ -66,6 +66,7 @@ func TestScripts(t *testing.T) {
 			p := &publishing{Publisher: foldtest.New(t), conn: conn}
 			p.send(t, p.Trust("dev"))
 			env.Values["publisher"] = p
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // under the race detector every program sleeps a second at its end otherwise
 			dev := p.Environment("dev")
 			trust, err := dev.Trust.Digest()
 			if err != nil {

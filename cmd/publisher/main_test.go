@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 			for name, value := range map[string]string{
 				"LOCKSTEP_SERVER": server.URL, "PUBLISHER": server.URL, "LOCKSTEP_AS": "anna", "XDG_CONFIG_HOME": env.WorkDir + "/config", "XDG_RUNTIME_DIR": env.WorkDir,
 				"HOME": env.WorkDir, "TERM": "xterm", "NO_COLOR": "", "CI": "",
+				"GORACE": "atexit_sleep_ms=0", // under the race detector every program sleeps a second at its end otherwise
 			} {
 				env.Setenv(name, value)
 			}
