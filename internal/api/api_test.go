@@ -260,6 +260,8 @@ func TestReadsSayWhatTheLedgerSays(t *testing.T) {
 		"/api/v1/history":                                                                `the history of what`,
 		"/api/v1/ledger":                                                                 `"writable":true`,
 		"/api/v1/doctor":                                                                 `"name":"bus"`,
+		"/api/v1/bundle?env=prod":                                                        `"name":"prod"`,
+		"/api/v1/bundle?env=prod&env=nobody":                                             `there is no environment nobody`,
 		"/api/v1/trust?environment=prod":                                                 `"revision":2`,
 		"/healthz":                                                                       `ok`,
 		"/readyz":                                                                        `ok`,

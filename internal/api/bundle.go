@@ -16,7 +16,7 @@ import (
 
 func registerBundle(api huma.API, b Backend) {
 	get(api, "/bundle", "bundle", "Manifests, released values and digests of environments, to carry elsewhere", func(_ context.Context, in *struct {
-		Environments []string `query:"env" doc:"environments; all that are not retired where none is named"`
+		Environments []string `query:"env,explode" doc:"environments; all that are not retired where none is named"`
 	}) (out exchange.Bundle, err error) {
 		b.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) { out, err = bundle(s, in.Environments) })
 		return out, err

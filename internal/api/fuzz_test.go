@@ -28,9 +28,16 @@ func FuzzRequest(f *testing.F) {
 	f.Add("commands/rollback", `{"id":"five","by":"op","command":{"environment":"prod","toRevision":99999999999999999999}}`)
 	f.Add("commands/withdraw", `{"id":"","by":"","command":null}`)
 	f.Add("commands/nonsense", `[]`)
+	manifests := `{"files":[{"name":"a.yaml","text":"apiVersion: lockstep/v1\nkind: Environment\nmetadata: {name: prod}\n---\napiVersion: lockstep/v1\nkind: Variable\nmetadata: {name: x}\nspec: {default: 2, overrides: {'p*': 3}}\n"}],"environments":["p*"],"prune":true,"confirmMany":-1}`
+	f.Add("diff", manifests)
+	f.Add("diff", `null`)
+	f.Add("diff", `{"files":[{"name":"","text":"---"}],"environments":["["]}`)
+	f.Add("commands/propose", `{"id":"six","by":"anna","dryRun":true,"command":{"reason":"why","edits":null,"directory":`+manifests+`}}`)
+	f.Add("commands/rebase", `{"id":"seven","by":"anna","command":{"change":"`+change+`"}}`)
+	f.Add("commands/propose", `{"id":"eight","by":"anna","command":{"reason":"why","edits":null,"promotion":{"from":"prod","to":["*"],"resources":["["]}}}`)
 	for _, path := range []string{"fleet", "environments/prod", "environments/prod/resources?at=1", "environments/prod/resources/variable/x?at=2026-03-01T12:00:00Z", "environments/prod/resources?at=-1",
 		"environments/%2e%2e/resources", "environments/prod/releases/18446744073709551616", "changes?status=open&status=x", "changes/" + change, "history", "history?environment=prod&resource=variable/x",
-		"trust?environment=nobody", "ledger", "doctor", "openapi.json", "history?environment=%zz"} {
+		"trust?environment=nobody", "compare?a=prod&b=prod", "compare?a=prod", "impact/variable/x", "environments/prod/explain/variable/x", "bundle?env=prod&env=nobody", "bundle", "ledger", "doctor", "openapi.json", "history?environment=%zz"} {
 		f.Add(path, "")
 	}
 	f.Fuzz(func(t *testing.T, path, body string) {

@@ -106,7 +106,7 @@ func (c *Client) Explain(ctx context.Context, environment, key string) (api.Expl
 
 // Bundle is what the ledger says of environments, of all where none is named.
 func (c *Client) Bundle(ctx context.Context, environments []string) (exchange.Bundle, error) {
-	return get[exchange.Bundle](ctx, c, "/bundle", query("env", strings.Join(environments, ",")))
+	return get[exchange.Bundle](ctx, c, "/bundle", url.Values{"env": environments})
 }
 
 // Compare is what differs between two environments.
