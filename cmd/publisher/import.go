@@ -208,7 +208,7 @@ func (c *cli) noSecretValues(dir *registry.Sources, values exchange.Values, refe
 	if found == 0 || refer {
 		return nil
 	}
-	return &ledger.Error{Kind: ledger.KindInvalid, Message: plural(found, "value looks", "values look") + " like secrets, and nothing was written",
+	return &ledger.Error{Kind: ledger.KindInvalid, Message: plural(found, "value looks like a secret", "values look like secrets") + ", and nothing was written",
 		Next: "say --secret-refs to write references in their place, or " + secretscan.Remedy}
 }
 
@@ -260,5 +260,7 @@ func (c *cli) showImported(list []imported) {
 			t.AppendRow([]any{one.Key, one.Result, value(one.Released), value(one.Imported)})
 		}
 	}
-	c.print(t)
+	if t.Length() > 0 {
+		c.print(t)
+	}
 }

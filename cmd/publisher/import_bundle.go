@@ -78,9 +78,8 @@ func (c *cli) unpack(into string, bundle *exchange.Bundle, environments []string
 	for _, name := range environments {
 		behind, err := bundle.Behind(files, name)
 		if err != nil {
-			return invalid(err)
-		}
-		if len(behind) > 0 {
+			c.note("%s cannot be rendered as it is: %v", name, plain(err.Error()))
+		} else if len(behind) > 0 {
 			c.note("quick edits stay behind: write %s into the manifests where %s shall have them", strings.Join(behind, ", "), name)
 		}
 	}

@@ -90,7 +90,7 @@ func readEntries(values Values, d config.Document, leaves []config.Leaf) error {
 		}
 	}
 	if kind != "ConfigMap" {
-		return &config.Error{File: d.File, Line: d.Line, Column: d.Column, Message: fmt.Sprintf("this is a %q: take the ConfigMaps alone", kind)}
+		return &config.Error{File: d.File, Line: d.Line, Column: d.Column, Message: fmt.Sprintf("this is no ConfigMap, its kind is %q: take the ConfigMaps alone", kind)}
 	}
 	for _, l := range leaves {
 		if strings.HasPrefix(l.Path, "/binaryData/") {

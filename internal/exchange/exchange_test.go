@@ -235,7 +235,7 @@ func TestWhatReadersUnderstandDifferentlyIsRefusedWithItsLine(t *testing.T) {
 		{Dotenv, "# lockstep: variable/a as JSON\nA=nope\n", "x:2:1: "},
 		{Dotenv, "# nothing\n", "x holds nothing to import as dotenv"},
 		{ConfigMap, "apiVersion: v1\nkind: ConfigMap\nbinaryData:\n  a: AAAA\n", "x:4:3: binary data cannot be configuration"},
-		{ConfigMap, "apiVersion: v1\nkind: Secret\n", `x:1:1: this is a "Secret": take the ConfigMaps alone`},
+		{ConfigMap, "apiVersion: v1\nkind: Secret\n", `x:1:1: this is no ConfigMap, its kind is "Secret": take the ConfigMaps alone`},
 		{ConfigMap, "apiVersion: v1\nkind: ConfigMap\ndata:\n  a: 3\n", "x:4:3: a ConfigMap holds texts: put this value in quotes"},
 		{ConfigMap, "apiVersion: v1\nkind: ConfigMap\ndata:\n  a: yes\n", "x:4:3: a ConfigMap holds texts"},
 		{ConfigMap, "apiVersion: v1\nkind: ConfigMap\ndata: {a: x}\n---\napiVersion: v1\nkind: ConfigMap\ndata: {a: z}\n", "x:7:8: variable/a stands twice"},

@@ -108,9 +108,9 @@ func BenchmarkDirectory(b *testing.B) {
 				book.must("anna", ledger.Propose{Reason: "louder", Directory: &ledger.Directory{Files: files}})
 			}
 		})
+		from := environmentName(1)
+		book.release(ledger.Propose{Reason: "louder", Directory: &ledger.Directory{Files: fleetDirectory(resources, environments, "debug").Files, Environments: []string{from}}})
 		b.Run(size+"/promote", func(b *testing.B) {
-			from := environmentName(1)
-			book.release(ledger.Propose{Reason: "louder", Directory: &ledger.Directory{Files: fleetDirectory(resources, environments, "debug").Files, Environments: []string{from}}})
 			defer measured(b)()
 			for b.Loop() {
 				book.must("anna", promotion(from, "*"))

@@ -97,9 +97,17 @@ func (s *Sources) findings(targets []Target, today time.Time) []Finding {
 		if past(r.ReviewBy, today) {
 			find(m, "/spec/reviewBy", "was to be reviewed by %s", r.ReviewBy)
 		}
+		declared := func(pattern string) bool {
+			return len(targets) == 0 || slices.ContainsFunc(targets, func(t Target) bool { return matches(pattern, t.Name) })
+		}
 		for _, o := range i.overrides {
-			if len(targets) > 0 && !slices.ContainsFunc(targets, func(t Target) bool { return matches(o.pattern, t.Name) }) {
+			if !declared(o.pattern) {
 				find(m, "/spec/overrides/"+escape(o.pattern), "has an override for %q, which is no environment that is declared here%s", o.pattern, didYouMean(o.pattern, s.names(KindEnvironment)))
+			}
+		}
+		for _, pattern := range r.Activation.Environments {
+			if !declared(pattern) {
+				find(m, "/spec/activation/environments", "is active in %q, which is no environment that is declared here%s", pattern, didYouMean(pattern, s.names(KindEnvironment)))
 			}
 		}
 	}

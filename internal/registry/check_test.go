@@ -11,7 +11,7 @@ import (
 func TestWhatIsSuspiciousIsSaidAndWhatIsWrongIsSaidOnce(t *testing.T) {
 	today := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	s := read(t, manifest("Environment", "dev", "facts: {}"), manifest("Environment", "test", "facts: {}"),
-		manifest("Variable", "a", "lifecycle: deprecated\nexpires: 2026-11-20\nreviewBy: 2026-11-21\ndefault: 1"), manifest("Variable", "b", "overrides: {tset: 1, 't*': 1}"))
+		manifest("Variable", "a", "lifecycle: deprecated\nexpires: 2026-11-20\nreviewBy: 2026-11-21\ndefault: 1"), manifest("Variable", "b", "overrides: {tset: 1, 't*': 1}"), manifest("Variable", "c", "activation: {environments: [tst, 't*']}\ndefault: 1"))
 	findings, err := registry.Check(s, today)
 	if err != nil {
 		t.Fatal(err)
@@ -21,7 +21,8 @@ func TestWhatIsSuspiciousIsSaidAndWhatIsWrongIsSaidOnce(t *testing.T) {
 		got = append(got, f.String())
 	}
 	want := "f2.yaml:5: variable/a is deprecated\nf2.yaml:6: variable/a expired on 2026-11-20\n" +
-		`f3.yaml:5: variable/b has an override for "tset", which is no environment that is declared here; did you mean test?`
+		`f3.yaml:5: variable/b has an override for "tset", which is no environment that is declared here; did you mean test?` + "\n" +
+		`f4.yaml:5: variable/c is active in "tst", which is no environment that is declared here; did you mean test?`
 	if strings.Join(got, "\n") != want {
 		t.Errorf("%s\nwant\n%s", strings.Join(got, "\n"), want)
 	}

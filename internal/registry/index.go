@@ -142,6 +142,11 @@ func (i *index) layered(m *Manifest) error {
 	if err := oneOf("/spec/severity", r.Severity, "low", "medium", "high", "critical"); err != nil {
 		return err
 	}
+	if safe := r.SafeValue.JSON; len(safe) > 0 && m.Kind() != "flag" { // that of a flag may be one of its variants' values
+		if err := checkType(r.Type, safe); err != nil {
+			return wrong("/spec/safeValue", "%v", err)
+		}
+	}
 	if err := isDate("/spec/expires", r.Expires); err != nil {
 		return err
 	}
