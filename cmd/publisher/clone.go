@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -55,6 +56,11 @@ Nothing is released before the directory is proposed.`,
 			if err != nil {
 				return err
 			}
+			for _, label := range slices.Sorted(maps.Keys(labels)) {
+				if _, has := like.Labels[label]; !has {
+					c.note("note: %s has no label %s; it has %s", args[0], plain(label), strings.Join(slices.Sorted(maps.Keys(like.Labels)), ", "))
+				}
+			}
 			out := cloned{Environment: args[1], Labels: labels, Review: []registry.Finding{}, DryRun: w.dryRun}
 			if path != "" {
 				if err := out.write(path, args[0], like.Labels); err != nil {
@@ -96,6 +102,9 @@ func (out *cloned) write(path, from string, before map[string]string) error {
 	s, err := registry.Read(files)
 	if err != nil {
 		return invalid(err)
+	}
+	if m, there := s.Manifest(registry.KindEnvironment + "/" + out.Environment); there {
+		return &ledger.Error{Kind: ledger.KindConflict, Message: fmt.Sprintf("%s declares environment %s already", m.Place(), out.Environment), Next: "choose another name"}
 	}
 	clone, err := s.Clone(from, out.Environment, out.Labels)
 	if err != nil {

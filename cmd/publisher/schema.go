@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +33,7 @@ A directory whose name begins with a dot is not read as manifests.`,
 				return err
 			}
 			if len(args) > 0 {
-				kinds = args
+				kinds = []string{strings.ToLower(args[0])} // manifests write them with a capital
 			}
 			schema, err := registry.Schema(kinds[0])
 			if err != nil {

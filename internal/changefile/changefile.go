@@ -15,6 +15,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/config"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/registry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -124,7 +125,7 @@ func Quick(environments, set, deleted []string, said Said) (ledger.Propose, erro
 		}
 	}
 	for _, k := range deleted {
-		if err := events.CheckKey(k); err != nil {
+		if err := registry.CheckKey(k); err != nil {
 			return ledger.Propose{}, invalid("", "--delete: %v", err)
 		}
 	}
@@ -171,7 +172,7 @@ func assigned(assignment string) (string, json.RawMessage, error) {
 
 // check says whether a value may be the value of a resource. It never shows the value.
 func check(k string, value json.RawMessage) error {
-	if err := events.CheckKey(k); err != nil {
+	if err := registry.CheckKey(k); err != nil {
 		return err
 	}
 	if len(value) > maxValue {

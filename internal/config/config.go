@@ -133,7 +133,11 @@ func syntaxError(err error) error {
 	if !ok {
 		return &Error{Line: 1, Column: 1, Message: "not valid YAML"}
 	}
-	e := &Error{Line: 1, Column: 1, Message: "not valid YAML: " + complaint.GetMessage()}
+	message := complaint.GetMessage()
+	if strings.HasPrefix(message, "invalid header option") { // it quotes the text, which may be a secret
+		message = "after the | or > that begins a block of text nothing else stands on the line"
+	}
+	e := &Error{Line: 1, Column: 1, Message: "not valid YAML: " + message}
 	if t := complaint.GetToken(); t != nil && t.Position != nil {
 		e.Line, e.Column = max(t.Position.Line, 1), max(t.Position.Column, 1)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
+	"github.com/lockstep-dev/lockstep/internal/registry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/fold"
 )
@@ -45,14 +46,14 @@ func (a AddEnvironment) decide(d *decision) error {
 }
 
 func (a AddEnvironment) check() error {
-	if err := events.CheckName(a.Name); err != nil {
+	if err := registry.CheckName(a.Name); err != nil {
 		return refuse(KindInvalid, "", "environment: %v", err)
 	}
 	if a.Approvals < 1 || a.Approvals > 20 {
 		return refuse(KindInvalid, "", "approvals: want 1 to 20 people, have %d", a.Approvals)
 	}
 	for _, label := range slices.Sorted(maps.Keys(a.Labels)) {
-		if err := events.CheckName(label); err != nil {
+		if err := registry.CheckName(label); err != nil {
 			return refuse(KindInvalid, "", "label: %v", err)
 		}
 		if a.Labels[label] == "" {
@@ -124,7 +125,7 @@ func (a EnrolAgent) decide(d *decision) error {
 	if err != nil {
 		return err
 	}
-	if err := events.CheckName(a.Agent); err != nil {
+	if err := registry.CheckName(a.Agent); err != nil {
 		return refuse(KindInvalid, "", "agent: %v", err)
 	}
 	if !nkeys.IsValidPublicUserKey(a.Key) {

@@ -42,6 +42,8 @@ func TestBadInputIsRefusedWithWordsAndNothingIsStored(t *testing.T) {
 		"secret, odd letters":  {edit(func(p *ledger.Propose) { p.Reason = "\U000e0001 password=hunter2" }), ledger.KindInvalid, "the reason holds what looks like a secret"},
 		"secret in a rollback": {ledger.Rollback{Change: "c1", Reason: "it was password=hunter2"}, ledger.KindInvalid, "the reason holds what looks like a secret"},
 		"secret in a label":    {ledger.AddEnvironment{Name: "x", Approvals: 1, Labels: map[string]string{"dsn": "pg://a:hunter2@db/x"}}, ledger.KindInvalid, "the label dsn holds what looks like a secret"},
+		"name to be corrected": {ledger.AddEnvironment{Name: "Prod_EU", Approvals: 1}, ledger.KindInvalid, "write prod-eu"},
+		"key to be corrected":  {set("prod", "variable/log level", "1"), ledger.KindInvalid, "write variable/log-level"},
 		"no edits":             {ledger.Propose{Reason: "r"}, ledger.KindInvalid, "no edits"},
 		"no environments":      {ledger.Propose{Reason: "r", Edits: []ledger.Edit{{Delete: []string{"flag/x"}}}}, ledger.KindInvalid, "edit 1: no environments"},
 		"empty edit":           {ledger.Propose{Reason: "r", Edits: []ledger.Edit{{Environments: []string{"prod"}}}}, ledger.KindInvalid, "nothing is set or deleted"},

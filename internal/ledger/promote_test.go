@@ -54,7 +54,7 @@ func TestAPromotionBringsManifestsAndLeavesWhatIsParticular(t *testing.T) {
 		"prod-us": `endpoint/pay={"timeout":2,"url":"live"} flag/cards={"defaultVariant":"a","state":"ENABLED","variants":{"a":1}} variable/level="info" variable/region="nowhere"`,
 	})
 	b.inSources()
-	b.refused("anna", p, ledger.KindConflict, "nothing would change")
+	b.refused("anna", p, ledger.KindConflict, `nothing would change: what differs stays behind: endpoint/pay at /url stays "live"`)
 	// The directory that was promoted changes nothing any more: it was taken whole.
 	b.refused("anna", fourth("Variable region default: nowhere", "Endpoint pay default: {url: sandbox, timeout: 2}, overrides: {prod-*: {url: live}}", "Variable level default: info", "Flag cards default: {state: ENABLED, variants: {a: 1}, defaultVariant: a}"), ledger.KindConflict, "nothing would change")
 	b.must("omar", ledger.Rollback{Change: id, Reason: "not yet"})

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lockstep-dev/lockstep/internal/registry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -126,6 +127,9 @@ func (d *decision) put(p Propose, sources Sources, compilation Compilation, id s
 		proposed.Environments = append(proposed.Environments, part)
 		leaves = append(leaves, events.Leaf{Change: id, Environment: part.Environment, Inverse: part.Inverse, Operations: part.Operations})
 	}
+	if len(leaves) == 0 && p.Promotion != nil && len(d.notes) > 0 {
+		return refuse(KindConflict, "see it with 'publisher env compare "+p.Promotion.From+" ENV'", "nothing would change: what differs stays behind: %s", some(d.notes))
+	}
 	if len(leaves) == 0 {
 		return refuse(KindConflict, "", "nothing would change: every environment has this already")
 	}
@@ -218,7 +222,7 @@ func (e Edit) checked() (Edit, error) {
 	}
 	canonical := make(map[string]json.RawMessage, len(e.Set))
 	for _, key := range slices.Sorted(maps.Keys(e.Set)) {
-		if err := events.CheckKey(key); err != nil {
+		if err := registry.CheckKey(key); err != nil {
 			return e, err
 		}
 		value, err := events.Canonical(e.Set[key])
@@ -232,7 +236,7 @@ func (e Edit) checked() (Edit, error) {
 	}
 	e.Set = canonical
 	for _, key := range e.Delete {
-		if err := events.CheckKey(key); err != nil {
+		if err := registry.CheckKey(key); err != nil {
 			return e, err
 		}
 		if _, both := e.Set[key]; both {

@@ -25,7 +25,7 @@ func (s *Sources) Clone(from, to string, labels map[string]string) (Clone, error
 	if !found {
 		return Clone{}, fmt.Errorf("the directory has no manifest of environment %s%s", from, didYouMean(from, s.names(KindEnvironment)))
 	}
-	if err := checkName(to); err != nil {
+	if err := CheckName(to); err != nil {
 		return Clone{}, err
 	}
 	out := Clone{File: m.Place().File}

@@ -96,7 +96,7 @@ func newIndex(m *Manifest) (*index, error) {
 		}
 	}
 	for _, label := range slices.Sorted(maps.Keys(i.metadata.Labels)) {
-		if err := checkName(label); err != nil {
+		if err := CheckName(label); err != nil {
 			return nil, wrong("/metadata/labels/"+escape(label), "label: %v", err)
 		}
 	}
@@ -107,7 +107,7 @@ func newIndex(m *Manifest) (*index, error) {
 func (i *index) keyed(m *Manifest, prefix, name string, keys []string) error {
 	for _, key := range keys {
 		at := prefix + "/" + escape(key)
-		if err := checkResource(key); err != nil {
+		if err := CheckKey(key); err != nil {
 			return wrong(at, "%v", err)
 		}
 		i.values[key] = newLayer(m, at, name)
@@ -127,7 +127,7 @@ func (i *index) layered(m *Manifest) error {
 			return wrong(at, "%q is no pattern of environment names", pattern)
 		}
 		if !isPattern(pattern) {
-			if err := checkName(pattern); err != nil {
+			if err := CheckName(pattern); err != nil {
 				return wrong(at, "environment: %v", err)
 			}
 		}
@@ -183,7 +183,7 @@ func (need Requirement) check(at string) error {
 	var err error
 	switch {
 	case need.Resource != "":
-		err = checkResource(need.Resource)
+		err = CheckKey(need.Resource)
 	case need.Agent != "":
 		_, err = parseRange(need.Agent)
 	default:

@@ -17,21 +17,21 @@ var (
 // checkManifestName says whether a manifest of a kind may have a name, and how to write it where it may not.
 func checkManifestName(kind, name string) error {
 	if slices.Contains(events.Kinds, kind) {
-		return checkResource(kind + "/" + name)
+		return CheckKey(kind + "/" + name)
 	}
-	return checkName(name)
+	return CheckName(name)
 }
 
-// checkName is for environments, templates, policies and labels.
-func checkName(name string) error {
+// CheckName is events.CheckName with the name as it could be written, for environments, templates, policies and labels.
+func CheckName(name string) error {
 	if err := events.CheckName(name); err != nil {
 		return corrected(err, clipName(strings.Trim(notInName.ReplaceAllString(strings.ToLower(name), "-"), "-"), 63), events.CheckName)
 	}
 	return nil
 }
 
-// checkResource is for the keys of resources.
-func checkResource(key string) error {
+// CheckKey is events.CheckKey with the key as it could be written.
+func CheckKey(key string) error {
 	err := events.CheckKey(key)
 	if err == nil {
 		return nil

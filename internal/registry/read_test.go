@@ -47,6 +47,7 @@ func TestWhatIsWrongIsSaidWithItsPlaceAndHowToWriteIt(t *testing.T) {
 		"other apiVersion":           {"apiVersion: v1\nkind: Flag\n", `f0.yaml:1:1: the apiVersion "v1" is not known here: write lockstep/v1`},
 		"unknown kind":               {"apiVersion: lockstep/v1\nkind: Flags\n", `f0.yaml:2:1: the kind "Flags" is not known: did you mean "Flag"?`},
 		"safe value of another type": {manifest("Variable", "a", "type: integer\ndefault: 1\nsafeValue: low"), `f0.yaml:7:1: variable/a: its value is of type string, and spec.type is integer`},
+		"text behind a block's sign": {manifest("Variable", "a", "default: | password=hunter2\n  b"), `f0.yaml:5:12: not valid YAML: after the | or > that begins a block of text nothing else stands on the line`},
 		"not UTF-8":                  {manifest("Variable", "a", "default: Gr\xfc\xdfe"), `f0.yaml:5:14: the file is no UTF-8 text from here on: save it as UTF-8`},
 		"UTF-16":                     {"\xff\xfea\x00", `f0.yaml:1:1: the file is no UTF-8 text`},
 		"no name":                    {"apiVersion: lockstep/v1\nkind: Flag\nspec: {}\n", `this one has no metadata.name`},

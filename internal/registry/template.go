@@ -124,7 +124,7 @@ func (i *index) ruled(m *Manifest) error {
 		if (r.sort == constraint || r.sort != immutable) && names[name] {
 			return wrong(r.at, "the rule %q stands twice, or has a name that is taken", name)
 		}
-		if err := checkName(name); err != nil {
+		if err := CheckName(name); err != nil {
 			return wrong(r.at, "the name of a rule: %v", err)
 		}
 		names[name] = true
@@ -166,7 +166,7 @@ func (i *index) ruled(m *Manifest) error {
 		}
 	}
 	for n, key := range t.Required {
-		if err := checkResource(key); err != nil {
+		if err := CheckKey(key); err != nil {
 			return wrong("/spec/required/"+strconv.Itoa(n), "%v", err)
 		}
 	}

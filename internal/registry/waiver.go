@@ -23,7 +23,7 @@ func (e *Environment) checkWaivers() error {
 		if w.Resource == "" && strings.HasSuffix(w.Rule, "/"+facts) {
 			continue // the environment itself deviates
 		}
-		if err := checkResource(w.Resource); err != nil {
+		if err := CheckKey(w.Resource); err != nil {
 			return wrong(at, "%v", err)
 		}
 	}
