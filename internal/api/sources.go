@@ -92,11 +92,12 @@ func diff(b Backend, directory *ledger.Directory) (Difference, error) {
 		if c, err = s.Compile(directory, change); err != nil {
 			return
 		}
-		out.Refused = s.Objections(c, change, r.Versions(), now)
+		var waived []string
+		out.Refused, waived = s.Objections(c, change, r.Versions(), now)
 		if out.Verdicts, err = s.Verdicts(c, nil); err != nil {
 			return
 		}
-		out.Notes = c.Notes
+		out.Notes = append(c.Notes, waived...)
 		for _, e := range c.Environments {
 			if len(e.Operations) == 0 {
 				if e.Changes {

@@ -96,7 +96,7 @@ func BenchmarkDirectory(b *testing.B) {
 				if err != nil || len(c.Environments) != environments || len(c.Environments[0].Operations) != 1 {
 					b.Fatal(len(c.Environments), err)
 				}
-				if refused := book.state.Objections(c, "c", nil, epoch); len(refused) > 0 {
+				if refused, _ := book.state.Objections(c, "c", nil, epoch); len(refused) > 0 {
 					b.Fatal(refused)
 				}
 			}

@@ -18,13 +18,13 @@ func (d *decision) judge(p Propose, c Compilation, id string) error {
 }
 
 // Objections are what the compilation of a directory would be refused for now, whoever proposes it, without what policies say: what
-// must be confirmed, values, and rules. Agents are the versions that agents said of themselves. It changes nothing.
-func (s *State) Objections(c Compilation, change string, agents map[string]map[string]string, now time.Time) (out []string) {
+// must be confirmed, values, and rules; and which waivers it uses. Agents are the versions that agents said of themselves. It changes nothing.
+func (s *State) Objections(c Compilation, change string, agents map[string]map[string]string, now time.Time) (refused, waived []string) {
 	d := &decision{State: s, agents: agents, now: now}
 	for _, err := range []error{c.allowed(false, 0, "publisher diff -f DIR"), judgeSecrets(c), judgeFlags(c, change), d.keepRules(Propose{}, c)} {
 		if err != nil {
-			out = append(out, err.Error())
+			refused = append(refused, err.Error())
 		}
 	}
-	return out
+	return refused, d.notes
 }
