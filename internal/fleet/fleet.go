@@ -41,7 +41,8 @@ func (r Reports) Versions() map[string]map[string]string {
 // A Beat is an agent's newest heartbeat with the bus's stamp.
 type Beat struct {
 	events.Beat
-	Stamp time.Time
+	Stamp   time.Time
+	Doubled time.Time // the bus's stamp of the newest beat of another process that beats in turn with this one; zero where there is none
 }
 
 // Conditions are all of them, worst first.
@@ -205,6 +206,9 @@ func (s said) judge(out *Agent, asOf time.Time) {
 			out.Condition, out.Reason, out.Message, out.Since = c, reason, message, since
 		}
 	}
+	if s.heard && !s.beat.Doubled.IsZero() && asOf.Sub(s.beat.Doubled) <= SilentAfter {
+		consider(Differing, events.ReasonDoubled, doubled, s.beat.Doubled)
+	}
 	s.judgeAcks(out, consider)
 	if s.heard {
 		s.judgeBeat(out, consider)
@@ -275,7 +279,10 @@ func (s said) judgeBeat(out *Agent, consider verdict) {
 	}
 }
 
-const otherValues = "the instance holds other values than were applied"
+const (
+	otherValues = "the instance holds other values than were applied"
+	doubled     = "two processes run with its enrolment, and only one of them is seen: stop one of them, then start the other again; enrol another agent for a second instance"
+)
 
 func notTheLedgers(revision uint64) string {
 	return fmt.Sprintf("the agent's state at revision %d is not the ledger's", revision)

@@ -182,7 +182,11 @@ func (p *Publisher) checkAgents() api.Check {
 	}
 	for _, e := range environments {
 		if e.Condition != fleet.InStep && e.Condition != fleet.Retired {
-			return api.Check{Name: "agents", Message: fmt.Sprintf("%s is %s: %s", e.Name, e.Condition, e.Message), Next: "see 'publisher status'"}
+			standing := string(e.Condition)
+			if e.Reason != "" {
+				standing += " (" + string(e.Reason) + ")"
+			}
+			return api.Check{Name: "agents", Message: fmt.Sprintf("%s is %s: %s", e.Name, standing, e.Message), Next: "see 'publisher status'"}
 		}
 	}
 	return c

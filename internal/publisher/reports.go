@@ -37,19 +37,13 @@ type reports struct {
 	waiting  []*gathered // not recorded yet, oldest first
 	unfit    int         // of waiting, those that fit nothing yet
 	newest   map[fleet.AgentID]beatReport
-	past     map[boot]bool            // starts of agents that another start of theirs was heard after
+	starts   map[boot]start           // starts of agents but for the newest of each
 	pulses   uint64                   // the highest counter that an agent heard in a pulse
 	heard    chan struct{}            // closed when a beat arrives
 	booted   chan struct{}            // an agent has started: it waits for a pulse
 	applied  map[fleet.AgentID]uint64 // newest revision that an ack said is applied
 	acked    chan struct{}            // closed when applied changes
 	rejected map[events.Reason]int    // statements that were not valid
-}
-
-// A boot is one start of an agent.
-type boot struct {
-	agent fleet.AgentID
-	id    string
 }
 
 // A gathered statement is on its way into the ledger.
@@ -68,7 +62,7 @@ type beatReport struct {
 
 func newReports(b *book) *reports {
 	return &reports{
-		book: b, newest: map[fleet.AgentID]beatReport{}, past: map[boot]bool{}, heard: make(chan struct{}), rejected: map[events.Reason]int{},
+		book: b, newest: map[fleet.AgentID]beatReport{}, starts: map[boot]start{}, heard: make(chan struct{}), rejected: map[events.Reason]int{},
 		applied: map[fleet.AgentID]uint64{}, acked: make(chan struct{}), booted: make(chan struct{}, 1),
 	}
 }
@@ -206,18 +200,22 @@ func (r *reports) beat(report bus.Report) error {
 		return nil
 	}
 	before, heard := r.newest[id]
+	now := beatReport{fleet.Beat{Beat: beat, Stamp: report.Stamp, Doubled: before.Doubled}, events.Delivery{
+		Environment: id.Environment, Agent: id.Agent, Stamp: events.Stamp(report.Stamp), Beat: report.Payload, Signature: report.Signature,
+	}, report.Stamp}
 	if heard && !r.newer(id, beat, before.Beat.Beat) {
+		if r.aside(id, now.Beat, before.Beat) {
+			before.Doubled = report.Stamp
+			r.newest[id] = before
+		}
 		return nil
 	}
 	if heard && before.Boot != beat.Boot {
-		r.past[boot{id, before.Boot}] = true
+		r.starts[boot{id, before.Boot}] = start{past: true, number: before.Number}
 	}
 	if beat.Heard < pulseCounter(time.Now().Add(clocksApart)) { // one who names a greater number leaves none for the pulses to come
 		r.pulses = max(r.pulses, beat.Heard)
 	}
-	now := beatReport{fleet.Beat{Beat: beat, Stamp: report.Stamp}, events.Delivery{
-		Environment: id.Environment, Agent: id.Agent, Stamp: events.Stamp(report.Stamp), Beat: report.Payload, Signature: report.Signature,
-	}, report.Stamp}
 	if heard && before.Revision == beat.Revision {
 		now.reached = before.reached
 	}
@@ -237,7 +235,7 @@ func (r *reports) newer(id fleet.AgentID, b, before events.Beat) bool {
 	if b.Boot == before.Boot {
 		return b.Number > before.Number
 	}
-	return !r.past[boot{id, b.Boot}] && (b.Clock.After(before.Clock) || b.Heard > before.Heard)
+	return !r.starts[boot{id, b.Boot}].past && (b.Clock.After(before.Clock) || b.Heard > before.Heard)
 }
 
 // pulsed is the highest counter that an agent heard in a pulse.

@@ -11,6 +11,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
+	"github.com/lockstep-dev/lockstep/pkg/fold/foldtest"
 )
 
 func TestAcksOfUnknownAgentsWaitNeitherForEverNorInAnyNumber(t *testing.T) {
@@ -88,5 +89,52 @@ func TestAgentsOfAnOldBackupAreWaitedFor(t *testing.T) {
 	r.newest[missing[0]] = beatReport{Beat: fleet.Beat{Stamp: now.Add(time.Second)}}
 	if missing := r.awaitBeats(over, now); len(missing) != 0 {
 		t.Errorf("waits for %v, who answered", missing)
+	}
+}
+
+// TestTwoProcessesWithOneEnrolmentAreNeverInStep: the one that is not seen may be failing. A restart is no second process, though a
+// beat of the start before comes late, or is said again.
+func TestTwoProcessesWithOneEnrolmentAreNeverInStep(t *testing.T) {
+	signer, id := foldtest.Signer(t, "one"), fleet.AgentID{Environment: "dev", Agent: "one"}
+	now := foldtest.Epoch
+	beat := func(boot string, number uint64) func(*reports) {
+		return func(r *reports) {
+			now = now.Add(fleet.BeatInterval / 2)
+			payload, signature, err := events.EncodeBeat(events.Beat{Environment: id.Environment, Agent: id.Agent, Ledger: "x", Boot: boot, Number: number,
+				Clock: events.Stamp(now), Condition: string(fleet.InStep)}, signer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.beat(bus.Report{Environment: id.Environment, Agent: id.Agent, Stored: bus.Stored{Payload: payload, Signature: signature, Stamp: now}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	pass := func(*reports) { now = now.Add(fleet.SilentAfter) }
+	for name, c := range map[string]struct {
+		heard  []func(*reports)
+		reason events.Reason
+	}{
+		"one":                              {[]func(*reports){beat("a", 1), beat("a", 2), beat("a", 3)}, ""},
+		"a restart":                        {[]func(*reports){beat("a", 1), beat("a", 2), beat("b", 1), beat("b", 2), beat("c", 1), beat("c", 2)}, ""},
+		"a late beat of the start before":  {[]func(*reports){beat("a", 1), beat("b", 1), beat("a", 2), beat("b", 2), beat("b", 3)}, ""},
+		"beats said again":                 {[]func(*reports){beat("a", 1), beat("a", 2), beat("b", 1), beat("a", 1), beat("b", 2), beat("a", 2), beat("b", 3), beat("a", 2)}, ""},
+		"two":                              {[]func(*reports){beat("a", 1), beat("b", 1), beat("a", 2), beat("b", 2), beat("a", 3)}, events.ReasonDoubled},
+		"two, and one started again":       {[]func(*reports){beat("a", 1), beat("b", 1), beat("a", 2), beat("b", 2), beat("a", 3), beat("c", 1), beat("a", 4)}, events.ReasonDoubled},
+		"two, one beats more than another": {[]func(*reports){beat("a", 1), beat("b", 1), beat("b", 2), beat("a", 2), beat("a", 3), beat("b", 3), beat("a", 4), beat("b", 4)}, events.ReasonDoubled},
+		"two, one of which was stopped":    {[]func(*reports){beat("a", 1), beat("b", 1), beat("a", 2), beat("b", 2), beat("a", 3), pass, beat("b", 3)}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &book{changed: make(chan struct{}), state: ledger.New("x")}
+			b.state.Environments["dev"] = &ledger.Environment{Name: "dev", Agents: map[string]*ledger.Agent{"one": {Name: "one", Key: signer.Public()}}}
+			r := newReports(b)
+			for _, hear := range c.heard {
+				hear(r)
+			}
+			got := fleet.Build(b.state, r.view(), fleet.LedgerView{}, now).Environments[0]
+			if got.Reason != c.reason || (got.Condition == fleet.InStep) != (c.reason == "") {
+				t.Errorf("%s (%s): %s", got.Condition, got.Reason, got.Message)
+			}
+		})
 	}
 }

@@ -50,6 +50,9 @@ const (
 	ReasonConnector       Reason = "connector-failed"
 )
 
+// ReasonDoubled is the publisher's, of an agent: two processes run with one enrolment.
+const ReasonDoubled Reason = "agent-doubled"
+
 // An Error is an error with its Reason.
 type Error struct {
 	Reason Reason
