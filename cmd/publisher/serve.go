@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
@@ -37,9 +39,13 @@ Beyond loopback, --listen and --nats-listen need TLS, and clients show certifica
 			defer func() { remove() }()
 			return publisher.Run(cmd.Context(), o, func(p *publisher.Publisher) {
 				c.note("serving at %s; stop with Ctrl-C", p.URL())
-				if r, err := client.Advertise(p.URL()); err != nil {
+				r, err := client.Advertise(p.URL())
+				switch {
+				case errors.Is(err, client.ErrAdvertised):
+					c.note("! %v", err)
+				case err != nil:
 					log.Warn().Err(err).Msg("the command line will not find this publisher by itself: use --server")
-				} else {
+				default:
 					remove = r
 				}
 			})

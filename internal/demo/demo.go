@@ -110,10 +110,14 @@ func (d *demo) start(ctx context.Context) error {
 		}
 	})
 	remove, err := client.Advertise(p.URL())
-	if err != nil {
+	switch {
+	case errors.Is(err, client.ErrAdvertised):
+		d.Command += " --server " + p.URL()
+	case err != nil:
 		return err
+	default:
+		d.group.Defer("advertisement", func(context.Context) error { remove(); return nil })
 	}
-	d.group.Defer("advertisement", func(context.Context) error { remove(); return nil })
 	d.say("The publisher serves %s, with an embedded bus; everything is in %s.", p.URL(), d.Dir)
 	for name, value := range secrets {
 		if err := os.Setenv(name, value); err != nil {

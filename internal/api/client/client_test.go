@@ -170,6 +170,28 @@ func TestACallEndsWithItsContext(t *testing.T) {
 	}
 }
 
+func TestACommandThatIsInterruptedMayHaveBeenCarriedOut(t *testing.T) {
+	arrived, release := make(chan struct{}), make(chan struct{})
+	c := connect(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-release
+	}))
+	t.Cleanup(func() { close(release) })
+	cause := errors.New("interrupted")
+	for dryRun, want := range map[bool]bool{false: true, true: false} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go func() {
+			<-arrived
+			cancel(cause)
+		}()
+		_, err := c.Do(ctx, propose("one"), dryRun)
+		interrupted, ok := errors.AsType[*client.InterruptedError](err)
+		if !errors.Is(err, cause) || ok != want || ok && !strings.Contains(interrupted.Error(), "--idempotency-key one") {
+			t.Errorf("dry run %v: got %v", dryRun, err)
+		}
+	}
+}
+
 func home(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -239,21 +261,34 @@ func TestAnAdvertisementOfOthersIsNotBelieved(t *testing.T) {
 
 func TestAnotherPublishersAdvertisementIsLeftAlone(t *testing.T) {
 	home(t)
-	removeFirst, err := client.Advertise("http://127.0.0.1:1")
+	remove, err := client.Advertise("http://127.0.0.1:1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	removeSecond, err := client.Advertise("http://127.0.0.1:2")
-	if err != nil {
-		t.Fatal(err)
+	if _, err := client.Advertise("http://127.0.0.1:2"); !errors.Is(err, client.ErrAdvertised) || !strings.Contains(err.Error(), "at http://127.0.0.1:1: reach this one with --server http://127.0.0.1:2") {
+		t.Errorf("got %v", err)
 	}
-	removeFirst()
-	if got, _ := client.Locate(client.Target{}); got.Server != "http://127.0.0.1:2" {
+	if got, _ := client.Locate(client.Target{}); got.Server != "http://127.0.0.1:1" {
 		t.Errorf("found %s", got.Server)
 	}
-	removeSecond()
+	remove()
 	if got, _ := client.Locate(client.Target{}); got.Server != client.DefaultServer {
 		t.Errorf("found %s", got.Server)
+	}
+	remove, err = client.Advertise("http://127.0.0.1:2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove()
+}
+
+func TestAUserWithoutAHomeHasNoContextFile(t *testing.T) {
+	home(t)
+	t.Setenv("XDG_CONFIG_HOME", "")
+	t.Setenv("HOME", "")
+	said := client.Target{Server: "http://127.0.0.1:4", As: "anna"}
+	if got, err := client.Locate(said); err != nil || got != said {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 

@@ -37,17 +37,10 @@ type TLS struct {
 // Locate fills in what was not said: from the LOCKSTEP_ variables, from the context file, from the publisher that
 // advertises itself on this machine, and at last the default address and the name of the OS user.
 func Locate(said Target) (Target, error) {
-	var written Target
-	path, err := contextPath()
+	path := contextPath()
+	written, err := readContext(path)
 	if err != nil {
 		return said, err
-	}
-	data, err := os.ReadFile(path)
-	if err == nil {
-		err = config.Decode(path, data, &written)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return said, fmt.Errorf("read the context file: %w", err)
 	}
 	said.Server = first(said.Server, os.Getenv("LOCKSTEP_SERVER"), written.Server)
 	said.As = first(said.As, os.Getenv("LOCKSTEP_AS"), written.As)
@@ -82,18 +75,37 @@ func beside(file, path string) string {
 	return filepath.Join(filepath.Dir(file), path)
 }
 
-func contextPath() (string, error) {
+// contextPath is where the context file is; "" for a user without a home, who has none.
+func contextPath() string {
 	if dir := os.Getenv("XDG_CONFIG_HOME"); dir != "" {
-		return filepath.Join(dir, "lockstep", "context.yaml"), nil
+		return filepath.Join(dir, "lockstep", "context.yaml")
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fmt.Errorf("find the context file: %w: set XDG_CONFIG_HOME", err)
+		return ""
 	}
-	return filepath.Join(home, ".config", "lockstep", "context.yaml"), nil
+	return filepath.Join(home, ".config", "lockstep", "context.yaml")
 }
 
-// Advertise lets clients of the same user find the publisher at url, until remove is called. The newest one wins.
+func readContext(path string) (written Target, err error) {
+	if path == "" {
+		return written, nil
+	}
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = config.Decode(path, data, &written)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return written, fmt.Errorf("read the context file: %w", err)
+	}
+	return written, nil
+}
+
+// ErrAdvertised says that another publisher of the user runs, and that it is the one that clients find.
+var ErrAdvertised = errors.New("another publisher of this user is the one that is found without being named")
+
+// Advertise lets clients of the same user find the publisher at url, until remove is called. While another one does so the error is
+// ErrAdvertised: a publisher that is started to try something must not draw away what is meant for the one that runs.
 func Advertise(url string) (remove func(), err error) {
 	path := advertisement()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -102,13 +114,29 @@ func Advertise(url string) (remove func(), err error) {
 	if err := private(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("advertise the publisher: %w", err)
 	}
+	lock, err := os.OpenFile(filepath.Join(filepath.Dir(path), "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("advertise the publisher: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%w, at %s: reach this one with --server %s", ErrAdvertised, first(advertised(), "an address that is just being written"), url)
+		}
+		return nil, fmt.Errorf("advertise the publisher: %w", err)
+	}
+	unlock := func() {
+		// Given back by itself: a process that is just being started elsewhere in this program still holds the file.
+		_ = syscall.Flock(int(lock.Fd()), syscall.LOCK_UN)
+		lock.Close()
+	}
 	if err := renameio.WriteFile(path, []byte(url+"\n"), 0o600); err != nil {
+		unlock()
 		return nil, fmt.Errorf("advertise the publisher: %w", err)
 	}
 	return func() {
-		if b, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(b)) == url {
-			_ = os.Remove(path) // what is left behind is only an address where nobody answers
-		}
+		_ = os.Remove(path) // what is left behind is only an address where nobody answers
+		unlock()
 	}, nil
 }
 
