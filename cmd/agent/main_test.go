@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -165,4 +166,16 @@ func hangup(ts *testscript.TestScript, _ bool, _ []string) {
 		ts.Fatalf("%d commands run in the background", len(running))
 	}
 	ts.Check(running[0].Process.Signal(syscall.SIGHUP))
+}
+
+// full is a disk without room.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+func TestAnswersThatCannotBeWrittenAreNoSuccess(t *testing.T) {
+	var stderr strings.Builder
+	if code := run(t.Context(), []string{"version"}, full{}, &stderr); code != exitFailure || !strings.Contains(stderr.String(), "no space left") {
+		t.Errorf("exit code %d, %s", code, stderr.String())
+	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -26,6 +27,20 @@ func (f *format) Set(s string) error {
 	}
 	*f = format(s)
 	return nil
+}
+
+// An output remembers the first error of what it writes to: a table that nobody could write is no success.
+type output struct {
+	io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 // show writes data as JSON or YAML where that is asked for, and otherwise lets people write it for people.
@@ -61,7 +76,7 @@ func (c *cli) rows(lines ...string) {
 	for _, line := range lines {
 		fmt.Fprintln(w, line)
 	}
-	_ = w.Flush() // standard output is gone: nobody reads on
+	_ = w.Flush() // c.stdout remembers
 }
 
 // moment is a time and how long ago it was.

@@ -31,12 +31,16 @@ type cli struct {
 
 // run is the program without its process: arguments and streams in, exit code out.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	c := &cli{stdout: stdout, stderr: stderr, format: "table"}
+	out := &output{Writer: stdout}
+	c := &cli{stdout: out, stderr: stderr, format: "table"}
 	root := newRoot(c)
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("the output is not whole: %w", out.err)
+	}
 	if err == nil {
 		return 0
 	}

@@ -109,9 +109,9 @@ func (c *cli) confirm(cmd *cobra.Command, yes bool, question string) error {
 		return usage(cmd, "nobody is there to be asked; say --yes")
 	}
 	fmt.Fprintf(c.stderr, "%s [y/N] ", question)
-	answer, err := bufio.NewReader(c.stdin).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the answer: %w", err)
+	answer, err := readLine(cmd.Context(), c.stdin)
+	if err != nil {
+		return err
 	}
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
 		return &exitError{exitFailure, "not confirmed; nothing was done"}
@@ -119,9 +119,40 @@ func (c *cli) confirm(cmd *cobra.Command, yes bool, question string) error {
 	return nil
 }
 
+// readLine reads a line, unless ctx ends before it was written.
+func readLine(ctx context.Context, from io.Reader) (string, error) {
+	type result struct {
+		line string
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() { // nothing but the end of the program ends a read from a terminal
+		line, err := bufio.NewReader(from).ReadString('\n')
+		read <- result{line, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	case r := <-read:
+		if r.err != nil && !errors.Is(r.err, io.EOF) {
+			return "", fmt.Errorf("read the answer: %w", r.err)
+		}
+		return r.line, nil
+	}
+}
+
 func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
+	f, ok := file(stream)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// file is the file behind a stream.
+func file(stream any) (*os.File, bool) {
+	if out, ok := stream.(*output); ok {
+		stream = out.Writer
+	}
+	f, ok := stream.(*os.File)
+	return f, ok
 }
 
 // live says whether a line on standard error may be written over.

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -30,6 +31,20 @@ func (f *format) Set(s string) error {
 	}
 	*f = format(s)
 	return nil
+}
+
+// An output remembers the first error of what it writes to: a table that nobody could write is no success.
+type output struct {
+	io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 // show writes data as JSON or YAML where that is asked for, and otherwise lets people write it for people.
@@ -75,7 +90,7 @@ func (c *cli) newTable(header ...any) table.Writer {
 
 // width is how many columns a terminal has.
 func width(stream any) int {
-	if f, ok := stream.(*os.File); ok {
+	if f, ok := file(stream); ok {
 		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
 			return columns
 		}

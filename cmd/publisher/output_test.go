@@ -1,6 +1,10 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"io"
+	"strings"
 	"testing"
 	"time"
 )
@@ -13,6 +17,35 @@ func TestASpanLosesNoDigitThatCounts(t *testing.T) {
 	} {
 		if got := span(given.Seconds()); got != want {
 			t.Errorf("%s is shown as %s, want %s", given, got, want)
+		}
+	}
+}
+
+// full is a disk without room.
+type full struct{}
+
+var errFull = errors.New("no space left")
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
+
+func TestAnswersThatCannotBeWrittenAreNoSuccess(t *testing.T) {
+	var stderr strings.Builder
+	if code := run(t.Context(), []string{"version"}, strings.NewReader(""), full{}, &stderr); code != exitFailure || !strings.Contains(stderr.String(), "no space left") {
+		t.Errorf("exit code %d, %s", code, stderr.String())
+	}
+}
+
+func TestAQuestionEndsWithAnInterruption(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	nobody, closing := io.Pipe()
+	t.Cleanup(func() { closing.Close() })
+	cancel()
+	if _, err := readLine(ctx, nobody); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	for said, want := range map[string]string{"y\nmore": "y\n", "": "", "y": "y"} {
+		if got, err := readLine(t.Context(), strings.NewReader(said)); got != want || err != nil {
+			t.Errorf("%q: %q, %v", said, got, err)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/api/client"
 	"github.com/lockstep-dev/lockstep/internal/config"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
@@ -23,18 +24,22 @@ const (
 
 // run is the program without its process: arguments and streams in, exit code out.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr}
+	out := &output{Writer: stdout}
+	c := &cli{stdin: stdin, stdout: out, stderr: stderr}
 	root := newRoot(c, args)
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("the output is not whole: %w", out.err)
+	}
 	if err == nil {
 		return 0
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		c.note("interrupted")
+		c.note("%s", interrupted(err))
 		return exitInterrupted
 	}
 	var done *exitError
@@ -43,6 +48,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	c.note("publisher: %s", strings.Join(strings.Fields(plain(c.suggest(ctx, err))), " "))
 	return exitCode(err)
+}
+
+// interrupted says what an interruption leaves open.
+func interrupted(err error) string {
+	if command, ok := errors.AsType[*client.InterruptedError](err); ok {
+		return "interrupted: " + command.Error()
+	}
+	return "interrupted"
 }
 
 func newRoot(c *cli, args []string) *cobra.Command {

@@ -198,12 +198,12 @@ func (f *follower) clear() {
 
 // late is the error when the time to wait is over.
 func (f *follower) late(w waiting, what string) error {
-	why := strings.Join(f.standing, ", ")
+	why := because(strings.Join(f.standing, ", "))
 	if !f.lost.since.IsZero() {
-		why = "no publisher answers since " + f.lost.since.UTC().Format(time.RFC3339)
+		why = ": no publisher answers since " + f.lost.since.UTC().Format(time.RFC3339)
 	}
-	return &exitError{exitWaiting, fmt.Sprintf("after %s %d of %d environments have not acknowledged %s: %s; go on with 'publisher status'",
-		w.timeout, environments(f.open), f.all, what, why)}
+	return &exitError{exitWaiting, fmt.Sprintf("after %s %s was acknowledged by %d of %s%s; go on with 'publisher status'",
+		w.timeout, what, f.all-environments(f.open), plural(f.all, "environment", "environments"), why)}
 }
 
 func (f *follower) end(what string) error {

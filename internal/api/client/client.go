@@ -64,20 +64,37 @@ func (c *Client) Do(ctx context.Context, command ledger.Command, dryRun bool) (o
 	for attempt := 1; ; attempt++ {
 		err = c.call(ctx, limit, http.MethodPost, api.CommandPath(command), body, &out)
 		again := errors.As(err, &lost)
-		if lost != nil && api.KindOf(err) == api.KindUnavailable {
-			err = &api.UnavailableError{Message: lost.Message + "; it may have been carried out",
-				Next: "try again with --idempotency-key " + command.ID + ": it is done once"}
+		if again && attempt < attempts {
+			select {
+			case <-time.After(retryPause):
+				continue
+			case <-ctx.Done():
+				err = context.Cause(ctx)
+			}
 		}
-		if !again || attempt == attempts {
+		if dryRun {
 			return out, err
 		}
-		select {
-		case <-time.After(retryPause):
-		case <-ctx.Done():
-			return out, err
+		const doubt = "it may have been carried out"
+		next := "try again with --idempotency-key " + command.ID + ": it is done once"
+		switch {
+		case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+			err = &InterruptedError{message: doubt + "; " + next, cause: context.Cause(ctx)}
+		case lost != nil && api.KindOf(err) == api.KindUnavailable:
+			err = &api.UnavailableError{Message: lost.Message + "; " + doubt, Next: next}
 		}
+		return out, err
 	}
 }
+
+// An InterruptedError says that a command's answer was not waited for. It wraps the cause of the context's end.
+type InterruptedError struct {
+	message string
+	cause   error
+}
+
+func (e *InterruptedError) Error() string { return e.message }
+func (e *InterruptedError) Unwrap() error { return e.cause }
 
 // carriesDirectory says whether manifests are compiled.
 func carriesDirectory(body ledger.Body) bool {
