@@ -115,7 +115,7 @@ func (c *chain) firstContact(ctx context.Context, want connector.Values, plans [
 	if !isFirstContact(&c.applied) || len(plans) == 0 {
 		return nil
 	}
-	held, err := c.opts.Router.Observe(ctx, want.Keys())
+	held, err := c.opts.Router.Observe(ctx, want)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
+	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/internal/fault"
 )
 
@@ -253,7 +254,11 @@ func (c child) contents(t *testing.T) string {
 	router, closeAll, err := openKind(c, nil)
 	must(t, err)
 	defer closeAll()
-	held, err := router.Observe(t.Context(), crashKeys)
+	want := connector.Values{}
+	for _, key := range crashKeys {
+		want[key] = nil
+	}
+	held, err := router.Observe(t.Context(), want)
 	must(t, err)
 	var list []string
 	for _, key := range crashKeys {

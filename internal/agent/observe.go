@@ -40,7 +40,7 @@ func observe(ctx context.Context, router *connector.Router, state *fold.State, w
 			continue
 		}
 		observed = true
-		held, err := s.Connector.Observe(ctx, s.Values.Keys())
+		held, err := s.Connector.Observe(ctx, s.Values)
 		if err != nil {
 			return seen, fmt.Errorf("connector %s: %w", s.Connector.Name(), err)
 		}

@@ -62,7 +62,7 @@ func (p *Plan) fill(ctx context.Context, router *connector.Router, want connecto
 	if !p.FirstContact {
 		return nil
 	}
-	held, err := router.Observe(ctx, want.Keys())
+	held, err := router.Observe(ctx, want)
 	if err != nil {
 		return err
 	}

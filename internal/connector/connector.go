@@ -69,9 +69,10 @@ type Connector interface {
 	Name() string
 	Capabilities() Capabilities
 
-	// Observe returns what the instance holds of keys, in canonical JSON (RFC 8785); an absent key is not in the map. What JSON
-	// cannot hold is reported as {"unreadable": text}, which equals nothing that can be wanted. It never writes.
-	Observe(ctx context.Context, keys []string) (Values, error)
+	// Observe returns what the instance holds of the keys of want, in canonical JSON (RFC 8785); an absent key is not in the map. What
+	// JSON cannot hold is reported as {"unreadable": text}, which equals nothing that can be wanted. Where two keys have one place in
+	// the instance, what is there belongs to the one that is not to go. It never writes.
+	Observe(ctx context.Context, want Values) (Values, error)
 
 	// Normal returns the form in which Observe reports the value once it is applied (a dotenv file makes text of everything). A
 	// value or key that the instance cannot hold is a permanent error with ReasonValueUnsupported.

@@ -155,21 +155,17 @@ func (r *Router) Split(values Values) ([]Share, error) {
 }
 
 // Observe asks every connector for its keys. Keys of connectors that do not observe are not in the result.
-func (r *Router) Observe(ctx context.Context, keys []string) (Values, error) {
-	wanted := make(Values, len(keys))
-	for _, k := range keys {
-		wanted[k] = nil
-	}
-	shares, err := r.Split(wanted)
+func (r *Router) Observe(ctx context.Context, want Values) (Values, error) {
+	shares, err := r.Split(want)
 	if err != nil {
 		return nil, err
 	}
-	all := make(Values, len(keys))
+	all := make(Values, len(want))
 	for _, s := range shares {
 		if !s.Connector.Capabilities().Observes {
 			continue
 		}
-		held, err := s.Connector.Observe(ctx, s.Values.Keys())
+		held, err := s.Connector.Observe(ctx, s.Values)
 		if err != nil {
 			return nil, fmt.Errorf("connector %s: %w", s.Connector.Name(), err)
 		}

@@ -69,7 +69,7 @@ func TestWhatNobodyTakesIsAbsentAlready(t *testing.T) {
 	if err != nil || len(shares) != 1 || !slices.Equal(shares[0].Values.Keys(), []string{"flag/y"}) {
 		t.Errorf("a deletion that nobody takes must not stop the others: %v, %v", shares, err)
 	}
-	held, err := r.Observe(context.Background(), []string{"variable/x"})
+	held, err := r.Observe(context.Background(), connector.Values{"variable/x": nil})
 	if err != nil || len(held) != 0 {
 		t.Errorf("observed %v, %v", held, err)
 	}

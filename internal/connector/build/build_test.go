@@ -139,7 +139,7 @@ func TestShippedExampleConfiguresAnInstance(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	held, err := router.Observe(t.Context(), want.Keys())
+	held, err := router.Observe(t.Context(), want)
 	if err != nil || len(held) != 1 || string(held["variable/log-level"]) != `"debug"` {
 		t.Errorf("%v, %v", held, err)
 	}

@@ -83,14 +83,14 @@ func (f *Fake) fault(ctx context.Context, op string) error {
 }
 
 // Observe implements connector.Connector.
-func (f *Fake) Observe(ctx context.Context, keys []string) (connector.Values, error) {
+func (f *Fake) Observe(ctx context.Context, want connector.Values) (connector.Values, error) {
 	if err := f.fault(ctx, "observe"); err != nil {
 		return nil, err
 	}
 	if f.Blind {
 		return nil, connector.Permanent(connector.ReasonUnreadable, "%s does not observe", f.name)
 	}
-	return f.held(keys), nil
+	return f.held(want.Keys()), nil
 }
 
 func (f *Fake) held(keys []string) connector.Values {

@@ -41,7 +41,7 @@ func TestFakeFailsWhereItIsToldTo(t *testing.T) {
 			return nil
 		}
 		want := connector.Values{"flag/a": []byte("1"), "flag/b": []byte("2")}
-		_, observeErr := f.Observe(t.Context(), want.Keys())
+		_, observeErr := f.Observe(t.Context(), want)
 		plan, planErr := f.Plan(t.Context(), want)
 		prepareErr := f.Prepare(t.Context(), &plan, t.TempDir())
 		applyErr := f.Apply(t.Context(), plan)

@@ -146,7 +146,7 @@ func (h *harness) apply(texts ...string) connector.Plan {
 // holds asserts what the instance holds.
 func (h *harness) holds(texts ...string) {
 	h.Helper()
-	got, err := h.c.Observe(h.Context(), h.Keys[:len(texts)])
+	got, err := h.c.Observe(h.Context(), h.want(texts...))
 	h.ok(err)
 	want := connector.Values{}
 	for k, v := range h.want(texts...) {
@@ -356,7 +356,7 @@ func (h *harness) cancelled() {
 	plan := h.plan(h.want("two"))
 	ctx, cancel := context.WithCancel(h.Context())
 	cancel()
-	_, observeErr := h.c.Observe(ctx, h.Keys[:1])
+	_, observeErr := h.c.Observe(ctx, h.want("two"))
 	_, planErr := h.c.Plan(ctx, h.want("two"))
 	for _, err := range []error{observeErr, planErr, h.c.Prepare(ctx, &plan, h.TempDir()), h.c.Apply(ctx, plan), h.c.Undo(ctx, plan.Units)} {
 		if e := connector.AsError(err); e == nil || e.Permanent || e.Reason != connector.ReasonTimeout {

@@ -123,10 +123,14 @@ func (c *Connector) Normal(key string, value json.RawMessage) (json.RawMessage, 
 }
 
 // Observe implements connector.Connector; without observing it is a permanent error.
-func (c *Connector) Observe(ctx context.Context, keys []string) (connector.Values, error) {
+func (c *Connector) Observe(ctx context.Context, want connector.Values) (connector.Values, error) {
 	if !c.config.Observes {
 		return nil, connector.Permanent(connector.ReasonUnreadable, "connector %s does not observe", c.name)
 	}
+	return c.observe(ctx, want.Keys())
+}
+
+func (c *Connector) observe(ctx context.Context, keys []string) (connector.Values, error) {
 	if len(keys) == 0 {
 		return connector.Values{}, nil
 	}
@@ -159,7 +163,7 @@ func (c *Connector) Plan(ctx context.Context, want connector.Values) (connector.
 	if !c.config.Observes {
 		return c.planBlind(normal), nil
 	}
-	held, err := c.Observe(ctx, want.Keys())
+	held, err := c.observe(ctx, want.Keys())
 	if err != nil {
 		return connector.Plan{}, err
 	}
@@ -224,7 +228,7 @@ func (c *Connector) Apply(ctx context.Context, plan connector.Plan) error {
 		return nil
 	}
 	if staged.image != nil {
-		held, err := c.Observe(ctx, staged.image.Keys())
+		held, err := c.observe(ctx, staged.image.Keys())
 		if err != nil {
 			return err
 		}
@@ -322,7 +326,7 @@ func (c *Connector) undoObserved(ctx context.Context, u connector.Unit) error {
 			return err
 		}
 	}
-	held, err := c.Observe(ctx, image.Keys())
+	held, err := c.observe(ctx, image.Keys())
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func TestShippedExampleKeepsEveryValue(t *testing.T) {
 		if err := c.Apply(t.Context(), plan); err != nil {
 			t.Fatal(err)
 		}
-		held, err := c.Observe(t.Context(), want.Keys())
+		held, err := c.Observe(t.Context(), want)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,13 +147,13 @@ func TestBrokenAnswersAreRefusedForGood(t *testing.T) {
 		`{"values":{"flag/a":1,"flag/a":2}}`, `{"values":{"flag/other":1}}`, `{"values":{"flag/a":12345678901234567890}}`, `{"values":{"flag/a":"\ud800"}}`,
 	} {
 		c := open(t, Config{Command: []string{"printf", "%s", answer}, Observes: true})
-		_, err := c.Observe(t.Context(), []string{"flag/a"})
+		_, err := c.Observe(t.Context(), connector.Values{"flag/a": nil})
 		if e := connector.AsError(err); e == nil || !e.Permanent || e.Reason != connector.ReasonExecFailed {
 			t.Errorf("%s: %v", answer, err)
 		}
 	}
 	c := open(t, Config{Command: []string{"printf", "%s", `{"future":1,"values":{"flag/a":null}}`}, Observes: true})
-	if held, err := c.Observe(t.Context(), []string{"flag/a"}); err != nil || string(held["flag/a"]) != "null" {
+	if held, err := c.Observe(t.Context(), connector.Values{"flag/a": nil}); err != nil || string(held["flag/a"]) != "null" {
 		t.Errorf("%v, %v", held, err)
 	}
 }
@@ -166,7 +166,7 @@ func TestBlindProgramCannotProveAnythingAfterARestart(t *testing.T) {
 	if caps := c.Capabilities(); caps.Observes || caps.Atomicity != connector.NotAtomic {
 		t.Errorf("capabilities %+v", caps)
 	}
-	if _, err := c.Observe(t.Context(), []string{"flag/a"}); err == nil {
+	if _, err := c.Observe(t.Context(), connector.Values{"flag/a": nil}); err == nil {
 		t.Error("it observes")
 	}
 	apply := func(c *Connector, value string) connector.Plan {

@@ -33,7 +33,7 @@ func BenchmarkChangeOne(b *testing.B) {
 			err = c.Apply(b.Context(), plan)
 		}
 		if err == nil {
-			_, err = c.Observe(b.Context(), want.Keys())
+			_, err = c.Observe(b.Context(), want)
 		}
 		if err != nil {
 			b.Fatal(err)

@@ -118,10 +118,11 @@ func (t *target) place(key string) string {
 	return t.Path + " /" + strings.Join(append(slices.Clone(t.at), key), "/")
 }
 
-// keys are the resources of each target by their key in the file.
-func (c *Connector) keys(resources []string) (map[*target]map[string]string, error) {
+// keys are the resources of each target by their key in the file. A key that one resource leaves to another is the other's; only two
+// that are both to be there cannot be.
+func (c *Connector) keys(want connector.Values) (map[*target]map[string]string, error) {
 	all := map[*target]map[string]string{}
-	for _, resource := range resources {
+	for _, resource := range want.Keys() {
 		t, err := c.target(resource)
 		if err != nil {
 			return nil, err
@@ -130,8 +131,10 @@ func (c *Connector) keys(resources []string) (map[*target]map[string]string, err
 			all[t] = map[string]string{}
 		}
 		key := t.keyOf(resource)
-		if other, taken := all[t][key]; taken && other != resource {
+		if other, taken := all[t][key]; taken && want[resource] != nil && want[other] != nil {
 			return nil, connector.Permanent(connector.ReasonValueUnsupported, "%s and %s are both %s: rename one", other, resource, t.place(key))
+		} else if taken && want[resource] == nil {
+			continue
 		}
 		all[t][key] = resource
 	}
@@ -159,8 +162,8 @@ func (c *Connector) read(ctx context.Context, t *target) (image, document, error
 }
 
 // Observe implements connector.Connector.
-func (c *Connector) Observe(ctx context.Context, resources []string) (connector.Values, error) {
-	wanted, err := c.keys(resources)
+func (c *Connector) Observe(ctx context.Context, want connector.Values) (connector.Values, error) {
+	wanted, err := c.keys(want)
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +240,7 @@ const reloadUnit = markerName
 
 // Plan implements connector.Connector. A file that is owned whole is compared even when want names nothing in it.
 func (c *Connector) Plan(ctx context.Context, want connector.Values) (connector.Plan, error) {
-	wanted, err := c.keys(want.Keys())
+	wanted, err := c.keys(want)
 	if err != nil {
 		return connector.Plan{}, err
 	}

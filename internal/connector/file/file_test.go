@@ -123,13 +123,53 @@ func TestExtraKeysOfAnOwnedFileAreNamedWithoutTheirValues(t *testing.T) {
 func TestTwoResourcesInOnePlaceAreRefused(t *testing.T) {
 	c := opened(t, parseConfig(t, "{root: ., files: [{path: .env, key: upper-snake, resources: [variable/*, flag/*]}]}"), t.TempDir())
 	for _, pair := range [][2]string{{"variable/a-b", "variable/a.b"}, {"variable/x", "flag/x"}} {
-		_, err := c.Plan(t.Context(), connector.Values{pair[0]: []byte("1"), pair[1]: []byte("2")})
-		_, observeErr := c.Observe(t.Context(), pair[:])
+		want := connector.Values{pair[0]: []byte("1"), pair[1]: []byte("2")}
+		_, err := c.Plan(t.Context(), want)
+		_, observeErr := c.Observe(t.Context(), want)
 		for _, err := range []error{err, observeErr} {
 			if e := connector.AsError(err); e == nil || !e.Permanent || !strings.Contains(e.Error(), pair[0]) || !strings.Contains(e.Error(), pair[1]) {
 				t.Errorf("%v: %v", pair, err)
 			}
 		}
+	}
+}
+
+func TestAPlaceInTheFileIsFreeOnceItsResourceGoes(t *testing.T) {
+	dir := t.TempDir()
+	c := opened(t, parseConfig(t, "{root: ., files: [{path: .env, key: upper-snake, resources: [variable/*, flag/*]}]}"), dir)
+	for _, step := range []struct {
+		want  connector.Values
+		after string
+	}{
+		{connector.Values{"variable/a-b": []byte(`"one"`)}, "A_B=one\n"},
+		{connector.Values{"variable/a-b": nil, "variable/a.b": nil, "variable/a_b": []byte(`"two"`)}, "A_B=two\n"},
+		{connector.Values{"variable/a-b": []byte(`"three"`), "variable/a_b": nil}, "A_B=three\n"},
+		{connector.Values{"variable/a-b": nil, "flag/a-b": nil}, ""},
+	} {
+		plan, err := c.Plan(t.Context(), step.want)
+		if err == nil {
+			err = c.Apply(t.Context(), plan)
+		}
+		if err != nil {
+			t.Fatalf("%v: %v", step.want.Keys(), err)
+		}
+		if after := read(t, filepath.Join(dir, ".env")); after != step.after {
+			t.Errorf("the file is %q, want %q", after, step.after)
+		}
+		held, err := c.Observe(t.Context(), step.want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, value := range step.want {
+			if string(held[key]) != string(value) {
+				t.Errorf("%s is observed as %s, want %s", key, held[key], value)
+			}
+		}
+	}
+	write(t, filepath.Join(dir, ".env"), "A_B=by hand\n")
+	held, err := c.Observe(t.Context(), connector.Values{"variable/a-b": nil, "variable/a_b": nil})
+	if err != nil || len(held) == 0 {
+		t.Errorf("what stands where nothing should is not seen: %v, %v", held, err)
 	}
 }
 
@@ -191,7 +231,7 @@ func TestNothingOutsideTheRootIsTouched(t *testing.T) {
 	link("inside.json", "alias.json")
 	for _, path := range []string{"file.json", "dir/a.json", "alias.json"} {
 		c := open(t, parseConfig(t, "{root: ., files: [{path: "+path+", resources: [flag/*]}]}"), root)
-		_, observeErr := c.Observe(t.Context(), []string{"flag/k"})
+		_, observeErr := c.Observe(t.Context(), connector.Values{"flag/k": nil})
 		_, planErr := c.Plan(t.Context(), connector.Values{"flag/k": []byte("1")})
 		for _, err := range []error{observeErr, planErr} {
 			if e := connector.AsError(err); e == nil || !e.Permanent || e.Reason != connector.ReasonPathEscapes {

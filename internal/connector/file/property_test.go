@@ -167,7 +167,7 @@ func assertHolds(t *rapid.T, c *Connector, want connector.Values) {
 	for i := range c.targets {
 		c.targets[i].parsed.doc = nil // read the file, not what was parsed before
 	}
-	got, err := c.Observe(t.Context(), want.Keys())
+	got, err := c.Observe(t.Context(), want)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestTenThousandKeysAreParsedAndRenderedOnce(t *testing.T) {
 		if err := c.Apply(t.Context(), plan); err != nil {
 			t.Fatal(err)
 		}
-		if held, err := c.Observe(t.Context(), want.Keys()); err != nil || len(held) != len(want) {
+		if held, err := c.Observe(t.Context(), want); err != nil || len(held) != len(want) {
 			t.Errorf("%s holds %d keys, %v", path, len(held), err)
 		}
 		if parses != 2 {
