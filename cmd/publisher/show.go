@@ -185,18 +185,30 @@ func agentLine(a fleet.AgentDelivery) string {
 	if a.Word == "" {
 		return a.Agent + ": nothing heard yet"
 	}
-	out := fmt.Sprintf("%s: %s %s", a.Agent, a.Word, moment(a.Stamp))
+	said := string(a.Word)
+	switch {
+	case a.Failed != "":
+		said = fmt.Sprintf("%s alone%s; passed over by revision %d, applied", a.Failed, unfit(a), a.With)
+	case a.With > 0:
+		said += fmt.Sprintf(" with revision %d", a.With)
+	}
+	out := a.Agent + ": " + said + " " + moment(a.Stamp)
 	if a.Word != events.WordApplied {
-		if a.Reason != "" {
-			out += ", " + string(a.Reason)
-		}
-		return out + because(a.Message)
+		return out + unfit(a)
 	}
 	out += ", after " + took(a.Lag)
 	if !a.ReadBack {
 		return out + ", not read back"
 	}
 	return out + ", read back with digest " + a.Digest.Short()
+}
+
+// unfit says why an agent could not apply a release.
+func unfit(a fleet.AgentDelivery) string {
+	if a.Reason == "" {
+		return because(a.Message)
+	}
+	return ", " + string(a.Reason) + because(a.Message)
 }
 
 func trim(s string) string { return strings.TrimSuffix(s, "\n") }

@@ -108,6 +108,10 @@ func agentDelivery(a *ledger.Agent, release ledger.Release) AgentDelivery {
 	out.Word, out.Stamp, out.Digest, out.ReadBack = d.Word, d.Stamp, d.Observed, d.ReadBack
 	out.Reason, out.Message, out.Recorded, out.Phases = d.Reason, d.Message, d.Entry, d.Phases
 	if d.Word == events.WordApplied {
+		if d.Last > release.Revision {
+			out.With = d.Last
+			out.Failed, out.Reason, out.Message = trouble(a, release.Revision)
+		}
 		out.Lag = &Duration{Seconds: lag(release, d), AtMost: d.AtMost || release.Recovered()}
 	}
 	return out
@@ -121,6 +125,16 @@ func lastAbout(a *ledger.Agent, revision uint64) *ledger.Delivery {
 		}
 	}
 	return nil
+}
+
+// trouble is what an agent said last of a revision that it could not apply, whatever it said of later ones; nothing when there was none.
+func trouble(a *ledger.Agent, revision uint64) (events.Word, events.Reason, string) {
+	for _, d := range slices.Backward(a.Deliveries) {
+		if d.First <= revision && revision <= d.Last && d.Word != events.WordApplied && d.Word != events.WordSuperseded {
+			return d.Word, d.Reason, d.Message
+		}
+	}
+	return "", "", ""
 }
 
 // lag is the bus's stamp of the ack minus the bus's stamp of the ledger entry.

@@ -306,6 +306,35 @@ func TestAChangeSaysWhatBecameOfItEverywhere(t *testing.T) {
 	}
 }
 
+// TestARevisionThatWasPassedOverIsNotCalledReadBackAlone: its state never was on the instance, and what it failed for stays.
+func TestARevisionThatWasPassedOverIsNotCalledReadBackAlone(t *testing.T) {
+	s := newSite(t, "alone", "behind", "failed")
+	for _, agent := range []string{"alone", "failed"} {
+		s.ack(agent, "applied", 1)
+	}
+	s.ack("alone", "applied", 2)
+	s.ack("alone", "applied", 3, func(a *events.Ack) { a.First = 3 })
+	s.ack("behind", "applied", 3)
+	s.ack("failed", "failed", 2, because(events.ReasonFirstContact, "other values"))
+	s.ack("failed", "superseded", 2, func(a *events.Ack) { a.First, a.By = 2, 3 })
+	s.ack("failed", "applied", 3, func(a *events.Ack) { a.First = 2 })
+	releases := s.prod().Releases
+	got, err := fleet.ReleaseOf(s.state, s.reports, "prod", 2)
+	if err != nil || len(got.Agents) != 3 {
+		t.Fatalf("%+v (%v)", got, err)
+	}
+	for i, want := range []fleet.AgentDelivery{
+		{Agent: "alone", Digest: releases[1].State},
+		{Agent: "behind", Digest: releases[2].State, With: 3},
+		{Agent: "failed", Digest: releases[2].State, With: 3, Failed: events.WordFailed, Reason: events.ReasonFirstContact, Message: "other values"},
+	} {
+		a := got.Agents[i]
+		if a.Word != events.WordApplied || (fleet.AgentDelivery{Agent: a.Agent, Digest: a.Digest, With: a.With, Failed: a.Failed, Reason: a.Reason, Message: a.Message}) != want {
+			t.Errorf("%+v, want %+v", a, want)
+		}
+	}
+}
+
 func TestWhatAnAgentEnrolledLaterHasNotIsNotWaitedFor(t *testing.T) {
 	s := newSite(t, "a")
 	s.ack("a", "applied", 3)
