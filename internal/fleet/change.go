@@ -68,10 +68,8 @@ func changeEnvironment(s *ledger.State, r Reports, part ledger.Part) ChangeEnvir
 	release := e.Releases[part.Revision-1]
 	out.Released = release.Stamp
 	agents := r.agents(e)
-	for _, a := range agents {
-		if a.Counts(release) {
-			out.Agents = append(out.Agents, agentDelivery(a, release))
-		}
+	for _, a := range ledger.Counting(release, agents) {
+		out.Agents = append(out.Agents, agentDelivery(a, release))
 	}
 	out.Lag = slowest(release, agents)
 	out.Outcome = outcome(out)
@@ -145,10 +143,7 @@ func lag(release ledger.Release, d *ledger.Delivery) float64 {
 // slowest is the lag of the slowest agent that counts for a release; nil while one of them has not applied it.
 func slowest(release ledger.Release, agents []*ledger.Agent) *Duration {
 	var out *Duration
-	for _, a := range agents {
-		if !a.Counts(release) {
-			continue
-		}
+	for _, a := range ledger.Counting(release, agents) {
 		d := a.Applied(release.Revision)
 		if d == nil {
 			return nil

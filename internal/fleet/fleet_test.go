@@ -306,6 +306,32 @@ func TestAChangeSaysWhatBecameOfItEverywhere(t *testing.T) {
 	}
 }
 
+// TestWhatWasReleasedBeforeThereWasAnAgentIsDeliveredToTheFirst: nobody counts for it, and it is waited for until it is there.
+func TestWhatWasReleasedBeforeThereWasAnAgentIsDeliveredToTheFirst(t *testing.T) {
+	s := newSite(t)
+	at := func() string {
+		t.Helper()
+		c, err := fleet.ChangeOf(s.state, s.reports, "c2", s.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(c.Status, ", ", c.Environments[0].Outcome, ", ", len(c.Environments[0].Agents))
+	}
+	for _, step := range []struct {
+		do   func()
+		want string
+	}{
+		{func() {}, "released, no agent, 0"},
+		{func() { s.enrol("a"); s.enrol("b") }, "released, waiting, 2"},
+		{func() { s.ack("a", "applied", 3) }, "released, waiting, 2"},
+		{func() { s.ack("b", "applied", 3) }, "delivered, applied, 2"},
+	} {
+		if step.do(); at() != step.want {
+			t.Errorf("%s, want %s", at(), step.want)
+		}
+	}
+}
+
 // TestARevisionThatWasPassedOverIsNotCalledReadBackAlone: its state never was on the instance, and what it failed for stays.
 func TestARevisionThatWasPassedOverIsNotCalledReadBackAlone(t *testing.T) {
 	s := newSite(t, "alone", "behind", "failed")

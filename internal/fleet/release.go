@@ -25,10 +25,8 @@ func ReleaseOf(s *ledger.State, r Reports, environment string, revision uint64) 
 		part, _ := s.Changes[release.Change].PartFor(environment)
 		out.Undone = part.Undone
 	}
-	for _, a := range agents {
-		if a.Counts(release) {
-			out.Agents = append(out.Agents, agentDelivery(a, release))
-		}
+	for _, a := range ledger.Counting(release, agents) {
+		out.Agents = append(out.Agents, agentDelivery(a, release))
 	}
 	out.Outcome = outcome(out)
 	return out, nil

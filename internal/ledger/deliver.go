@@ -265,8 +265,8 @@ func (p positions) note(environment, agent string, revision uint64) {
 	p[key] = max(p[key], revision)
 }
 
-// delivered says whether every agent that counts has applied the change in every environment where it is in force. An environment
-// without such agents has received nothing; a retired one is not waited for.
+// delivered says whether every agent that counts has applied the change in every environment where it is in force; where none counts,
+// every agent that came later. An environment without agents has received nothing; a retired one is not waited for.
 func (s *State) delivered(c *Change, reached positions) bool {
 	waited := 0
 	for _, part := range c.Parts {
@@ -277,20 +277,30 @@ func (s *State) delivered(c *Change, reached positions) bool {
 		if part.Revision == 0 || part.Undone > 0 || e.Retired {
 			continue
 		}
-		counting := 0
-		for _, a := range e.Agents {
-			if !a.Counts(e.Releases[part.Revision-1]) {
-				continue
-			}
-			counting++
-			if max(a.Position, reached[[2]string{e.Name, a.Name}]) < part.Revision {
-				return false
-			}
-		}
-		if counting == 0 {
+		if !e.received(part.Revision, reached) {
 			return false
 		}
 		waited++
 	}
 	return waited > 0
+}
+
+func (e *Environment) received(revision uint64, reached positions) bool {
+	counting, later, lacking := 0, 0, 0
+	for _, a := range e.Agents {
+		counts := a.Counts(e.Releases[revision-1])
+		holds := max(a.Position, reached[[2]string{e.Name, a.Name}]) >= revision
+		switch {
+		case a.Revoked:
+		case counts && !holds:
+			return false
+		case counts:
+			counting++
+		case holds:
+			later++
+		default:
+			lacking++
+		}
+	}
+	return counting > 0 || (later > 0 && lacking == 0)
 }

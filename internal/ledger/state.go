@@ -317,3 +317,16 @@ func (a *Agent) Applied(r uint64) *Delivery {
 
 // Counts says whether the agent counts for a release: an agent enrolled later does not count for older revisions.
 func (a *Agent) Counts(r Release) bool { return !a.Revoked && a.Enrolled <= r.Entry }
+
+// Counting are those of an environment's agents that count for a release; where none does, it is for those that came later to apply it.
+func Counting(r Release, agents []*Agent) (out []*Agent) {
+	for _, a := range agents {
+		if a.Counts(r) {
+			out = append(out, a)
+		}
+	}
+	if len(out) == 0 {
+		return agents
+	}
+	return out
+}
