@@ -52,7 +52,7 @@ Nothing is released before the directory is proposed.`,
 			if err != nil {
 				return err
 			}
-			labels, err := (&about{labels: set}).apply(cmd, like.Labels)
+			labels, err := relabelled(cmd, like.Labels, "set", set)
 			if err != nil {
 				return err
 			}

@@ -117,9 +117,9 @@ func from(o *api.Origin) string {
 	case o == nil:
 		return "-"
 	case o.File != "":
-		return plain(fmt.Sprintf("%s, %s:%d", o.Layer, o.File, o.Line))
+		return plain(fmt.Sprintf("%s, %s:%d", layer(*o), o.File, o.Line))
 	case o.Change != "":
-		return o.Layer + ", " + o.Change
+		return layer(*o) + ", " + o.Change
 	}
-	return o.Layer
+	return layer(*o)
 }

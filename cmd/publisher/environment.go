@@ -31,13 +31,13 @@ func (a *about) register(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&a.approvals, "approvals", 1, "how many people must approve a change, not counting its author")
 }
 
-// apply changes labels as the flags say.
-func (a *about) apply(cmd *cobra.Command, labels map[string]string) (map[string]string, error) {
+// relabelled are labels after what a flag says of them.
+func relabelled(cmd *cobra.Command, labels map[string]string, flag string, said []string) (map[string]string, error) {
 	out := maps.Clone(labels)
 	if out == nil {
 		out = map[string]string{}
 	}
-	for _, label := range a.labels {
+	for _, label := range said {
 		name, text, set := strings.Cut(label, "=")
 		if set {
 			out[name] = text
@@ -45,7 +45,7 @@ func (a *about) apply(cmd *cobra.Command, labels map[string]string) (map[string]
 		}
 		name, remove := strings.CutSuffix(label, "-")
 		if !remove {
-			return nil, usage(cmd, "--label: %q is neither KEY=VALUE nor KEY-", label)
+			return nil, usage(cmd, "--%s: %q is neither KEY=VALUE nor KEY-", flag, label)
 		}
 		delete(out, name)
 	}
@@ -61,7 +61,7 @@ func envAddCommand(c *cli) *cobra.Command {
 		Example: `  publisher env add prod-eu --label stage=prod --label region=eu --steward ops@acme --approvals 2`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			labels, err := a.apply(cmd, nil)
+			labels, err := relabelled(cmd, nil, "label", a.labels)
 			if err != nil {
 				return err
 			}
@@ -103,7 +103,7 @@ func envUpdateCommand(c *cli) *cobra.Command {
 			if !cmd.Flags().Changed("approvals") {
 				a.approvals = now.Approvals
 			}
-			labels, err := a.apply(cmd, now.Labels)
+			labels, err := relabelled(cmd, now.Labels, "label", a.labels)
 			if err != nil {
 				return err
 			}

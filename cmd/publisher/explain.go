@@ -10,6 +10,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/registry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -111,13 +112,24 @@ func (c *cli) showExplanation(out api.Explanation) {
 	t := c.newTable("PATH", "VALUE", "FROM", "WHERE", "CHANGE", "BY", "SET", "WHY")
 	for _, o := range out.Origins {
 		where := "-"
-		if o.File != "" {
+		switch {
+		case o.File != "":
 			where = fmt.Sprintf("%s:%d", o.File, o.Line)
+		case o.Change != "":
+			where = "change " + o.Change
 		}
-		t.AppendRow([]any{dash(dotted(o.Path)), value(o.Value), o.Layer, plain(where), dash(o.Change), dash(plain(o.By)), ago(o.At), dash(brief(o.Reason))})
+		t.AppendRow([]any{dash(dotted(o.Path)), value(o.Value), layer(o), plain(where), dash(o.Change), dash(plain(o.By)), ago(o.At), dash(brief(o.Reason))})
 	}
 	c.print(t)
 	if out.Note != "" {
 		c.note("%s", out.Note)
 	}
+}
+
+// layer is the layer of a value as people call it.
+func layer(o api.Origin) string {
+	if o.Layer == registry.OverrideDocument {
+		return "quick edit"
+	}
+	return o.Layer
 }

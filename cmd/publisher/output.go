@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/term"
 
 	"github.com/lockstep-dev/lockstep/internal/config"
@@ -99,6 +100,38 @@ func width(stream any) int {
 }
 
 func (c *cli) print(t table.Writer) { c.line("%s", t.Render()) }
+
+// printStates prints a table of names whose states must be read, however narrow the terminal is.
+func (c *cli) printStates(header table.Row, rows []table.Row) {
+	t := c.newTable(header...)
+	t.AppendRows(rows)
+	if isTerminal(c.stdout) {
+		t.SetColumnConfigs(narrowed(header, rows, width(c.stdout)))
+	}
+	c.print(t)
+}
+
+// narrowed leaves out columns between the name and the state, the last one first, and then shortens names, until a state ends within
+// so many columns. What stands behind it is cut off.
+func narrowed(header table.Row, rows []table.Row, room int) (out []table.ColumnConfig) {
+	state := slices.Index(header, any("STATE"))
+	widths, needed := make([]int, state+1), 0
+	for i := range widths {
+		for _, row := range append([]table.Row{header}, rows...) {
+			widths[i] = max(widths[i], text.StringWidthWithoutEscSequences(fmt.Sprint(row[i]))+2) // the padding
+		}
+		needed += widths[i]
+	}
+	for i := state - 1; i > 0 && needed > room; i-- {
+		out = append(out, table.ColumnConfig{Number: i + 1, Hidden: true})
+		needed -= widths[i]
+	}
+	if needed > room {
+		shorten := func(name string, most int) string { return text.Snip(name, most, "…") }
+		out = append(out, table.ColumnConfig{Number: 1, WidthMax: max(widths[0]-2-(needed-room), 1), WidthMaxEnforcer: shorten})
+	}
+	return out
+}
 
 // plain is text without what a terminal would obey.
 func plain(s string) string {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
 )
 
 func TestASpanLosesNoDigitThatCounts(t *testing.T) {
@@ -46,6 +48,30 @@ func TestAQuestionEndsWithAnInterruption(t *testing.T) {
 	for said, want := range map[string]string{"y\nmore": "y\n", "": "", "y": "y"} {
 		if got, err := readLine(t.Context(), strings.NewReader(said)); got != want || err != nil {
 			t.Errorf("%q: %q, %v", said, got, err)
+		}
+	}
+}
+
+func TestAStateIsReadOnTheNarrowestTerminal(t *testing.T) {
+	header := table.Row{"ENVIRONMENT", "REVISION", "HEAD", "LAG", "STATE", "LAST CHANGE", "WHY"}
+	rows := []table.Row{
+		{"production-europe-1", 12, 13, "1 rev, 2h10m", "\x1b[31mdiffering\x1b[0m", "c7", "variable/x was edited by hand"},
+		{"dev", 1, 1, "-", "in step", "c7", ""},
+	}
+	for room, want := range map[int]string{
+		120: "production-europe-1 12 13 1 rev, 2h10m differing c7 variable/x was edited by hand",
+		60:  "production-europe-1 12 13 differing",
+		40:  "production-europe-1 differing",
+		24:  "production… differing …",
+	} {
+		w := (&cli{}).newTable(header...)
+		w.Style().Size.WidthMax = room
+		w.AppendRows(rows)
+		w.SetColumnConfigs(narrowed(header, rows, room))
+		line := strings.Split(w.Render(), "\n")[1]
+		got := strings.Join(strings.Fields(strings.NewReplacer("\x1b[31m", "", "\x1b[0m", "").Replace(line)), " ")
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("in %d columns: %s, want %s", room, got, want)
 		}
 	}
 }

@@ -105,7 +105,7 @@ func (c *cli) readAtMost(path string, most int64) (string, []byte, error) {
 	if path != "-" {
 		f, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return path, nil, &exitError{exitFailure, fmt.Sprintf("there is no file %s; name another with -f", path)}
+			return path, nil, &exitError{exitFailure, fmt.Sprintf("there is no file %s; name one that is there", path)}
 		}
 		if err != nil {
 			return path, nil, err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
@@ -134,11 +135,11 @@ func (c *cli) allStatus(view fleet.View) {
 		c.note("there are no environments; add one with 'publisher env add NAME'")
 		return
 	}
-	t := c.newTable("ENVIRONMENT", "REVISION", "HEAD", "LAG", "STATE", "LAST CHANGE", "WHY")
-	for _, e := range view.Environments {
-		t.AppendRow([]any{e.Name, e.Revision, e.Head, lag(e), c.condition(e.Condition), dash(e.LastChange), why(string(e.Reason), e.Message)})
+	rows := make([]table.Row, len(view.Environments))
+	for i, e := range view.Environments {
+		rows[i] = table.Row{e.Name, e.Revision, e.Head, lag(e), c.condition(e.Condition), dash(e.LastChange), why(string(e.Reason), e.Message)}
 	}
-	c.print(t)
+	c.printStates(table.Row{"ENVIRONMENT", "REVISION", "HEAD", "LAG", "STATE", "LAST CHANGE", "WHY"}, rows)
 	for _, l := range view.Ledger.Losses {
 		c.note("ledger: %s", plain(l.String()))
 	}
@@ -214,16 +215,16 @@ func (c *cli) oneStatus(e fleet.Environment) {
 		return
 	}
 	c.line("")
-	t := c.newTable("AGENT", "REVISION", "STATE", "HEARD", "DIGEST", "VERSION", "CONNECTORS", "WHY")
-	for _, a := range e.Agents {
+	rows := make([]table.Row, len(e.Agents))
+	for i, a := range e.Agents {
 		digest := a.State.Short()
 		if !a.ReadBack {
 			digest = "not read back"
 		}
-		t.AppendRow([]any{a.Name, a.Revision, c.condition(a.Condition) + until(a), ago(a.LastSeen), digest, dash(plain(a.Version)),
-			dash(plain(strings.Join(a.Connectors, ","))), why(string(a.Reason), a.Message)})
+		rows[i] = table.Row{a.Name, a.Revision, c.condition(a.Condition) + until(a), ago(a.LastSeen), digest, dash(plain(a.Version)),
+			dash(plain(strings.Join(a.Connectors, ","))), why(string(a.Reason), a.Message)}
 	}
-	c.print(t)
+	c.printStates(table.Row{"AGENT", "REVISION", "STATE", "HEARD", "DIGEST", "VERSION", "CONNECTORS", "WHY"}, rows)
 	for _, a := range e.Agents {
 		if skew := max(a.ClockSkew, -a.ClockSkew); skew >= 1 {
 			c.note("! the clock of %s is off by %s; lag is not measured by it", a.Name, span(skew))

@@ -65,7 +65,11 @@ type edit struct {
 // Parse reads a change file. Errors about the file are *config.Error, others *ledger.Error of KindInvalid.
 func Parse(name string, data []byte, said Said) (ledger.Propose, error) {
 	var f file
-	if err := config.Decode(name, data, &f); err != nil {
+	err := config.Decode(name, data, &f)
+	if (err != nil || f.Kind != Kind) && registry.IsManifest(name, data) {
+		return ledger.Propose{}, at(name, 1, 1, "this is a manifest, and no change file: propose the whole directory that it belongs to, with -f DIR")
+	}
+	if err != nil {
 		return ledger.Propose{}, err
 	}
 	if f.APIVersion != APIVersion || f.Kind != Kind {

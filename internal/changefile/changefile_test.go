@@ -67,6 +67,7 @@ func TestWhatIsWrongInAFileIsSaidWithItsPlace(t *testing.T) {
 	begin := "apiVersion: lockstep/v1\nkind: Change\nreason: r\n"
 	edits := begin + "edits:\n- environments: [dev]\n  "
 	for _, c := range []struct{ doc, want string }{
+		{"apiVersion: lockstep/v1\nkind: Variable\nmetadata: {name: x}\nspec: {default: 1}\n---\nkind: ?", "c.yaml:1:1: this is a manifest, and no change file: propose the whole directory that it belongs to, with -f DIR"},
 		{"", `c.yaml:1:1: a change file begins with apiVersion: lockstep/v1 and kind: Change; this one has "" and ""`},
 		{"kind: Flag\n", `c.yaml:1:1: a change file begins with`},
 		{begin, `c.yaml:1:1: there are no edits`},

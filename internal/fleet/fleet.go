@@ -115,7 +115,7 @@ func summarise(out *Environment, e *ledger.Environment) {
 	case e.Retired:
 		out.Condition = Retired
 	case len(out.Agents) == 0:
-		out.Condition, out.Message, out.Since = Silent, "no agent is enrolled; enrol one with 'publisher env enrol "+e.Name+"'", e.Added
+		out.Condition, out.Message, out.Since = Silent, "no agent is enrolled; enrol one with 'publisher env enrol "+e.Name+" --agent NAME -o FILE'", e.Added
 	default:
 		worst := slices.MinFunc(out.Agents, func(a, b Agent) int { return worse(a.Condition, b.Condition) })
 		out.Condition, out.Reason, out.Message, out.Since = worst.Condition, worst.Reason, worst.Message, worst.Since

@@ -146,6 +146,24 @@ func (r *reading) file(f File) {
 	}
 }
 
+// IsManifest says whether a file begins as manifests do, whatever else is in it.
+func IsManifest(name string, data []byte) bool {
+	documents, err := config.Documents(name, data)
+	if err != nil || len(documents) == 0 {
+		return false
+	}
+	read, err := documents[0].Leaves()
+	if err != nil {
+		return false
+	}
+	header := map[string]config.Leaf{}
+	for _, l := range read {
+		header[l.Path] = l
+	}
+	_, err = kindOf(documents[0], header)
+	return err == nil
+}
+
 // readManifest reads one document.
 func readManifest(d config.Document) (*Manifest, error) {
 	read, err := d.Leaves()
