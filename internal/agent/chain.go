@@ -40,8 +40,10 @@ type chain struct {
 	hold      *store.Hold
 	differing []string // keys, at the last read-back
 	differs   time.Time
-	// unverified: nothing proves that the instance is not ahead of the checkpoint, which may be from an old disk image.
+	// unverified: nothing proves that the instance is not ahead of the checkpoint, which may be from an old disk image, as may an instance
+	// that was put in the place of another.
 	unverified bool
+	unread     *unread // why the instance cannot be compared with the checkpoint; nil when it was, or need not be
 
 	outbox *outbox
 	show   func() // publishes what is here; before an ack says it to others

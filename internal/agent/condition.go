@@ -59,6 +59,7 @@ type facts struct {
 	hold           *store.Hold
 	differing      []string // keys
 	differingSince time.Time
+	unread         *unread
 	unverified     bool
 	ledger         error // what the publisher says contradicts what was seen before
 	feed           error // the feed's problem
@@ -81,6 +82,9 @@ func judge(f facts, stale *Staleness) Condition {
 	switch {
 	case f.failure != nil && f.failure.Word == events.WordTorn:
 		return ofFailure(Torn, f.failure)
+	case f.unread != nil:
+		return Condition{Word: Differing, Reason: reasonOf(f.unread.Err), Since: f.unread.Since,
+			Message: "the instance cannot be compared with the checkpoint: " + messageOf(f.unread.Err)}
 	case len(f.differing) > 0:
 		return Condition{Word: Differing, Reason: events.ReasonReadBack, Since: f.differingSince,
 			Message: "the instance holds other values for " + strings.Join(f.differing, ", ")}

@@ -55,6 +55,9 @@ func TestTheWorstConditionWins(t *testing.T) {
 		{"forked", func(f *facts) { f.feed = fmt.Errorf("%w", bus.ErrForked) }, Failing, events.ReasonLedgerForked, time.Time{}},
 		{"truncated", func(f *facts) { f.ledger = events.Errorf(events.ReasonLedgerTruncated, "x") }, Failing, events.ReasonLedgerTruncated, time.Time{}},
 		{"differing is worse than failing", func(f *facts) { f.failure, f.differing, f.differingSince = failed, []string{"variable/a"}, start }, Differing, events.ReasonReadBack, start},
+		{"not compared", func(f *facts) {
+			f.differing, f.unread = []string{"variable/a"}, &unread{connector.Transient(connector.ReasonUnreadable, "root: gone"), start}
+		}, Differing, connector.ReasonUnreadable, start},
 		{"torn is the worst", func(f *facts) { f.failure, f.differing = torn, []string{"variable/a"} }, Torn, events.ReasonUndo, start},
 	} {
 		f := well

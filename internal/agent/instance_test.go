@@ -4,11 +4,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/internal/connector/connectortest"
 	"github.com/lockstep-dev/lockstep/internal/connector/file"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -33,6 +37,94 @@ func text(t *testing.T, path, want string) {
 	must(t, err)
 	if string(b) != want {
 		t.Errorf("%s holds %q, want %q", path, b, want)
+	}
+}
+
+// turn lets a link lead to a directory.
+func turn(t *testing.T, link, to string) {
+	t.Helper()
+	must(t, os.Symlink(to, link+".next"))
+	must(t, os.Rename(link+".next", link))
+}
+
+func TestAnotherDirectoryInThePlaceOfTheInstanceIsNotInStepBeforeItWasCompared(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	link := filepath.Join(dir, "current")
+	for _, name := range []string{"r1", "r2"} {
+		must(t, os.Mkdir(filepath.Join(dir, name), 0o700))
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "r2", ".env"), []byte("A=old\n"), 0o600))
+	turn(t, link, "r1")
+	o := w.options(connectortest.NewFake("none"))
+	o.Router = files(t, link, dotenv)
+	a := start(t, o)
+	w.set("variable/a", `"1"`, "variable/b", `"2"`)
+	w.applied(2)
+
+	turn(t, link, "r2")
+	s := a.condition(agent.Differing, events.ReasonReadBack)
+	if len(s.Differing) != 2 {
+		t.Errorf("differing %v", s.Differing)
+	}
+	w.beat("differing", func(b events.Beat) bool { return b.Condition == agent.Differing && b.Observed != b.State })
+	must(t, a.Retry(t.Context()))
+	text(t, filepath.Join(dir, "r2", ".env"), "A=1\nB=2\n")
+	text(t, filepath.Join(dir, "r1", ".env"), "A=1\nB=2\n")
+
+	must(t, os.RemoveAll(filepath.Join(dir, "r2")))
+	a.condition(agent.Differing, connector.ReasonUnreadable)
+	must(t, os.Mkdir(filepath.Join(dir, "r2"), 0o700))
+	a.condition(agent.Differing, events.ReasonReadBack)
+	w.set("variable/a", `"3"`)
+	if ack := w.applied(3); len(ack.Differing) > 0 {
+		t.Errorf("ack %+v", ack)
+	}
+	text(t, filepath.Join(dir, "r2", ".env"), "A=3\nB=2\n")
+	w.pulse(1, "")
+	a.condition(agent.InStep, "")
+
+	turn(t, link, "r1") // a deployment that is taken back
+	a.condition(agent.Differing, events.ReasonReadBack)
+	text(t, filepath.Join(dir, "r1", ".env"), "A=1\nB=2\n")
+}
+
+// The instance is replaced between the apply and its read-back, with an intent declared: the new one must be whole before anything is said
+// of it, and the old one is left as it was.
+func TestAnInstanceThatIsReplacedWhileItIsAppliedToIsAppliedToAnew(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	link := filepath.Join(dir, "current")
+	for _, name := range []string{"r1", "r2"} {
+		must(t, os.Mkdir(filepath.Join(dir, name), 0o700))
+		must(t, os.WriteFile(filepath.Join(dir, name, "a.json"), []byte(`{"own":"`+name+`"}`), 0o600))
+	}
+	turn(t, link, "r1")
+	o := w.options(connectortest.NewFake("none"))
+	o.Router = files(t, link, file.File{Path: "a.json", Resources: []connector.Glob{"variable/*"}}, file.File{Path: "b.json", Resources: []connector.Glob{"endpoint/*"}})
+	var once sync.Once
+	o.Fault = func(p fault.Point, s fault.Stage) error {
+		if p == fault.InstanceReadBack && s == fault.Before {
+			once.Do(func() { turn(t, link, "r2") })
+		}
+		return nil
+	}
+	a := start(t, o)
+	w.set("variable/a", `1`, "endpoint/e", `2`)
+	if ack := w.applied(2); len(ack.Differing) > 0 || !ack.ReadBack {
+		t.Errorf("ack %+v", ack)
+	}
+	for _, word := range w.words() {
+		if word == events.WordFailed || word == events.WordTorn {
+			t.Errorf("it is said to be %s", word)
+		}
+	}
+	text(t, filepath.Join(dir, "r1", "a.json"), `{"own":"r1"}`)
+	text(t, filepath.Join(dir, "r2", "a.json"), `{"own":"r2", "a": 1}`)
+	text(t, filepath.Join(dir, "r2", "b.json"), "{\n  \"e\": 2\n}\n")
+	a.is("compared", func(s agent.Status) bool { return !s.Unverified && len(s.Differing) == 0 && s.Whole })
+	if left, err := filepath.Glob(filepath.Join(o.State, "pre-images", "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v (%v)", left, err)
 	}
 }
 
@@ -61,4 +153,28 @@ func TestAClashOfNamesIsCuredByRollbackAndARenameIsNone(t *testing.T) {
 	w.set("variable/log-level", `"d"`, "variable/log_level", "")
 	w.applied(6)
 	text(t, filepath.Join(root, ".env"), "LOG_LEVEL=d\n")
+}
+
+func TestAnInstanceThatCannotBeReadIsNotInStep(t *testing.T) {
+	w := newWorld(t)
+	fake := connectortest.NewFake("fake")
+	o := w.options(fake)
+	a := start(t, o)
+	w.set("variable/a", `1`)
+	w.applied(2)
+	a.stop()
+	var readable atomic.Bool
+	fake.Fault = func(op string) error {
+		if op == "observe" && !readable.Load() {
+			return connector.Permanent(connector.ReasonUnreadable, "no instance")
+		}
+		return nil
+	}
+	a = start(t, o)
+	a.condition(agent.Differing, connector.ReasonUnreadable)
+	w.beat("differing", func(b events.Beat) bool {
+		return b.Condition == agent.Differing && strings.Contains(b.Message, "no instance")
+	})
+	readable.Store(true)
+	a.is("compared", func(s agent.Status) bool { return s.Condition.Word != agent.Differing && !s.Unverified })
 }

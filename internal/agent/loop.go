@@ -40,6 +40,7 @@ func (a *Agent) run(ctx context.Context) error {
 		case run := <-runs:
 			c.follow(run)
 		case ask := <-a.asks:
+			c.reopen(ctx)
 			ask(ctx)
 		case <-timer.C:
 		case <-ctx.Done():
@@ -53,6 +54,7 @@ func (a *Agent) run(ctx context.Context) error {
 func (a *Agent) turn(ctx context.Context) {
 	c := a.chain
 	c.expireHold()
+	c.reopen(ctx)
 	a.show()
 	for c.due(time.Now(), a.caughtUp()) && ctx.Err() == nil {
 		begun := time.Now()
@@ -63,7 +65,7 @@ func (a *Agent) turn(ctx context.Context) {
 	}
 	if c.unverified && c.hold == nil && len(c.waiting) == 0 && a.caughtUp() {
 		if err := c.settle(ctx); err != nil {
-			a.opts.Log.Warn().Err(err).Msg("the instance could not be compared with the checkpoint")
+			c.notRead(err)
 		}
 		a.show()
 	}
@@ -74,7 +76,7 @@ func (a *Agent) turn(ctx context.Context) {
 func (a *Agent) patience() time.Duration {
 	c := a.chain
 	wait := a.opts.Intervals.Check
-	if c.unverified {
+	if c.unverified && c.unread == nil {
 		wait = settleEvery
 	}
 	if c.retry != nil && len(c.waiting)+len(c.queue) > 0 {

@@ -123,7 +123,7 @@ func (c *chain) see(seen readBack) {
 	if len(keys) > 0 {
 		c.log.Error().Strs("resources", keys).Uint64("revision", c.checkpoint.Revision).Msg("the instance differs from the checkpoint")
 	}
-	c.differing, c.checkpoint.Observed, c.checkpoint.ReadBack = keys, seen.digest, seen.complete
+	c.unread, c.differing, c.checkpoint.Observed, c.checkpoint.ReadBack = nil, keys, seen.digest, seen.complete
 }
 
 func (c *chain) steps() []*fold.Step {

@@ -27,7 +27,7 @@ type Status struct {
 	Retry       *Retry            `json:"retry,omitempty"`
 	Hold        *store.Hold       `json:"hold,omitempty"`
 	Differing   []string          `json:"differing,omitempty"` // resources, at the last read-back
-	Unverified  bool              `json:"unverified"`          // since the start
+	Unverified  bool              `json:"unverified"`          // not compared since the start, or since another instance is in its place
 	Connected   bool              `json:"connected"`
 	LastPulse   time.Time         `json:"lastPulse,omitzero"`
 	LastCheck   time.Time         `json:"lastCheck,omitzero"` // of the head
@@ -38,6 +38,7 @@ type Status struct {
 	Connectors  []ConnectorStatus `json:"connectors"`
 
 	differs time.Time
+	unread  *unread
 }
 
 // A ConnectorStatus is what a connector can promise.
@@ -64,7 +65,7 @@ func (a *Agent) show() {
 	s := &a.shown
 	s.Checkpoint, s.Followed, s.Whole = c.checkpoint, c.target.Revision, a.recovered && c.intent == nil
 	s.Failure, s.Retry, s.Hold = clone(c.failure), clone(c.retry), clone(c.hold)
-	s.Differing, s.differs, s.Unverified = c.differing, c.differs, c.unverified
+	s.Differing, s.differs, s.Unverified, s.unread = c.differing, c.differs, c.unverified, clone(c.unread)
 }
 
 func clone[T any](v *T) *T {
@@ -97,7 +98,7 @@ func (a *Agent) evaluate() (s Status, changed bool) {
 	}
 	f := facts{
 		now: time.Now(), started: s.Started, revision: s.Checkpoint.Revision, followed: s.Followed, failure: s.Failure, retry: s.Retry, hold: s.Hold,
-		differing: s.Differing, differingSince: s.differs, unverified: s.Unverified, ledger: h.problem, connected: connected,
+		differing: s.Differing, differingSince: s.differs, unread: s.unread, unverified: s.Unverified, ledger: h.problem, connected: connected,
 		pulse: h.at, heard: h.before, pulseEvery: a.opts.Intervals.Pulse, checkEvery: a.opts.Intervals.Check,
 	}
 	if a.feed != nil {

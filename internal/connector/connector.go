@@ -97,6 +97,19 @@ type Connector interface {
 	Undo(ctx context.Context, units []Unit) error
 }
 
+// A Replaceable connector configures what stands in a place, and notices when another instance is put there: a directory that is moved
+// away, a symlink that leads elsewhere now. From then on Observe, Plan and Apply fail, and Undo works on the instance that it leaves,
+// until Reopen.
+type Replaceable interface {
+	Connector
+
+	// Replaced says whether the place holds another instance than the one that is open, or none.
+	Replaced() bool
+
+	// Reopen leaves the instance that is open for the one that is in its place. Where there is none it is a transient error.
+	Reopen() error
+}
+
 // Digest is the digest of an image in a Unit: SHA-256 in hexadecimal.
 func Digest(image []byte) string {
 	sum := sha256.Sum256(image)

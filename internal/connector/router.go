@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -174,6 +175,29 @@ func (r *Router) Observe(ctx context.Context, want Values) (Values, error) {
 		}
 	}
 	return all, nil
+}
+
+// Replaced says whether any connector has another instance before it than the one that it opened.
+func (r *Router) Replaced() bool {
+	return slices.ContainsFunc(r.Connectors(), replaced)
+}
+
+func replaced(c Connector) bool {
+	place, ok := c.(Replaceable)
+	return ok && place.Replaced()
+}
+
+// Reopen lets every connector whose instance was replaced take the one that is there now.
+func (r *Router) Reopen() error {
+	for _, c := range r.Connectors() {
+		if !replaced(c) {
+			continue
+		}
+		if err := c.(Replaceable).Reopen(); err != nil {
+			return fmt.Errorf("connector %s: %w", c.Name(), err)
+		}
+	}
+	return nil
 }
 
 // Normal is the Normal of the key's connector.

@@ -25,10 +25,11 @@ const (
 
 // A disk is the directory that the connector keeps to.
 type disk struct {
-	root  *os.Root
-	lock  *os.File
-	mode  fs.FileMode
-	fault fault.Hook
+	root   *os.Root
+	lock   *os.File
+	mode   fs.FileMode
+	holder string
+	fault  fault.Hook
 }
 
 // An image is what a file holds.
@@ -52,14 +53,14 @@ func openDisk(dir string, mode fs.FileMode, holder string, h fault.Hook) (*disk,
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
-	d := &disk{root: root, mode: mode, fault: h}
-	if err := d.acquire(holder); err != nil {
+	d := &disk{root: root, mode: mode, holder: holder, fault: h}
+	if err := d.acquire(); err != nil {
 		return nil, errors.Join(fmt.Errorf("root: %w", err), root.Close())
 	}
 	return d, nil
 }
 
-func (d *disk) acquire(holder string) error {
+func (d *disk) acquire() error {
 	f, err := d.root.OpenFile(lockName, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return err
@@ -74,12 +75,29 @@ func (d *disk) acquire(holder string) error {
 			d.root.Name(), strings.Join(strings.Fields(string(other)), " "))
 	}
 	if err = f.Truncate(0); err == nil {
-		err = d.fault.Write(fault.InstanceLocked, io.NewOffsetWriter(f, 0), fmt.Appendf(nil, "%s (process %d)\n", holder, os.Getpid()))
+		err = d.fault.Write(fault.InstanceLocked, io.NewOffsetWriter(f, 0), fmt.Appendf(nil, "%s (process %d)\n", d.holder, os.Getpid()))
 	}
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
 	d.lock = f
+	return nil
+}
+
+// here says whether the root's path leads to the directory that is open; an error says what is there instead. While it is open, no other
+// directory can have its number.
+func (d *disk) here() error {
+	there, err := os.Stat(d.root.Name())
+	if err != nil {
+		return fmt.Errorf("root: %w", err)
+	}
+	opened, err := d.root.Stat(".")
+	if err != nil {
+		return fmt.Errorf("root: %w", err)
+	}
+	if !os.SameFile(there, opened) {
+		return fmt.Errorf("root: %s is another directory than it was", d.root.Name())
+	}
 	return nil
 }
 

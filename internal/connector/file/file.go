@@ -68,9 +68,7 @@ func Open(name string, c Config, dir, holder string) (*Connector, error) {
 	if c.Reload != nil {
 		conn.reload = &reloader{Reload: *c.Reload, disk: conn.disk, dir: dir}
 	}
-	for _, t := range conn.targets {
-		conn.disk.discard(t.Path) // a crash may have left resolved secrets there
-	}
+	conn.discard()
 	return conn, nil
 }
 
@@ -143,8 +141,8 @@ func (c *Connector) keys(want connector.Values) (map[*target]map[string]string, 
 
 // read loads and parses a target.
 func (c *Connector) read(ctx context.Context, t *target) (image, document, error) {
-	if err := ctx.Err(); err != nil {
-		return image{}, nil, connector.Failed(connector.ReasonTimeout, err)
+	if err := ctxError(ctx); err != nil {
+		return image{}, nil, err
 	}
 	held, err := c.disk.load(t.Path)
 	if err != nil {
@@ -164,6 +162,9 @@ func (c *Connector) read(ctx context.Context, t *target) (image, document, error
 // Observe implements connector.Connector.
 func (c *Connector) Observe(ctx context.Context, want connector.Values) (connector.Values, error) {
 	wanted, err := c.keys(want)
+	if err == nil {
+		err = c.here()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -241,6 +242,9 @@ const reloadUnit = markerName
 // Plan implements connector.Connector. A file that is owned whole is compared even when want names nothing in it.
 func (c *Connector) Plan(ctx context.Context, want connector.Values) (connector.Plan, error) {
 	wanted, err := c.keys(want)
+	if err == nil {
+		err = c.here()
+	}
 	if err != nil {
 		return connector.Plan{}, err
 	}
@@ -350,7 +354,7 @@ func (c *Connector) Prepare(ctx context.Context, plan *connector.Plan, dir strin
 
 // Apply implements connector.Connector: everything is staged before the first file is replaced.
 func (c *Connector) Apply(ctx context.Context, plan connector.Plan) (err error) {
-	if err := ctxError(ctx); err != nil {
+	if err := errors.Join(ctxError(ctx), c.here()); err != nil {
 		return err
 	}
 	staged, _ := plan.Stage.(stage)
@@ -398,7 +402,8 @@ func (c *Connector) Apply(ctx context.Context, plan connector.Plan) (err error) 
 	return c.reload.run(ctx)
 }
 
-// Undo implements connector.Connector. When it changed something, it reloads again.
+// Undo implements connector.Connector. When it changed something, it reloads again. In a directory that is not the instance any more it
+// does what it can: nobody reads what is there.
 func (c *Connector) Undo(ctx context.Context, units []connector.Unit) error {
 	if err := ctxError(ctx); err != nil {
 		return err
@@ -411,6 +416,9 @@ func (c *Connector) Undo(ctx context.Context, units []connector.Unit) error {
 		if err := c.undoUnit(u); err != nil {
 			failed = append(failed, err)
 		}
+	}
+	if c.Replaced() {
+		return nil
 	}
 	return errors.Join(append(failed, c.reload.run(ctx))...)
 }
