@@ -52,6 +52,10 @@ Nothing is released before the directory is proposed.`,
 			if err != nil {
 				return err
 			}
+			if like.Lost {
+				return &ledger.Error{Kind: ledger.KindConflict, Message: "how many approvals " + args[0] + " demands was lost with its ledger",
+					Next: "say it again with 'publisher env update " + args[0] + " --approvals N'"}
+			}
 			labels, err := relabelled(cmd, like.Labels, "set", set)
 			if err != nil {
 				return err

@@ -3,6 +3,7 @@ package main
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -101,6 +102,9 @@ func envUpdateCommand(c *cli) *cobra.Command {
 				a.steward = now.Steward
 			}
 			if !cmd.Flags().Changed("approvals") {
+				if now.Lost {
+					return usage(cmd, "how many approvals %s demands was lost with its ledger; say it with --approvals", args[0])
+				}
 				a.approvals = now.Approvals
 			}
 			labels, err := relabelled(cmd, now.Labels, "label", a.labels)
@@ -150,7 +154,7 @@ func (c *cli) listEnvironments(list []fleet.Environment) {
 		for _, a := range e.Agents {
 			agents = append(agents, a.Name)
 		}
-		t.AppendRow([]any{e.Name, c.condition(e.Condition), e.Approvals, dash(strings.Join(agents, ",")), dash(plain(e.Steward)), dash(labels(e.Labels))})
+		t.AppendRow([]any{e.Name, c.condition(e.Condition), demands(e, strconv.Itoa(e.Approvals)), dash(strings.Join(agents, ",")), dash(plain(e.Steward)), dash(labels(e.Labels))})
 	}
 	c.print(t)
 }

@@ -138,7 +138,7 @@ func (c *cli) lossFound(l *publisher.LossFound) {
 	c.line("")
 	name := func(list []string) string { return plain(strings.Join(list, ", ")) }
 	if l.Entries > 0 {
-		c.line("%s      %s between %d and %d: proposals, approvals, deliveries, enrolments and revocations in them are not known any more", c.paint(red, "lost"), plural(int(l.Entries), "entry", "entries"), l.First, l.Last)
+		c.line("%s      at least %s, between %d and %d as far as is known: proposals, approvals, deliveries, enrolments and revocations in them are not known any more", c.paint(red, "lost"), plural(int(l.Entries), "entry", "entries"), l.First, l.Last)
 		c.line("kept      %s after the first lost one", plural(int(l.Kept), "entry", "entries"))
 		c.line("found     %s of lost entries on the bus, signed: they are taken back as they are", plural(int(l.Releases), "release", "releases"))
 		c.line("ends      proposals that are open: what became of them may be lost; their authors revise them")

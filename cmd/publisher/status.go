@@ -209,7 +209,7 @@ func (c *cli) oneStatus(e fleet.Environment) {
 	}
 	field("labels", labels(e.Labels))
 	field("steward", plain(e.Steward))
-	field("approvals", plural(e.Approvals, "person besides the author", "people besides the author"))
+	field("approvals", demands(e, plural(e.Approvals, "person besides the author", "people besides the author")))
 	field("digest", e.State.String())
 	if len(e.Agents) == 0 {
 		return
@@ -230,6 +230,14 @@ func (c *cli) oneStatus(e fleet.Environment) {
 			c.note("! the clock of %s is off by %s; lag is not measured by it", a.Name, span(skew))
 		}
 	}
+}
+
+// demands is how many approvals an environment demands, unless that was lost with the ledger.
+func demands(e fleet.Environment, approvals string) string {
+	if e.Lost {
+		return "unknown"
+	}
+	return approvals
 }
 
 func since(t time.Time) string {

@@ -69,7 +69,7 @@ func LossesOf(s *ledger.State) (out []Loss) {
 
 // String says it in one line.
 func (l Loss) String() string {
-	return fmt.Sprintf("%d of the entries %d to %d were lost and %d releases of them taken back: %s accepted that (%s)", l.Entries, l.First, l.Last, l.Releases, l.By, l.Reason)
+	return fmt.Sprintf("at least %d entries were lost, between %d and %d as far as is known, and %d releases of them taken back: %s accepted that (%s)", l.Entries, l.First, l.Last, l.Releases, l.By, l.Reason)
 }
 
 // An Environment is where one environment stands.

@@ -81,6 +81,7 @@ func (p *projection) recoveryEnded(l *events.Loss) error {
 		delete(p.lost, n) // it holds releases, and stands for nothing
 	}
 	p.recovering = recovering{}
+	p.spent = max(p.spent, p.newestChange()+int(l.Entries)) // each lost entry may have proposed one
 	p.Losses = append(p.Losses, Loss{Loss: *l, Entry: p.entry.Number, By: p.entry.Command.By, Time: p.entry.Time})
 	for _, c := range p.Changes {
 		if before := p.entry.Time.Add(-time.Microsecond); c.status == StatusOpen && before.Before(c.Expires) {
@@ -181,13 +182,16 @@ func (p *projection) recoverChange(of events.Release, inverse []events.Inverse, 
 	}
 }
 
-// nextChange is an id that no change had, as far as the ledger knows.
-func (s *State) nextChange() string {
+// nextChange is an id that no change had, as far as anybody has heard of the ledger.
+func (s *State) nextChange() string { return "c" + strconv.Itoa(max(s.spent, s.newestChange())+1) }
+
+// newestChange is the highest number that a change of the ledger has.
+func (s *State) newestChange() int {
 	newest := 0
 	for _, id := range s.order {
 		if n, err := strconv.Atoi(strings.TrimPrefix(id, "c")); err == nil {
 			newest = max(newest, n)
 		}
 	}
-	return "c" + strconv.Itoa(newest+1)
+	return newest
 }

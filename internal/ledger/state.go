@@ -28,6 +28,7 @@ type State struct {
 	waves        map[uint64][]events.ReleaseRef // by entry
 	Losses       []Loss                         // that repairs accepted
 	lost         map[uint64]bool                // entries that stand for lost ones
+	spent        int                            // no change after a loss has this number or a lower one: a lost one may have had it
 	recovering   recovering
 	sourced      sourced
 	policies     policy.Library
