@@ -58,7 +58,7 @@ func checkpointVerifyCommand(c *cli) *cobra.Command {
 			}
 			result := map[string]any{"revision": view.Checkpoint.Revision, "state": view.Checkpoint.State, "resources": len(view.Resources), "verified": true}
 			return c.show(result, func() {
-				c.line("revision %d is as it was recorded: %d resources, state %s", view.Checkpoint.Revision, len(view.Resources), view.Checkpoint.State.Short())
+				c.line("revision %d is as it was recorded: %s, state %s", view.Checkpoint.Revision, counted(len(view.Resources)), view.Checkpoint.State.Short())
 			})
 		},
 	}

@@ -105,3 +105,10 @@ func readBack(yes bool) string {
 	}
 	return "not read back"
 }
+
+func counted(resources int) string {
+	if resources == 1 {
+		return "1 resource"
+	}
+	return fmt.Sprintf("%d resources", resources)
+}

@@ -89,7 +89,7 @@ func judge(f facts, stale *Staleness) Condition {
 		return Condition{Word: Differing, Reason: events.ReasonReadBack, Since: f.differingSince,
 			Message: "the instance holds other values for " + strings.Join(f.differing, ", ")}
 	case f.ledger != nil:
-		return Condition{Word: Failing, Reason: reasonOf(f.ledger), Message: f.ledger.Error()}
+		return Condition{Word: Failing, Reason: reasonOf(f.ledger), Message: messageOf(f.ledger)}
 	case errors.Is(f.feed, bus.ErrForked):
 		return Condition{Word: Failing, Reason: events.ReasonLedgerForked, Message: f.feed.Error()}
 	case f.failure != nil:

@@ -69,6 +69,9 @@ func TestTheWorstConditionWins(t *testing.T) {
 		if (got.Word != InStep) != (got.Message != "" || got.Word == Failing || got.Word == Torn || got.Word == Behind) {
 			t.Errorf("%s: nothing is said about it: %+v", c.name, got)
 		}
+		if got.Reason != "" && strings.HasPrefix(got.Message, string(got.Reason)) {
+			t.Errorf("%s: the reason is said twice: %+v", c.name, got)
+		}
 	}
 }
 

@@ -54,8 +54,7 @@ func worse(a, b Condition) int {
 
 // Build is the fleet as of a time, which is the bus's: stamps are compared with it.
 func Build(s *ledger.State, r Reports, ledgerView LedgerView, asOf time.Time) View {
-	ledgerView.ID, ledgerView.Tip = s.ID, events.LedgerTip{Number: s.Number, Hash: s.Hash}
-	v := View{AsOf: asOf, Ledger: ledgerView, Totals: map[Condition]int{}, Environments: []Environment{}}
+	v := View{AsOf: asOf, Ledger: ledgerView.Of(s), Totals: map[Condition]int{}, Environments: []Environment{}}
 	frozen := frozenChanges(s)
 	for _, e := range s.EnvironmentList() {
 		env := buildEnvironment(e, r, asOf)

@@ -51,6 +51,12 @@ type LedgerView struct {
 	Losses     []Loss           `json:"losses,omitempty"`
 }
 
+// Of says which ledger it is and how far it goes.
+func (l LedgerView) Of(s *ledger.State) LedgerView {
+	l.ID, l.Tip, l.Losses = s.ID, events.LedgerTip{Number: s.Number, Hash: s.Hash}, LossesOf(s)
+	return l
+}
+
 // A Loss is what somebody accepted to lose when the ledger was repaired.
 type Loss struct {
 	events.Loss

@@ -292,7 +292,7 @@ func (c Compilation) allowed(prune bool, confirmed int, look string) error {
 		}
 	}
 	if gone > 0 && !prune {
-		return refuse(KindInvalid, "say --prune if that is meant", "%d resources would be deleted: %s", gone, some(deleted))
+		return refuse(KindInvalid, "say --prune if that is meant", "%s would be deleted: %s", resources(gone), some(deleted))
 	}
 	if many != confirmed && many > 0 {
 		return refuse(KindInvalid, fmt.Sprintf("look at it with '%s', and say --confirm-many %d if it is meant", look, many),
@@ -356,4 +356,11 @@ func (d *decision) storeChunks(list []registry.ManifestEdit) (out []events.Diges
 	}
 	err = flush(len(list))
 	return out, err
+}
+
+func resources(n int) string {
+	if n == 1 {
+		return "1 resource"
+	}
+	return fmt.Sprintf("%d resources", n)
 }

@@ -80,7 +80,7 @@ func TestDeletingAndChangingManyMustBeMeant(t *testing.T) {
 		list = append(list, fmt.Sprintf("Variable v%02d default: 1", i))
 	}
 	b.release(dir(list...))
-	b.refused("anna", dir(list[:20]...), ledger.KindInvalid, "1 resources would be deleted: variable/v19 in dev", "--prune")
+	b.refused("anna", dir(list[:20]...), ledger.KindInvalid, "1 resource would be deleted: variable/v19 in dev", "--prune")
 	b.release(with(dir(list[:20]...), func(d *ledger.Directory) { d.Prune = true }))
 	for i := range 6 {
 		list[i+1] = strings.Replace(list[i+1], "1", "2", 1)

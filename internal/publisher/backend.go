@@ -49,13 +49,13 @@ func (p *Publisher) Await(ctx context.Context, releases []events.ReleaseRef) err
 	return p.reports.await(ctx, releases)
 }
 
+// ledgerView says whether the ledger can be written.
 func (p *Publisher) ledgerView() fleet.LedgerView {
 	s, _ := p.book.standingNow()
 	out := fleet.LedgerView{Writable: s.writable, Durability: p.durability}
 	if !s.writable {
 		out.Reason, out.Message, out.Since = s.reason, s.message, s.since
 	}
-	p.book.read(func(s *ledger.State) { out.Losses = fleet.LossesOf(s) })
 	return out
 }
 
@@ -205,6 +205,7 @@ func (p *Publisher) health(w http.ResponseWriter, _ *http.Request) {
 // ready says whether commands are taken; when not, why and for how long.
 func (p *Publisher) ready(w http.ResponseWriter, _ *http.Request) {
 	view := p.ledgerView()
+	p.book.read(func(s *ledger.State) { view = view.Of(s) })
 	w.Header().Set("Content-Type", "application/json")
 	if !view.Writable {
 		w.WriteHeader(http.StatusServiceUnavailable)

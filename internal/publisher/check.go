@@ -32,6 +32,9 @@ func (p *Publisher) watchLedger(ctx context.Context) error {
 		case p.book.open(doubts):
 			p.log.Info().Uint64("entry", p.book.number()).Msg("the ledger is checked and open")
 			err := p.followLedger(ctx)
+			if ctx.Err() != nil {
+				return ctx.Err() // it is stopped
+			}
 			p.log.Info().AnErr("because", err).Msg("the ledger is checked again")
 			p.book.checkAgain(events.ReasonStartup, "the ledger is being checked again")
 		}

@@ -104,6 +104,11 @@ func refuses(t *testing.T, p *publisher.Publisher, conn *bus.Conn, reason events
 	if response.StatusCode != http.StatusServiceUnavailable || !bytes.Contains(body, []byte(reason)) {
 		t.Errorf("readyz: %s %s", response.Status, body)
 	}
+	var ready fleet.LedgerView
+	must(t, json.Unmarshal(body, &ready))
+	if known := p.Fleet().Ledger; ready.ID != known.ID || ready.Tip != known.Tip {
+		t.Errorf("readyz says %+v, and the fleet %+v", ready, known)
+	}
 	found := false
 	for _, c := range p.Doctor(bustest.Context(t)) {
 		found = found || (c.Name == "ledger" && !c.OK && strings.Contains(c.Message, string(reason)))
