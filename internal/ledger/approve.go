@@ -27,9 +27,9 @@ func (a Approve) decide(d *decision) error {
 	switch {
 	case a.Digest != c.Digest:
 		return refuse(KindConflict, "look at it again with 'publisher show "+c.ID+"'", "change %s was revised: its digest is %s now, not %s", c.ID, c.Digest.Short(), a.Digest.Short())
-	case c.Author == d.by:
-		return refuse(KindDenied, "ask somebody else to approve it", "%s is the author of %s, and authors do not approve their own changes", d.by, c.ID)
-	case slices.ContainsFunc(c.Approvals, func(given events.Approval) bool { return given.By == d.by }):
+	case samePerson(c.Author, d.by):
+		return refuse(KindDenied, "ask somebody else to approve it", "%s is the author of %s, and authors do not approve their own changes", c.Author, c.ID)
+	case slices.ContainsFunc(c.Approvals, func(given events.Approval) bool { return samePerson(given.By, d.by) }):
 		return refuse(KindConflict, "", "%s has approved %s already", d.by, c.ID)
 	}
 	if err := checkSaid("the comment", a.Comment); err != nil {
@@ -230,8 +230,8 @@ func (r Reject) decide(d *decision) error {
 	if err := demand("the reason", r.Reason); err != nil {
 		return err
 	}
-	if c.Author == d.by {
-		return refuse(KindDenied, "withdraw it with 'publisher withdraw "+c.ID+"'", "%s is the author of %s", d.by, c.ID)
+	if samePerson(c.Author, d.by) {
+		return refuse(KindDenied, "withdraw it with 'publisher withdraw "+c.ID+"'", "%s is the author of %s", c.Author, c.ID)
 	}
 	d.change = c.ID
 	d.record(events.TypeChangeRejected, c.ID, events.ChangeEnded{Change: c.ID, By: d.by, Reason: r.Reason})

@@ -212,6 +212,10 @@ func checkPerson(name string) error {
 	return checkLine("the name of a person", name, 128)
 }
 
+// samePerson says whether two names stand for one person: nobody becomes another by writing a name in other letters. It is a rule of
+// decisions; what the ledger holds stays as it was verified.
+func samePerson(a, b string) bool { return strings.EqualFold(a, b) }
+
 // checkLine says whether a text is one line on which nothing is hidden: two that look the same are the same.
 func checkLine(what, text string, most int) error {
 	if err := checkText(what, text, most); err != nil {

@@ -102,6 +102,11 @@ func TestNobodyApprovesAlone(t *testing.T) {
 		t.Fatal("released with one of two approvals")
 	}
 	b.refused("ben", b.approval(c), ledger.KindConflict, "has approved")
+	for _, author := range []string{"Anna", "ANNA"} { // in other letters she is nobody else
+		b.refused(author, b.approval(c), ledger.KindDenied, "authors do not approve")
+		b.refused(author, ledger.Reject{Change: c, Reason: "no"}, ledger.KindDenied, "publisher withdraw "+c)
+	}
+	b.refused("Ben", b.approval(c), ledger.KindConflict, "has approved")
 	for _, same := range []string{"ben ", " ben", "ben\u200b", "ben\n", "b\u202een"} {
 		b.refused(same, b.approval(c), ledger.KindInvalid)
 	}
@@ -113,6 +118,7 @@ func TestNobodyApprovesAlone(t *testing.T) {
 	}
 	b.refused("dora", b.approval(c), ledger.KindConflict, "released")
 	b.refused("dora", ledger.Approve{Change: "c99"}, ledger.KindNotFound)
+	b.must("Anna", ledger.Withdraw{Change: b.must("anna", set("dev", "variable/y", "1")).Change})
 	b.verify()
 }
 

@@ -26,7 +26,7 @@ func (w Withdraw) decide(d *decision) error {
 	if err := checkSaid("the reason", w.Reason); err != nil {
 		return err
 	}
-	if c.Author != d.by {
+	if !samePerson(c.Author, d.by) {
 		return refuse(KindDenied, "reject it with 'publisher reject "+c.ID+" -m …'", "change %s is %s's, and only its author withdraws it", c.ID, c.Author)
 	}
 	d.change = c.ID
