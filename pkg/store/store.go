@@ -60,21 +60,49 @@ func Open(path string, id Identity) (*Store, error) {
 			return nil, err
 		}
 	}
-	s, err := open(path, &bbolt.Options{Timeout: lockWait})
+	s, err := openFilled(path, &bbolt.Options{Timeout: lockWait})
 	if err != nil {
 		return nil, err
 	}
-	if err = s.initialise(id); err == nil {
-		err = s.identify()
-	}
-	if err == nil && s.id != id {
-		err = fmt.Errorf("%s: %w: it is of agent %s in %s (ledger %s), this is agent %s in %s (ledger %s); give this agent a state directory of its own, or move the file away to start again from revision 1",
+	if s.id != id {
+		err := fmt.Errorf("%s: %w: it is of agent %s in %s (ledger %s), this is agent %s in %s (ledger %s); give this agent a state directory of its own, or move the file away to start again from revision 1",
 			path, ErrForeign, s.id.Agent, s.id.Environment, s.id.Ledger, id.Agent, id.Environment, id.Ledger)
-	}
-	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// openFilled opens a store that was made before. One that is empty was emptied: bbolt would begin a new one in it.
+func openFilled(path string, options *bbolt.Options) (*Store, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if info.Size() == 0 {
+		return nil, corrupt(path, errors.New("it is empty"))
+	}
+	s, err := open(path, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.identify(), s.whole()); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// whole looks whether a piece of the file is missing at its end, which who only reads it may never come to.
+func (s *Store) whole() error {
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	return s.db.View(func(tx *bbolt.Tx) error {
+		if missing := tx.Size() - info.Size(); missing > 0 {
+			return corrupt(s.path, fmt.Errorf("%d bytes are missing at its end", missing))
+		}
+		return nil
+	})
 }
 
 // create makes a new store under another name first: a crash half-way leaves none, and not one that is damaged. A link never takes the
@@ -104,7 +132,7 @@ func create(path string, id Identity) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(s.initialise(id), s.Close()); err != nil {
+	if err := errors.Join(s.Update(func(tx *Tx) error { return tx.initialise(id) }), s.Close()); err != nil {
 		return err
 	}
 	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -122,24 +150,9 @@ func syncDirectory(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// initialise fills an empty store.
-func (s *Store) initialise(id Identity) error {
-	return guard(s.path, func() error { return s.Update(func(tx *Tx) error { return tx.initialise(id) }) })
-}
-
 // OpenReadOnly opens an existing store for inspection, whoever it belongs to.
 func OpenReadOnly(path string) (*Store, error) {
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	s, err := open(path, &bbolt.Options{Timeout: lockWait, ReadOnly: true})
-	if err != nil {
-		return nil, err
-	}
-	if err := s.identify(); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+	return openFilled(path, &bbolt.Options{Timeout: lockWait, ReadOnly: true})
 }
 
 // open turns everything that bbolt says or throws about a file into one of our errors.

@@ -305,7 +305,14 @@ func TestAnOlderSchemaIsRefused(t *testing.T) {
 
 func TestADamagedStoreIsRefusedAndSaysHowToRecover(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, path string){
-		"no store":        func(t *testing.T, path string) { must(t, os.WriteFile(path, []byte(strings.Repeat("x", 5000)), 0o600)) },
+		"no store": func(t *testing.T, path string) { must(t, os.WriteFile(path, []byte(strings.Repeat("x", 5000)), 0o600)) },
+		"emptied":  func(t *testing.T, path string) { must(t, os.Truncate(path, 0)) },
+		"nothing in it": func(t *testing.T, path string) {
+			must(t, os.Remove(path))
+			db, err := bbolt.Open(path, 0o600, nil)
+			must(t, err)
+			must(t, db.Close())
+		},
 		"cut in the meta": func(t *testing.T, path string) { must(t, os.Truncate(path, 4096)) },
 		"cut at the end":  func(t *testing.T, path string) { must(t, os.Truncate(path, 3*4096)) },
 		"another bbolt file": func(t *testing.T, path string) {
@@ -329,15 +336,20 @@ func TestADamagedStoreIsRefusedAndSaysHowToRecover(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filled(t)
 			damage(t, path)
-			s, err := store.Open(path, identity)
-			if err == nil {
-				err = s.View(func(tx *store.Tx) error {
-					_, err := tx.Environment()
-					return err
-				})
-				must(t, s.Close())
+			for _, open := range []func() (*store.Store, error){
+				func() (*store.Store, error) { return store.OpenReadOnly(path) },
+				func() (*store.Store, error) { return store.Open(path, identity) },
+			} {
+				s, err := open()
+				if err == nil {
+					err = s.View(func(tx *store.Tx) error {
+						_, err := tx.Environment()
+						return err
+					})
+					must(t, s.Close())
+				}
+				refused(t, err, store.ErrCorrupt, "move the file away")
 			}
-			refused(t, err, store.ErrCorrupt, "move the file away")
 		})
 	}
 }

@@ -35,11 +35,8 @@ var (
 // A Tx is one transaction; it must not be used after the function that it was given to has returned.
 type Tx struct{ tx *bbolt.Tx }
 
-// initialise makes the buckets of a new file; it leaves any other alone.
+// initialise makes the buckets of a new file.
 func (tx *Tx) initialise(id Identity) error {
-	if first, _ := tx.tx.Cursor().First(); first != nil {
-		return nil
-	}
 	for _, name := range buckets {
 		if _, err := tx.tx.CreateBucket(name); err != nil {
 			return err
