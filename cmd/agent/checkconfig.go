@@ -13,10 +13,19 @@ func checkConfigCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check-config [--enrolment FILE]",
 		Short: "Check the agent's file, and say what was understood",
-		Long:  "Check the agent's file, and its enrolment if one is named, and say what was understood. Nothing that they name is opened.",
+		Long: `Check the agent's file, and its enrolment if one is named, and say what was understood. The directories of the files that it
+configures must be there. Nothing that they name is opened.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f, err := agentfile.Read(c.config)
 			if err != nil {
+				return err
+			}
+			if c.state != "" {
+				if err := f.KeepStateIn(c.state); err != nil {
+					return err
+				}
+			}
+			if err := f.Look(); err != nil {
 				return err
 			}
 			understood := checked{File: f}

@@ -15,8 +15,11 @@ func holdCommand(c *cli) *cobra.Command {
 		Long:    "Let the running agent apply nothing for a while. It verifies and follows releases all the same, and everybody sees that it is held.",
 		Example: `  agent hold --for 1h -m "release party"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if length <= 0 || reason == "" {
+			switch {
+			case !cmd.Flags().Changed("for") || reason == "":
 				return usage(cmd, "say for how long with --for, and why with -m")
+			case length <= 0:
+				return usage(cmd, "--for is %s: name a time above nothing, as in 30m", length)
 			}
 			client, _, err := c.client(cmd)
 			if err != nil {

@@ -133,7 +133,9 @@ func (c *cli) files(cmd *cobra.Command) (*agentfile.File, *keys.Enrolment, error
 		return nil, nil, err
 	}
 	if c.state != "" {
-		f.State = c.state
+		if err := f.KeepStateIn(c.state); err != nil {
+			return nil, nil, err
+		}
 	}
 	e, err := keys.ReadEnrolment(c.enrolment)
 	return f, e, err

@@ -2,14 +2,19 @@ package arch
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/lockstep-dev/lockstep/internal/keys"
 )
 
 // TestEveryDeploymentIsChecked names the test of every shipped file, so that none is added without one.
@@ -149,6 +154,46 @@ func TestUnitsAreHardenedAndFitThePrograms(t *testing.T) {
 			t.Errorf("%s: want one state directory and one program", name)
 		}
 	}
+}
+
+// installed is a line of a unit's instructions: a file, where it goes, and whose it is there.
+var installed = regexp.MustCompile(`(?m)^#   install -o (\S+) -g (\S+) -m (\d+) \S+ (\S+)$`)
+
+func TestTheAgentCanReadItsEnrolmentAsItsUnitSaysToInstallIt(t *testing.T) {
+	name := "lockstep-agent@.service"
+	text, err := os.ReadFile(filepath.Join("../../deployments/systemd", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := readUnit(t, name)["Service"]
+	start := strings.ReplaceAll(service["ExecStart"][0], "%i", "prod-eu")
+	_, rest, _ := strings.Cut(start, "--enrolment ")
+	enrolment, _, _ := strings.Cut(rest, " ")
+	for _, line := range installed.FindAllStringSubmatch(string(text), -1) {
+		user, mode, path := line[1], line[3], line[4]
+		if !strings.Contains(start, " "+path+" ") {
+			t.Errorf("%s is not what the unit starts the agent with", path)
+		}
+		if path != enrolment {
+			continue
+		}
+		if want := service["User"][0]; user != want {
+			t.Errorf("%s belongs to %s, the agent runs as %s", path, user, want)
+		}
+		bits, err := strconv.ParseUint(mode, 8, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "enrolment")
+		if err := os.WriteFile(file, nil, fs.FileMode(bits)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := keys.ReadEnrolment(file); errors.Is(err, keys.ErrExposed) || errors.Is(err, fs.ErrPermission) {
+			t.Errorf("the agent does not read it: %v", err)
+		}
+		return
+	}
+	t.Errorf("the unit does not say how to install %s", enrolment)
 }
 
 // A composition is what compose.yaml may say; anything else is refused.

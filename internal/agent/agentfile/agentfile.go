@@ -42,7 +42,7 @@ type File struct {
 	Secrets        Secrets        `yaml:"secrets" json:"secrets"`               // what secret references may name; default nothing
 	Connectors     []build.Config `yaml:"connectors" json:"-"`                  // what the agent configures; at least one
 
-	dir string // of the file
+	path, dir string // of the file
 }
 
 // Secrets are what secret references may name.
@@ -57,7 +57,7 @@ func Read(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the agent's file: %w", err)
 	}
-	f := &File{}
+	f := &File{path: path}
 	if err := config.Decode(path, text, f); err != nil {
 		return nil, err
 	}
@@ -74,9 +74,26 @@ func Read(path string) (*File, error) {
 	f.OnFirstContact = cmp.Or(f.OnFirstContact, Refuse)
 	f.Listen = cmp.Or(f.Listen, "127.0.0.1:0")
 	if err := f.check(); err != nil {
-		return nil, &config.Error{File: path, Line: 1, Column: 1, Message: err.Error()}
+		return nil, f.wrong(err)
 	}
 	return f, nil
+}
+
+// KeepStateIn names another directory for the state, relative to the working directory.
+func (f *File) KeepStateIn(dir string) error {
+	f.State = dir // as it is said: the path of a socket in it must be short
+	return f.wrong(f.checkState())
+}
+
+// Look says what the file's connectors configure and is not there. It opens nothing.
+func (f *File) Look() error { return f.wrong(build.Look(f.Connectors, f.dir)) }
+
+// wrong is an error about the file as a whole.
+func (f *File) wrong(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &config.Error{File: f.path, Line: 1, Column: 1, Message: err.Error()}
 }
 
 func (f *File) check() error {
@@ -89,7 +106,24 @@ func (f *File) check() error {
 	if err := agent.Secrets(f.Secrets).Validate(); err != nil {
 		return fmt.Errorf("secrets: %w", err)
 	}
-	return build.Validate(f.Connectors)
+	if err := build.Validate(f.Connectors); err != nil {
+		return err
+	}
+	return f.checkState()
+}
+
+// checkState keeps the agent's own state apart from what it configures.
+func (f *File) checkState() error {
+	state, err := filepath.Abs(f.State)
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	for i, c := range f.Connectors {
+		if c.File != nil && c.File.Directory(f.dir) == state {
+			return fmt.Errorf("state: %s is the root of connectors[%d], %s: name a directory of its own", state, i, c.Name)
+		}
+	}
+	return nil
 }
 
 // Open opens the connectors for the agent of an enrolment; the closer gives the instance free.

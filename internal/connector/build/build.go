@@ -70,6 +70,19 @@ func (c Config) validate() error {
 	return nil
 }
 
+// Look says what the connectors configure and is not there. It opens nothing and runs nothing.
+func Look(list []Config, dir string) error {
+	for i, c := range list {
+		if c.File == nil {
+			continue
+		}
+		if err := c.File.Look(dir); err != nil {
+			return fmt.Errorf("connectors[%d]: %s: file: %w", i, c.Name, err)
+		}
+	}
+	return nil
+}
+
 // Open opens all connectors or none. Relative paths and commands are below dir, the directory of the agent's file. The holder, such as
 // "prod/agent-1", is the name that another agent on the same instance is refused with. The closer gives the instances free.
 func Open(list []Config, dir, holder string) (*connector.Router, io.Closer, error) {

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"strconv"
@@ -106,6 +107,41 @@ func (c Config) Resources() []connector.Glob {
 		all = append(all, f.Resources...)
 	}
 	return all
+}
+
+// Directory is the root's path for an agent's file in dir.
+func (c Config) Directory(dir string) string {
+	if filepath.IsAbs(c.Root) {
+		return filepath.Clean(c.Root)
+	}
+	return filepath.Join(dir, c.Root)
+}
+
+// Look says which directory is missing that must be there: the root, or that of a file. It opens and locks nothing.
+func (c Config) Look(dir string) error {
+	root := c.Directory(dir)
+	if err := isDirectory(root); err != nil {
+		return fmt.Errorf("root: %w", err)
+	}
+	for i, f := range c.Files {
+		if err := isDirectory(filepath.Join(root, path.Dir(f.Path))); err != nil {
+			return fmt.Errorf("files[%d]: path: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func isDirectory(name string) error {
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the directory %s is not there: make it, or name another", name)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is no directory: name the one that holds the files", name)
+	}
+	return nil
 }
 
 func (c Config) mode() (fs.FileMode, error) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -58,11 +57,7 @@ func Open(name string, c Config, dir, holder string) (*Connector, error) {
 	if err != nil {
 		return nil, err
 	}
-	root := c.Root
-	if !filepath.IsAbs(root) {
-		root = filepath.Join(dir, root)
-	}
-	if conn.disk, err = openDisk(root, mode, holder, c.Fault); err != nil {
+	if conn.disk, err = openDisk(c.Directory(dir), mode, holder, c.Fault); err != nil {
 		return nil, err
 	}
 	if c.Reload != nil {
