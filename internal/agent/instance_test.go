@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -81,8 +80,7 @@ func TestAnotherDirectoryInThePlaceOfTheInstanceIsNotInStepBeforeItWasCompared(t
 		t.Errorf("ack %+v", ack)
 	}
 	text(t, filepath.Join(dir, "r2", ".env"), "A=3\nB=2\n")
-	w.pulse(1, "")
-	a.condition(agent.InStep, "")
+	a.is("compared", func(s agent.Status) bool { return s.Condition.Word != agent.Differing && !s.Unverified })
 
 	turn(t, link, "r1") // a deployment that is taken back
 	a.condition(agent.Differing, events.ReasonReadBack)
@@ -102,14 +100,17 @@ func TestAnInstanceThatIsReplacedWhileItIsAppliedToIsAppliedToAnew(t *testing.T)
 	turn(t, link, "r1")
 	o := w.options(connectortest.NewFake("none"))
 	o.Router = files(t, link, file.File{Path: "a.json", Resources: []connector.Glob{"variable/*"}}, file.File{Path: "b.json", Resources: []connector.Glob{"endpoint/*"}})
-	var once sync.Once
+	var armed atomic.Bool
 	o.Fault = func(p fault.Point, s fault.Stage) error {
-		if p == fault.InstanceReadBack && s == fault.Before {
-			once.Do(func() { turn(t, link, "r2") })
+		if p == fault.InstanceReadBack && s == fault.Before && armed.Swap(false) {
+			text(t, filepath.Join(dir, "r1", "a.json"), `{"own":"r1", "a": 1}`)
+			turn(t, link, "r2")
 		}
 		return nil
 	}
 	a := start(t, o)
+	w.applied(1)
+	armed.Store(true)
 	w.set("variable/a", `1`, "endpoint/e", `2`)
 	if ack := w.applied(2); len(ack.Differing) > 0 || !ack.ReadBack {
 		t.Errorf("ack %+v", ack)

@@ -20,6 +20,7 @@ type Connector struct {
 	targets []*target
 	reload  *reloader        // nil: none
 	before  map[string]image // by path: what the last Apply replaced
+	left    bool             // an Undo found that the directory is not the instance any more
 }
 
 var _ connector.Connector = (*Connector)(nil)
@@ -412,7 +413,7 @@ func (c *Connector) Undo(ctx context.Context, units []connector.Unit) error {
 			failed = append(failed, err)
 		}
 	}
-	if c.Replaced() {
+	if c.left = c.left || c.disk.here() != nil; c.left {
 		return nil
 	}
 	return errors.Join(append(failed, c.reload.run(ctx))...)

@@ -8,8 +8,9 @@ import (
 
 var _ connector.Replaceable = (*Connector)(nil)
 
-// Replaced implements connector.Replaceable.
-func (c *Connector) Replaced() bool { return c.disk.here() != nil }
+// Replaced implements connector.Replaceable. A directory that was left by an Undo and came back is another one too: how that Undo ended
+// was not said.
+func (c *Connector) Replaced() bool { return c.left || c.disk.here() != nil }
 
 // here refuses to go on in a directory that is not the instance any more.
 func (c *Connector) here() error {
@@ -22,6 +23,10 @@ func (c *Connector) here() error {
 // Reopen implements connector.Replaceable. What belongs to the directory before stays behind with it, but for resolved secrets, which go,
 // and for a reload that is due, which the application still needs.
 func (c *Connector) Reopen() error {
+	if c.disk.here() == nil { // it is back
+		c.left = false
+		return nil
+	}
 	due, err := c.reload.due()
 	if err != nil {
 		return err
@@ -38,7 +43,7 @@ func (c *Connector) Reopen() error {
 	}
 	c.discard()
 	_ = c.disk.close() // nothing was written there since the last sync
-	*c.disk, c.before = *next, map[string]image{}
+	*c.disk, c.before, c.left = *next, map[string]image{}, false
 	c.discard()
 	return nil
 }

@@ -32,10 +32,10 @@ func releases(t testing.TB, text string) (dir string) {
 	return dir
 }
 
-// turn lets the link lead to the second directory.
-func turn(t testing.TB, dir string) {
+// lead lets the link lead to another directory.
+func lead(t testing.TB, dir, to string) {
 	t.Helper()
-	must(t, os.Symlink("r2", filepath.Join(dir, "next")))
+	must(t, os.Symlink(to, filepath.Join(dir, "next")))
 	must(t, os.Rename(filepath.Join(dir, "next"), filepath.Join(dir, "current")))
 }
 
@@ -45,7 +45,7 @@ var both = connector.Values{"flag/k": []byte("2"), "variable/k": []byte("2")}
 
 func TestADirectoryThatIsNotTheInstanceAnyMoreIsNeitherReadNorWritten(t *testing.T) {
 	for name, replace := range map[string]func(t *testing.T, dir string){
-		"a link is turned": func(t *testing.T, dir string) { turn(t, dir) },
+		"a link is turned": func(t *testing.T, dir string) { lead(t, dir, "r2") },
 		"another is moved there": func(t *testing.T, dir string) {
 			must(t, os.Remove(filepath.Join(dir, "current")))
 			must(t, os.Rename(filepath.Join(dir, "r2"), filepath.Join(dir, "current")))
@@ -124,7 +124,7 @@ func TestWhatBeganInOneDirectoryEndsThereAndNothingOfItIsLeft(t *testing.T) {
 	must(t, c.Prepare(t.Context(), &plan, t.TempDir()))
 	c.disk.fault = func(p fault.Point, _ fault.Stage) error {
 		if p == fault.DirectorySynced {
-			turn(t, dir)
+			lead(t, dir, "r2")
 			return unix.EIO
 		}
 		return nil
@@ -135,6 +135,15 @@ func TestWhatBeganInOneDirectoryEndsThereAndNothingOfItIsLeft(t *testing.T) {
 	c.disk.fault = nil
 	write(t, filepath.Join(dir, "r2", "a.json"), `{"k":3}`) // neither before nor after: another directory is not a torn one
 	must(t, c.Undo(t.Context(), plan.Units))
+	lead(t, dir, "r1")
+	if !c.Replaced() {
+		t.Error("a directory that was left and came back is taken for one that was there all the time")
+	}
+	must(t, c.Reopen())
+	if c.Replaced() {
+		t.Error("it is back")
+	}
+	lead(t, dir, "r2")
 	write(t, filepath.Join(dir, "r1", tempName("a.json")), "s3cret")
 	write(t, filepath.Join(dir, "r2", tempName("b.json")), "s3cret")
 	must(t, c.Reopen())
