@@ -258,7 +258,7 @@ func (s said) judgeBeat(out *Agent, consider verdict) {
 	beat := s.beat
 	switch {
 	case s.forked != nil:
-		consider(Differing, events.ReasonOf(s.forked), s.forked.Error(), beat.Stamp)
+		consider(Differing, events.ReasonOf(s.forked), events.MessageOf(s.forked), beat.Stamp)
 	case beat.Revision == 0:
 	case beat.State != s.environment.Releases[beat.Revision-1].State:
 		consider(Differing, events.ReasonStateMismatch, notTheLedgers(beat.Revision), beat.Stamp)

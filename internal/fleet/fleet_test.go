@@ -122,7 +122,8 @@ func TestAnEnvironmentIsWhatIsWorstKnownOfIt(t *testing.T) {
 			s := newSite(t, "a")
 			c.tell(s)
 			got := s.environment()
-			if got.Condition != c.want || got.Reason != c.reason || !strings.Contains(got.Message, c.message) || (c.message == "" && got.Message != "") {
+			if got.Condition != c.want || got.Reason != c.reason || !strings.Contains(got.Message, c.message) || (c.message == "" && got.Message != "") ||
+				c.reason != "" && strings.HasPrefix(got.Message, string(c.reason)) {
 				t.Errorf("%s (%s): %q; want %s (%s): %q", got.Condition, got.Reason, got.Message, c.want, c.reason, c.message)
 			}
 			if (got.Condition == fleet.Held) == got.Agents[0].Until.IsZero() {

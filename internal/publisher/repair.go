@@ -185,7 +185,7 @@ func (r *Repair) lookBeyond(ctx context.Context) error {
 	_, err := r.p.conn.ReadAllReleases(ctx, func(environment string, m bus.Stored) error {
 		if err := r.p.contradicts(environment, m); err != nil && !told[environment] {
 			told[environment] = true
-			r.Beyond = append(r.Beyond, evidence(err))
+			r.Beyond = append(r.Beyond, events.MessageOf(err))
 		}
 		return nil
 	})
@@ -198,15 +198,10 @@ func (r *Repair) lookBeyond(ctx context.Context) error {
 	}
 	for id, beat := range r.p.reports.beats() {
 		if err := r.p.judgeBeat(id, beat); err != nil {
-			r.Beyond = append(r.Beyond, evidence(err))
+			r.Beyond = append(r.Beyond, events.MessageOf(err))
 		}
 	}
 	return nil
-}
-
-// evidence is what an error says without its reason.
-func evidence(err error) string {
-	return strings.TrimPrefix(err.Error(), string(events.ReasonOf(err))+": ")
 }
 
 func (r *Repair) copyPath() string { return filepath.Join(r.o.Data, nameOfCopy) }

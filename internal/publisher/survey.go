@@ -123,6 +123,9 @@ func (s *sender) isSigned(environment string, revision uint64, signature string)
 // compare looks whether the stream holds as many messages as are known to be there and no newer ones.
 func (s *sender) compare(ctx context.Context) {
 	counts, last, err := s.conn.ReleaseCounts(ctx)
+	if ctx.Err() != nil {
+		return // the lease was given back
+	}
 	if err != nil {
 		s.log.Warn().Err(err).Msg("the release stream could not be looked at; trying again")
 		return

@@ -3,6 +3,7 @@ package events
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // A Reason says why something is refused, failed or not in step. The set is closed: reasons are ack codes, metric labels and
@@ -76,4 +77,9 @@ func ReasonOf(err error) Reason {
 		return e.Reason
 	}
 	return ""
+}
+
+// MessageOf is what an error says beside its reason, where the reason stands next to it.
+func MessageOf(err error) string {
+	return strings.TrimPrefix(err.Error(), string(ReasonOf(err))+": ")
 }
