@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -60,6 +61,7 @@ func (p *publishing) send(t testing.TB, releases []foldtest.Release) {
 // Every script has a bus and a publisher of its own, an environment dev, the enrolment of its agent a1, an agent.yaml, and the
 // directory of an application beside it.
 func TestScripts(t *testing.T) {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // where the tests run under nohup, what they start would ignore a hangup too
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
