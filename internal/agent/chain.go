@@ -60,15 +60,16 @@ type link struct {
 type received struct {
 	bus.Release
 	content events.Release
-	err     error // why it cannot be read
+	time    time.Time // of the release
+	err     error     // why it cannot be read
 }
 
 // receive reads the releases of a run.
 func receive(run bus.Run) []received {
 	out := make([]received, len(run))
 	for i, r := range run {
-		content, _, err := events.DecodeRelease(r.Payload)
-		out[i] = received{r, content, err}
+		content, event, err := events.DecodeRelease(r.Payload)
+		out[i] = received{r, content, event.Time, err}
 	}
 	return out
 }
@@ -119,7 +120,7 @@ func (c *chain) accept(r received) (*fold.Step, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	step, err := c.target.AcceptDecoded(r.content, r.Payload)
+	step, err := c.target.AcceptDecoded(r.content, r.time, r.Payload)
 	if err != nil {
 		return nil, err
 	}

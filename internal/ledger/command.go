@@ -20,6 +20,8 @@ type Command struct {
 	By          string // who acts
 	TraceParent string
 	Body        Body
+	// Statement is what the person signed to have this done; nil where approvals are names, and for the publisher's own.
+	Statement *events.Envelope
 	// Agents are the versions that agents said of themselves, by environment and agent, as far as the publisher heard them. They are
 	// no part of what tells the command from others.
 	Agents map[string]map[string]string
@@ -85,7 +87,7 @@ type Effect struct {
 // Decide says what a command leads to now. Errors are *Error where the command is refused. It changes nothing: releases are
 // tried on the state and taken back.
 func (s *State) Decide(c Command, now time.Time) (Decision, error) {
-	digest, err := c.digest()
+	digest, err := c.Digest()
 	if err != nil {
 		return Decision{}, refuse(KindInvalid, "", "the command cannot be written: %v", err)
 	}
@@ -113,7 +115,7 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 		out.Stores, err = d.storeEntries()
 		return out, err
 	}
-	_, out.Entry, err = events.NewEntry(d.number, s.Hash, s.ID, events.Command{ID: c.ID, By: c.By, Digest: digest}, d.now, c.TraceParent, d.facts)
+	_, out.Entry, err = events.NewEntry(d.number, s.Hash, s.ID, events.Command{ID: c.ID, By: c.By, Digest: digest, Statement: c.Statement}, d.now, c.TraceParent, d.facts)
 	if len(out.Entry) > maxEntry {
 		return Decision{}, refuse(KindInvalid, "do it in parts", "the decision has %d bytes; an entry of the ledger has at most %d", len(out.Entry), maxEntry)
 	}
@@ -143,8 +145,8 @@ func (s *State) recordedTime(now time.Time) time.Time {
 	return s.Time
 }
 
-// digest tells the command from any other with its id.
-func (c Command) digest() (events.Digest, error) {
+// Digest tells the command from any other with its id. It is the content that a person's statement names.
+func (c Command) Digest() (events.Digest, error) {
 	b, err := events.Encode(struct {
 		Name string `json:"name"`
 		By   string `json:"by"`

@@ -387,7 +387,7 @@ func (p *projection) release(w events.Wave, i int, r Release) error {
 		return fmt.Errorf("revision %d of %s: %w", ref.Revision, ref.Environment, err)
 	}
 	// It was read as agents read it before it was recorded; with its chain digest it is the same bytes.
-	step, err := e.Fold.AcceptDecoded(derived, payload)
+	step, err := e.Fold.AcceptDecoded(derived, r.Time, payload)
 	if err != nil {
 		return fmt.Errorf("%w: revision %d of %s: %w", ErrDerivation, ref.Revision, ref.Environment, err)
 	}

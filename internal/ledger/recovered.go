@@ -114,7 +114,7 @@ func (p *projection) recover(found events.RecoveredRelease) error {
 		return fmt.Errorf("%w: %s is not signed by a publisher", ErrBroken, what)
 	}
 	inverse, _ := e.Fold.Invert(of.Operations) // what does not fit is not accepted
-	step, err := e.Fold.AcceptDecoded(of, found.Payload)
+	step, err := e.Fold.AcceptDecoded(of, event.Time, found.Payload)
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrBroken, what, err)
 	}

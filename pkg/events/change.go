@@ -69,10 +69,12 @@ func ChangeDigest(leaves []Leaf) (root Digest, paths [][]Digest, err error) {
 	return root, paths, nil
 }
 
-// An Approval is one person's yes to a change's digest. Approvals are names until the trust document demands signatures.
+// An Approval is one person's yes to a change's digest, or the break-glass that stands for all of them. It is a name, or where the
+// trust document demands it the person's signed statement.
 type Approval struct {
-	By string    `json:"by"`
-	At time.Time `json:"at"`
+	By       string    `json:"by"`
+	At       time.Time `json:"at"`
+	Envelope *Envelope `json:"envelope,omitempty"`
 }
 
 // Provenance says where a change came from.
@@ -80,4 +82,16 @@ type Provenance struct {
 	Repository string `json:"repository,omitempty"`
 	Commit     string `json:"commit,omitempty"`
 	Build      string `json:"build,omitempty"`
+}
+
+func (w *writer) leaf(l Leaf) {
+	w.raw(`{"change":`)
+	w.string(l.Change)
+	w.raw(`,"environment":`)
+	w.string(l.Environment)
+	w.raw(`,"inverse":`)
+	w.digest(l.Inverse)
+	w.raw(`,"operations":`)
+	w.digest(l.Operations)
+	w.raw("}")
 }

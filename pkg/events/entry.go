@@ -23,6 +23,8 @@ type Command struct {
 	ID     string `json:"id"`     // made by the client
 	By     string `json:"by"`     // who acts
 	Digest Digest `json:"digest"` // of the command's content
+	// Statement is what the person signed, where approvals are signed; the publisher's own commands have none.
+	Statement *Envelope `json:"statement,omitempty"`
 }
 
 // EntryID is how events name an entry.
@@ -147,6 +149,7 @@ type ChangeProposed struct {
 	Sources      Digest                `json:"sources"` // content: the edits as the author wrote them
 	Environments []ProposedEnvironment `json:"environments"`
 	Verdicts     []Verdict             `json:"verdicts,omitempty"` // of the policies in force
+	Trust        *Trust                `json:"trust,omitempty"`    // the next trust document, not signed yet; such a change has no environments
 }
 
 // ProposedEnvironment is a change's part for one environment, in the order of the leaves.
@@ -162,6 +165,8 @@ type ApprovalGiven struct {
 	Digest  Digest `json:"digest"`
 	By      string `json:"by"`
 	Comment string `json:"comment,omitempty"`
+	// Roots are signatures over the trust document that the change proposes.
+	Roots []RootSignature `json:"roots,omitempty"`
 }
 
 // ChangeApproved says that all approvals are there.

@@ -48,6 +48,7 @@ type ReleasedChange struct {
 	Size      uint64     `json:"size"`
 	Path      []Digest   `json:"path"`
 	Approvals []Approval `json:"approvals"`
+	Proposal  *Envelope  `json:"proposal,omitempty"` // the author's signed statement, where approvals are signed
 }
 
 // A Rollback names the change that the inverse beside it undoes, and who ordered it.

@@ -217,27 +217,27 @@ func TestReasonsAreFoundInChains(t *testing.T) {
 
 func TestTrustDocuments(t *testing.T) {
 	trust := &events.Trust{Version: 1, Ledger: "l", Publishers: []string{"U1"}, Approvals: events.ApprovalsAreNames}
-	by := func(names ...string) *events.ReleasedChange {
+	by := func(names ...string) *events.Release {
 		c := &events.ReleasedChange{ID: "c", Author: "ann"}
 		for _, name := range names {
 			c.Approvals = append(c.Approvals, events.Approval{By: name})
 		}
-		return c
+		return &events.Release{Environment: "prod", Change: c}
 	}
 	for _, c := range []struct {
-		change *events.ReleasedChange
-		want   events.Reason
+		release *events.Release
+		want    events.Reason
 	}{
 		{by("bob"), ""}, {by("bob", "carol"), ""}, {by(), events.ReasonApprovals}, {by("ann"), events.ReasonApprovals},
 		{by("bob", "ann"), events.ReasonApprovals}, {by("bob", "bob"), events.ReasonApprovals}, {by(""), events.ReasonApprovals},
 	} {
-		if got := events.ReasonOf(trust.CheckApprovals(c.change)); got != c.want {
-			t.Errorf("%v: %q, want %q", c.change.Approvals, got, c.want)
+		if got := events.ReasonOf(trust.CheckApprovals(c.release, time.Time{})); got != c.want {
+			t.Errorf("%v: %q, want %q", c.release.Change.Approvals, got, c.want)
 		}
 	}
 	later := *trust
 	later.Approvals = "signatures"
-	wantReason(t, later.CheckApprovals(by("bob")), events.ReasonUpgradeNeeded)
+	wantReason(t, later.CheckApprovals(by("bob"), time.Time{}), events.ReasonUpgradeNeeded)
 	if !trust.AllowsPublisher("U1") || trust.AllowsPublisher("U2") {
 		t.Error("publishers")
 	}

@@ -196,8 +196,16 @@ func (w *writer) change(c *ReleasedChange) {
 		w.string(a.By)
 		w.raw(`,"at":`)
 		w.time(a.At)
+		if a.Envelope != nil {
+			w.raw(`,"envelope":`)
+			w.signedEnvelope(a.Envelope)
+		}
 		w.raw("}")
 	})
+	if c.Proposal != nil {
+		w.raw(`,"proposal":`)
+		w.signedEnvelope(c.Proposal)
+	}
 	w.raw("}")
 }
 
@@ -225,18 +233,6 @@ func (w *writer) edit(op, key string, value json.RawMessage) {
 		w.raw(`,"value":`)
 		w.value(value)
 	}
-}
-
-func (w *writer) leaf(l Leaf) {
-	w.raw(`{"change":`)
-	w.string(l.Change)
-	w.raw(`,"environment":`)
-	w.string(l.Environment)
-	w.raw(`,"inverse":`)
-	w.digest(l.Inverse)
-	w.raw(`,"operations":`)
-	w.digest(l.Operations)
-	w.raw("}")
 }
 
 // A reader reads what a writer wrote, in one pass, and nothing else: every part is bad that the writer would have written otherwise, so
@@ -480,9 +476,15 @@ func (r *reader) change() *ReleasedChange {
 		a.By = r.string()
 		r.skip(`,"at":`)
 		a.At = r.time()
+		if r.has(`,"envelope":`) {
+			a.Envelope = r.signedEnvelope()
+		}
 		r.skip("}")
 		return a
 	})
+	if r.has(`,"proposal":`) {
+		c.Proposal = r.signedEnvelope()
+	}
 	r.skip("}")
 	return c
 }

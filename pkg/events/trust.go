@@ -1,17 +1,98 @@
 package events
 
-import "slices"
+import (
+	"crypto/ed25519"
+	"encoding/base64"
+	"slices"
+	"strings"
+	"time"
 
-// ApprovalsAreNames is the rule of the first trust document: an approval is a person's name in the ledger, vouched for by the
-// publisher's key.
-const ApprovalsAreNames = "names"
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+)
 
-// Trust is a trust document: who may sign for whom. Version 1 is a ledger's first; it reaches every environment as revision 1.
+// How a trust document reads approvals.
+const (
+	// ApprovalsAreNames: an approval is a person's name in the ledger, vouched for by the publisher's key.
+	ApprovalsAreNames = "names"
+	// ApprovalsAreSigned: an approval is a statement signed by a key of the person, and the rules say how many and whose.
+	ApprovalsAreSigned = "signed"
+)
+
+// TrustType is the DSSE payload type under which roots sign a trust document.
+const TrustType = "application/vnd.lockstep.trust.v1+json"
+
+// Trust is a trust document: who may sign for whom. Version 1 is a ledger's first; the newest one reaches an environment as revision
+// 1, and each later one as a revision of every environment. What follows Approvals is there only where approvals are signed.
 type Trust struct {
-	Version    int      `json:"version"`
-	Ledger     string   `json:"ledger"`
-	Publishers []string `json:"publishers"` // public nkeys
-	Approvals  string   `json:"approvals"`  // ApprovalsAreNames
+	Version     int                          `json:"version"`
+	Ledger      string                       `json:"ledger"`
+	Publishers  []string                     `json:"publishers"` // public nkeys
+	Approvals   string                       `json:"approvals"`  // ApprovalsAreNames or ApprovalsAreSigned
+	Roots       *Roots                       `json:"roots,omitempty"`
+	People      []Person                     `json:"people,omitempty"`
+	Rules       []ApprovalRule               `json:"rules,omitempty"` // the first that matches a resource decides; the last matches everything
+	Delegations []Delegation                 `json:"delegations,omitempty"`
+	Labels      map[string]map[string]string `json:"labels,omitempty"` // of environments, as far as selectors ask for them
+	Signatures  []RootSignature              `json:"signatures,omitempty"`
+}
+
+// Roots are the keys that sign trust documents, and how many of them it takes.
+type Roots struct {
+	Keys      []string `json:"keys"`
+	Threshold int      `json:"threshold"`
+}
+
+// A RootSignature is one root's signature over Body.
+type RootSignature struct {
+	Key string `json:"key"`
+	Sig string `json:"sig"` // base64, standard alphabet
+}
+
+// A Role is what a person may do. The set is closed.
+type Role string
+
+// The roles.
+const (
+	RoleAuthor         Role = "author"          // propose, revise, rebase, withdraw
+	RoleApprover       Role = "approver"        // approve, reject
+	RoleReleaseManager Role = "release-manager" // roll back, pause, resume
+	RoleOperator       Role = "operator"        // environments and agents
+	RoleSteward        Role = "steward"         // agents of an environment
+	RoleAuditor        Role = "auditor"         // read everything, from other hosts too
+	RoleAdministrator  Role = "administrator"   // propose trust documents; roots sign them
+	RoleBreakGlass     Role = "break-glass"     // release alone, loudly
+)
+
+// Roles are all of them.
+var Roles = []Role{RoleAuthor, RoleApprover, RoleReleaseManager, RoleOperator, RoleSteward, RoleAuditor, RoleAdministrator, RoleBreakGlass}
+
+// A Person is somebody with keys and roles. No key belongs to two people, and no two names differ by case only.
+type Person struct {
+	Name   string   `json:"name"`
+	Keys   []string `json:"keys"` // public nkeys
+	Grants []Grant  `json:"grants"`
+}
+
+// A Grant gives a role in some environments.
+type Grant struct {
+	Role         Role     `json:"role"`
+	Environments []string `json:"environments"` // selectors: a name, a glob ("prod-*"), or a label ("stage=prod")
+}
+
+// A Delegation lets To act as From in a role until a time.
+type Delegation struct {
+	From  string    `json:"from"`
+	To    string    `json:"to"`
+	Role  Role      `json:"role"`
+	Until time.Time `json:"until"`
+}
+
+// An ApprovalRule says how many people must approve what. With no approvals a change is approved by this rule, once its author signed.
+type ApprovalRule struct {
+	Environments []string `json:"environments"`        // selectors
+	Resources    []string `json:"resources,omitempty"` // globs over <kind>/<name>; none are all
+	Approvals    int      `json:"approvals"`           // distinct people, not the author
+	Roles        []Role   `json:"roles,omitempty"`     // one of which each must have there; none is RoleApprover
 }
 
 // AllowsPublisher says whether key may sign releases and pulses.
@@ -23,19 +104,94 @@ func (t *Trust) Digest() (Digest, error) {
 	return Sum(b), err
 }
 
-// CheckApprovals says whether a released change carries the approvals that the document demands. Errors have ReasonApprovals.
-func (t *Trust) CheckApprovals(c *ReleasedChange) error {
-	if t.Approvals != ApprovalsAreNames {
-		return Errorf(ReasonUpgradeNeeded, "the approval rule %q is not known; upgrade this program", clip(t.Approvals))
+// Body is what roots sign: the document without their signatures.
+func (t *Trust) Body() ([]byte, error) {
+	unsigned := *t
+	unsigned.Signatures = nil
+	return Encode(unsigned)
+}
+
+// SignRoot is a root's signature over the document.
+func (t *Trust) SignRoot(root *Signer) (RootSignature, error) {
+	body, err := t.Body()
+	if err != nil {
+		return RootSignature{}, err
 	}
-	if len(c.Approvals) == 0 {
-		return Errorf(ReasonApprovals, "change %s carries no approval", c.ID)
-	}
-	for i, a := range c.Approvals {
-		twice := slices.ContainsFunc(c.Approvals[:i], func(before Approval) bool { return before.By == a.By })
-		if a.By == "" || a.By == c.Author || twice {
-			return Errorf(ReasonApprovals, "change %s: %q is its author or counted twice", c.ID, clip(a.By))
+	return RootSignature{Key: root.public, Sig: base64.StdEncoding.EncodeToString(ed25519.Sign(root.key, dsse.PAE(TrustType, body)))}, nil
+}
+
+// PersonOf is who has a key.
+func (t *Trust) PersonOf(key string) (*Person, bool) {
+	for i, p := range t.People {
+		if slices.Contains(p.Keys, key) {
+			return &t.People[i], true
 		}
 	}
-	return nil
+	return nil, false
+}
+
+// Selects says whether a selector means an environment.
+func (t *Trust) Selects(selector, environment string) bool {
+	if label, value, isLabel := strings.Cut(selector, "="); isLabel {
+		has, labelled := t.Labels[environment][label]
+		return labelled && has == value
+	}
+	return Glob(selector, environment)
+}
+
+func (t *Trust) selectsAny(selectors []string, environment string) bool {
+	return slices.ContainsFunc(selectors, func(s string) bool { return t.Selects(s, environment) })
+}
+
+// Glob says whether a pattern, in which a star stands for any text, matches a name.
+func Glob(pattern, name string) bool {
+	first, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == name
+	}
+	if !strings.HasPrefix(name, first) {
+		return false
+	}
+	for name = name[len(first):]; ; name = name[1:] {
+		if Glob(rest, name) {
+			return true
+		}
+		if name == "" {
+			return false
+		}
+	}
+}
+
+// May says whether a person has a role in an environment at a time, by a grant or by a delegation from somebody who has.
+func (t *Trust) May(person string, role Role, environment string, at time.Time) bool {
+	if t.granted(person, role, environment) {
+		return true
+	}
+	return slices.ContainsFunc(t.Delegations, func(d Delegation) bool {
+		return d.To == person && d.Role == role && at.Before(d.Until) && t.granted(d.From, role, environment)
+	})
+}
+
+func (t *Trust) granted(person string, role Role, environment string) bool {
+	i := slices.IndexFunc(t.People, func(p Person) bool { return p.Name == person })
+	return i >= 0 && slices.ContainsFunc(t.People[i].Grants, func(g Grant) bool {
+		return g.Role == role && t.selectsAny(g.Environments, environment)
+	})
+}
+
+// Governing are the rules that decide over a change in an environment: of each of its resources the first that matches, each once.
+func (t *Trust) Governing(environment string, operations []Operation) []ApprovalRule {
+	var out []ApprovalRule
+	taken := map[int]bool{}
+	for _, op := range operations {
+		i := slices.IndexFunc(t.Rules, func(r ApprovalRule) bool {
+			return t.selectsAny(r.Environments, environment) && (len(r.Resources) == 0 ||
+				slices.ContainsFunc(r.Resources, func(glob string) bool { return Glob(glob, op.Key) }))
+		})
+		if i >= 0 && !taken[i] {
+			taken[i] = true
+			out = append(out, t.Rules[i])
+		}
+	}
+	return out
 }

@@ -9,6 +9,7 @@ package fold
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -54,16 +55,16 @@ type Step struct {
 // Accept verifies a release's payload as the next one and folds it in. When it returns an error nothing has changed; the error
 // has one of the reasons of verification (events.ReasonOf).
 func (e *Environment) Accept(payload []byte) (*Step, error) {
-	r, _, err := events.DecodeRelease(payload)
+	r, event, err := events.DecodeRelease(payload)
 	if err != nil {
 		return nil, err
 	}
-	return e.AcceptDecoded(r, payload)
+	return e.AcceptDecoded(r, event.Time, payload)
 }
 
 // AcceptDecoded is Accept for whoever has the release beside the payload that it is encoded as: who read it before with DecodeRelease,
-// or derives it again, and compares its chain digest.
-func (e *Environment) AcceptDecoded(r events.Release, payload []byte) (*Step, error) {
+// or derives it again, and compares its chain digest. At is the release's time, under which approvals are judged.
+func (e *Environment) AcceptDecoded(r events.Release, at time.Time, payload []byte) (*Step, error) {
 	err := e.follows(r)
 	if err != nil {
 		return nil, err
@@ -74,7 +75,7 @@ func (e *Environment) AcceptDecoded(r events.Release, payload []byte) (*Step, er
 	case events.KindTrust:
 		err = e.acceptTrust(r)
 	case events.KindChange:
-		err = e.acceptChange(r, step)
+		err = e.acceptChange(r, at, step)
 	case events.KindRollback:
 		err = e.acceptRollback(r, step)
 	}
@@ -122,23 +123,22 @@ func (e *Environment) follows(r events.Release) error {
 }
 
 func (e *Environment) acceptTrust(r events.Release) error {
-	version := 0
-	if e.Trust != nil {
-		version = e.Trust.Version
+	if r.Trust.Ledger != e.Ledger {
+		return events.Errorf(events.ReasonTrust, "the trust document is of ledger %s, this is %s", r.Trust.Ledger, e.Ledger)
 	}
-	if (e.Trust != nil && r.Trust.Version != version+1) || r.Trust.Version < 1 || r.Trust.Ledger != e.Ledger || len(r.Trust.Publishers) == 0 {
-		return events.Errorf(events.ReasonTrust, "trust document %d of ledger %s does not follow document %d of %s", r.Trust.Version, r.Trust.Ledger, version, e.Ledger)
+	if err := r.Trust.CheckSuccession(e.Trust); err != nil {
+		return err
 	}
 	e.Trust = r.Trust
 	return nil
 }
 
-func (e *Environment) acceptChange(r events.Release, step *Step) error {
+func (e *Environment) acceptChange(r events.Release, at time.Time, step *Step) error {
 	c := r.Change
 	if err := checkLeaf(r); err != nil {
 		return err
 	}
-	if err := e.Trust.CheckApprovals(c); err != nil {
+	if err := e.Trust.CheckApprovals(&r, at); err != nil {
 		return err
 	}
 	if _, known := e.Accepted[c.Digest]; known {
