@@ -16,7 +16,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/api/apitest"
 )
 
-var update = flag.Bool("update", false, "write the outputs in the manual's worked example anew")
+var update = flag.Bool("update", false, "write the manual's worked example, or the list of metrics, anew")
 
 // TestTheManualsWorkedExampleIsTrue runs every command of the worked example, one after the other, and compares what it says.
 // -update writes the page anew: read the difference then.

@@ -5,53 +5,62 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lockstep-dev/lockstep/internal/connector"
+	"github.com/lockstep-dev/lockstep/internal/telemetry"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// Metrics are all that an agent shows; each also has the labels environment and agent.
+var Metrics telemetry.Catalogue
+
+var (
+	metricBuild     = Metrics.Gauge("build_info", "1, with the version of the program.", "version")
+	metricApplied   = Metrics.Counter("events_applied_total", "What became of releases: applied, read back and committed (applied); and of tries to apply some: failed, to be tried again (retrying), or not even undone (torn).", "result")
+	metricFailures  = Metrics.Counter("agent_apply_failures_total", "Tries to apply that failed, by reason.", "reason")
+	metricDuration  = Metrics.Histogram("agent_apply_duration_seconds", "Time from plan to commit.")
+	metricCondition = Metrics.Gauge("agent_condition", "1 for the agent's condition, 0 for the others.", "condition")
+	metricStale     = Metrics.Gauge("agent_stale_since_timestamp_seconds", "Since when the agent is stale, whatever its condition; absent while it is not.")
+	metricRejected  = Metrics.Counter("signature_failures_total", "Messages dropped because they are not validly the publisher's, by reason.", "reason")
 )
 
 // conditions are the label values of lockstep_agent_condition.
 var conditions = []string{Torn, Differing, Failing, Stale, Held, Behind, InStep}
 
+// gauges are numbers of the status.
+var gauges = map[*telemetry.Metric]func(Status) float64{
+	Metrics.Gauge("agent_checkpoint_revision", "Newest revision applied and read back."):         func(s Status) float64 { return float64(s.Checkpoint.Revision) },
+	Metrics.Gauge("agent_followed_revision", "Newest revision verified."):                        func(s Status) float64 { return float64(s.Followed) },
+	Metrics.Gauge("agent_head_revision", "Newest revision known to be released."):                func(s Status) float64 { return float64(s.Head) },
+	Metrics.Gauge("agent_outbox_acks", "Acks that the bus has not taken."):                       func(s Status) float64 { return float64(s.Outbox) },
+	Metrics.Gauge("agent_bus_connected", "1 while the bus is reachable."):                        func(s Status) float64 { return truth(s.Connected) },
+	Metrics.Gauge("agent_differing_resources", "Resources that differed at the last read-back."): func(s Status) float64 { return float64(len(s.Differing)) },
+}
+
+// moments are times of the status; one that never came is absent.
+var moments = map[*telemetry.Metric]func(Status) time.Time{
+	Metrics.Gauge("agent_checkpoint_timestamp_seconds", "When the checkpoint was written; absent before the first."):                  func(s Status) time.Time { return s.Checkpoint.At },
+	Metrics.Gauge("agent_last_pulse_timestamp_seconds", "When the newest valid pulse of the publisher was heard; absent until then."): func(s Status) time.Time { return s.LastPulse },
+	Metrics.Gauge("agent_last_head_check_timestamp_seconds", "When the head was last looked at; absent until then."):                  func(s Status) time.Time { return s.LastCheck },
+	Metrics.Gauge("agent_condition_since_timestamp_seconds", "Since when the condition holds."):                                       func(s Status) time.Time { return s.Condition.Since },
+}
+
 // metrics are the agent's; gauges are read from its status when they are asked for.
 type metrics struct {
 	agent      *Agent
 	registerer prometheus.Registerer
-	applied    prometheus.Counter
+	applied    *prometheus.CounterVec
 	failures   *prometheus.CounterVec
-	duration   prometheus.Histogram
-	gauges     []gauge
-	condition  *prometheus.Desc
-	stale      *prometheus.Desc
-	rejected   *prometheus.Desc
-}
-
-type gauge struct {
-	desc  *prometheus.Desc
-	value func(Status) float64
+	duration   *prometheus.HistogramVec
 }
 
 func newMetrics(a *Agent) (*metrics, error) {
 	labels := prometheus.Labels{"environment": a.opts.Enrolment.Environment, "agent": a.opts.Enrolment.Agent}
-	m := &metrics{agent: a, registerer: prometheus.WrapRegistererWith(labels, a.opts.Registry)}
-	m.applied = prometheus.NewCounter(prometheus.CounterOpts{Name: "lockstep_agent_applied_releases_total", Help: "Releases applied, read back and committed."})
-	m.failures = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lockstep_agent_apply_failures_total", Help: "Applies that failed, by reason."}, []string{"reason"})
-	m.duration = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "lockstep_agent_apply_duration_seconds", Help: "Time from plan to commit.",
-		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}})
-	m.condition = prometheus.NewDesc("lockstep_agent_condition", "1 for the agent's condition, 0 for the others.", []string{"condition"}, nil)
-	m.stale = prometheus.NewDesc("lockstep_agent_stale_since_timestamp_seconds", "Since when the agent is stale, whatever its condition; absent while it is not.", nil, nil)
-	m.rejected = prometheus.NewDesc("lockstep_agent_rejected_messages_total", "Messages dropped because they are not the publisher's, by reason.", []string{"reason"}, nil)
-	add := func(name, help string, value func(Status) float64) {
-		m.gauges = append(m.gauges, gauge{prometheus.NewDesc("lockstep_agent_"+name, help, nil, nil), value})
+	m := &metrics{
+		agent: a, registerer: prometheus.WrapRegistererWith(labels, a.opts.Registry),
+		applied: metricApplied.NewCounter(), failures: metricFailures.NewCounter(), duration: metricDuration.NewHistogram(),
 	}
-	add("checkpoint_revision", "Newest revision applied and read back.", func(s Status) float64 { return float64(s.Checkpoint.Revision) })
-	add("followed_revision", "Newest revision verified.", func(s Status) float64 { return float64(s.Followed) })
-	add("head_revision", "Newest revision known to be released.", func(s Status) float64 { return float64(s.Head) })
-	add("checkpoint_timestamp_seconds", "When the checkpoint was written.", func(s Status) float64 { return unix(s.Checkpoint.At) })
-	add("last_pulse_timestamp_seconds", "When the newest valid pulse of the publisher was heard.", func(s Status) float64 { return unix(s.LastPulse) })
-	add("last_head_check_timestamp_seconds", "When the head was last looked at.", func(s Status) float64 { return unix(s.LastCheck) })
-	add("condition_since_timestamp_seconds", "Since when the condition holds.", func(s Status) float64 { return unix(s.Condition.Since) })
-	add("outbox_acks", "Acks that the bus has not taken.", func(s Status) float64 { return float64(s.Outbox) })
-	add("bus_connected", "1 while the bus is reachable.", func(s Status) float64 { return truth(s.Connected) })
-	add("differing_resources", "Resources that differed at the last read-back.", func(s Status) float64 { return float64(len(s.Differing)) })
-	for _, c := range []prometheus.Collector{m.applied, m.failures, m.duration, m} {
+	for _, c := range m.collectors() {
 		if err := m.registerer.Register(c); err != nil {
 			m.unregister()
 			return nil, fmt.Errorf("metrics: %w", err)
@@ -60,37 +69,50 @@ func newMetrics(a *Agent) (*metrics, error) {
 	return m, nil
 }
 
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.applied, m.failures, m.duration, m}
+}
+
 // unregister lets the next agent of the same name use the registry.
 func (m *metrics) unregister() {
-	for _, c := range []prometheus.Collector{m.applied, m.failures, m.duration, m} {
+	for _, c := range m.collectors() {
 		m.registerer.Unregister(c)
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
-	for _, g := range m.gauges {
-		out <- g.desc
+	for g := range gauges {
+		g.Describe(out)
 	}
-	out <- m.condition
-	out <- m.stale
-	out <- m.rejected
+	for g := range moments {
+		g.Describe(out)
+	}
+	for _, g := range []*telemetry.Metric{metricBuild, metricCondition, metricStale, metricRejected} {
+		g.Describe(out)
+	}
 }
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	s := m.agent.Status()
-	for _, g := range m.gauges {
-		out <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value(s))
+	metricBuild.Send(out, 1, s.Version)
+	for g, value := range gauges {
+		g.Send(out, value(s))
+	}
+	for g, moment := range moments {
+		if at := moment(s); !at.IsZero() {
+			g.Send(out, unix(at))
+		}
 	}
 	for _, word := range conditions {
-		out <- prometheus.MustNewConstMetric(m.condition, prometheus.GaugeValue, truth(s.Condition.Word == word), word)
+		metricCondition.Send(out, truth(s.Condition.Word == word), word)
 	}
 	if s.Stale != nil {
-		out <- prometheus.MustNewConstMetric(m.stale, prometheus.GaugeValue, unix(s.Stale.Since))
+		metricStale.Send(out, unix(s.Stale.Since))
 	}
 	for why, n := range s.Rejected {
-		out <- prometheus.MustNewConstMetric(m.rejected, prometheus.CounterValue, float64(n), why)
+		metricRejected.Send(out, float64(n), why)
 	}
 }
 
@@ -99,18 +121,25 @@ func (m *metrics) advanced(took time.Duration, releases uint64, err error) {
 	switch {
 	case err != nil:
 		m.failures.WithLabelValues(string(reasonOf(err))).Inc()
+		m.applied.WithLabelValues(string(resultOf(err))).Inc()
 	case releases > 0:
-		m.applied.Add(float64(releases))
-		m.duration.Observe(took.Seconds())
+		m.applied.WithLabelValues(string(events.WordApplied)).Add(float64(releases))
+		m.duration.WithLabelValues().Observe(took.Seconds())
 	}
 }
 
-func unix(t time.Time) float64 {
-	if t.IsZero() {
-		return 0
+// resultOf is the ack's word for a try that failed.
+func resultOf(err error) events.Word {
+	switch {
+	case events.ReasonOf(err) == events.ReasonUndo:
+		return events.WordTorn
+	case connector.AsError(err).Permanent:
+		return events.WordFailed
 	}
-	return float64(t.UnixMicro()) / 1e6
+	return events.WordRetrying
 }
+
+func unix(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 func truth(b bool) float64 {
 	if b {

@@ -45,6 +45,9 @@ type Beat struct {
 	Doubled time.Time // the bus's stamp of the newest beat of another process that beats in turn with this one; zero where there is none
 }
 
+// Skew is the agent's clock minus the bus's, as far as the way of the beat lets see.
+func (b Beat) Skew() time.Duration { return b.Clock.Sub(b.Stamp) }
+
 // Conditions are all of them, worst first.
 var Conditions = []Condition{Torn, Differing, Failing, Silent, Stale, Held, Behind, InStep, Retired}
 
@@ -181,7 +184,7 @@ func buildAgent(e *ledger.Environment, a *ledger.Agent, beat Beat, heard bool, a
 	}
 	if heard {
 		out.Version, out.Connectors, out.Rejected = beat.Version, beat.Connectors, beat.Rejected
-		out.ClockSkew = beat.Clock.Sub(beat.Stamp).Seconds()
+		out.ClockSkew = beat.Skew().Seconds()
 		s.overtaken = a.Latest != nil && a.Latest.Stamp.After(beat.Stamp)
 		if beat.Stamp.After(out.LastSeen) {
 			out.LastSeen = beat.Stamp

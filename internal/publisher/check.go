@@ -31,6 +31,7 @@ func (p *Publisher) watchLedger(ctx context.Context) error {
 			p.trouble(ctx, err)
 		case p.book.open(doubts):
 			p.log.Info().Uint64("entry", p.book.number()).Msg("the ledger is checked and open")
+			p.noteVerified()
 			err := p.followLedger(ctx)
 			if ctx.Err() != nil {
 				return ctx.Err() // it is stopped
@@ -344,5 +345,15 @@ func (p *Publisher) lookAround(ctx context.Context) error {
 	if err := p.compareEnd(ctx); err != nil {
 		return err
 	}
-	return p.twice(ctx, p.judgeBeats)
+	if err := p.twice(ctx, p.judgeBeats); err != nil {
+		return err
+	}
+	p.noteVerified()
+	return nil
+}
+
+// noteVerified says that the ledger was looked at just now, and nothing contradicts it.
+func (p *Publisher) noteVerified() {
+	now := p.book.busTime(time.Now())
+	p.verified.Store(&now)
 }

@@ -50,7 +50,7 @@ func rejected(t testing.TB, r *prometheus.Registry, reason events.Reason) float6
 	families, err := r.Gather()
 	must(t, err)
 	for _, f := range families {
-		if f.GetName() != "lockstep_statements_rejected_total" {
+		if f.GetName() != "lockstep_signature_failures_total" {
 			continue
 		}
 		for _, m := range f.Metric {

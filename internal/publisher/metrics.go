@@ -11,74 +11,74 @@ import (
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
-// metrics are what Prometheus reads. Labels are bounded: environments, agents, phases, states and reasons; never changes or people.
-type metrics struct {
-	publisher *Publisher
-	lag       *prometheus.HistogramVec
-}
-
-func describe(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("lockstep_"+name, help, labels, nil)
-}
+// Metrics are all that a publisher shows. Labels are bounded: environments, agents, phases, states, words and reasons; never changes or
+// people.
+var Metrics telemetry.Catalogue
 
 var (
-	descHead      = describe("environment_head_revision", "Newest released revision, as the ledger says.", "environment")
-	descRevision  = describe("environment_applied_revision", "Newest revision that every agent has applied and read back.", "environment")
-	descUnapplied = describe("environment_oldest_unapplied_timestamp_seconds", "Bus time of the ledger entry of the oldest release that not every agent has applied; absent when there is none.", "environment")
-	descState     = describe("environment_state", "1 for the state that the environment is in, 0 for the others.", "environment", "state")
-	descAgentRev  = describe("agent_checkpoint_revision", "Newest revision that the agent has applied and read back, as its acks and beats say.", "environment", "agent")
-	descSeen      = describe("agent_last_seen_timestamp_seconds", "Bus time of the agent's newest beat or ack.", "environment", "agent")
-	descSkew      = describe("agent_clock_skew_seconds", "The agent's clock minus the bus's, at its newest beat.", "environment", "agent")
-	descEntries   = describe("ledger_entries", "Entries in the ledger.")
-	descWritable  = describe("ledger_writable", "1 when the ledger is checked and open, 0 when it is read-only.")
-	descReadOnly  = describe("ledger_read_only", "1, with the reason, while the ledger is read-only; absent while it is open.", "reason")
-	descLease     = describe("publisher_lease", "1 when this publisher sends, gathers and pulses, 0 when it stands by.")
-	descRejected  = describe("statements_rejected_total", "Acks and beats that were not valid.", "reason")
-	descBuild     = describe("build_info", "1, with the version of the program.", "version")
+	metricBuild     = Metrics.Gauge("build_info", "1, with the version of the program.", "version")
+	metricEntries   = Metrics.Gauge("ledger_entries", "Entries in the ledger.")
+	metricWritable  = Metrics.Gauge("ledger_writable", "1 when the ledger is checked and open, 0 when it is read-only.")
+	metricReadOnly  = Metrics.Gauge("ledger_read_only", "1, with the reason, while the ledger is read-only; absent while it is open.", "reason")
+	metricVerified  = Metrics.Gauge("ledger_verified_timestamp_seconds", "When the ledger was last compared with what this publisher and the agents know of it, and nothing contradicted it; absent until then.")
+	metricLease     = Metrics.Gauge("publisher_lease", "1 when this publisher sends, gathers and pulses, 0 when it stands by.")
+	metricHead      = Metrics.Gauge("environment_head_revision", "Newest released revision, as the ledger says.", "environment")
+	metricRevision  = Metrics.Gauge("environment_applied_revision", "Newest revision that every agent has applied and read back.", "environment")
+	metricLag       = Metrics.Gauge("environment_lag_revisions", "Released revisions that not every agent has applied: head minus applied.", "environment")
+	metricUnapplied = Metrics.Gauge("oldest_unapplied_timestamp_seconds", "Bus time of the ledger entry of the oldest release that not every agent has applied; absent when there is none.", "environment")
+	metricState     = Metrics.Gauge("environment_state", "1 for the state that the environment is in, 0 for the others.", "environment", "state")
+	metricAgentRev  = Metrics.Gauge("agent_checkpoint_revision", "Newest revision that the agent has applied and read back, as it says.", "environment", "agent")
+	metricSeen      = Metrics.Gauge("agent_last_seen_timestamp_seconds", "Bus time of the agent's newest beat or ack; absent until it is heard.", "environment", "agent")
+	metricSkew      = Metrics.Gauge("agent_clock_skew_seconds", "The agent's clock minus the bus's, at its newest beat.", "environment", "agent")
+	metricDropped   = Metrics.Counter("agent_dropped_messages_total", "Messages that the agent dropped since it started, because they are not validly the publisher's, as its newest beat says.", "environment", "agent")
+	metricRollbacks = Metrics.Counter("rollbacks_total", "Releases that undid a change, by what ordered them: a person, so far.", "environment", "cause")
+	metricRejected  = Metrics.Counter("signature_failures_total", "Acks and beats that were not validly an enrolled agent's, by reason.", "reason")
+	metricAcks      = Metrics.Counter("events_applied_total", "Statements of agents about releases that this publisher recorded, by their word.", "environment", "result")
+	metricPhases    = Metrics.Histogram("propagation_lag_seconds", "Time of one agent's releases by phase. total: from the bus's stamp of the ledger entry to the bus's stamp of the ack; an ack that was sent again counts as at most that. "+
+		"It is the sum of deliver (entry to agent), verify, apply, commit and ack (commit to bus), which the agent's clock divides, corrected by its skew. publish: from the decision to the release on the bus, by this publisher's clock; a part of deliver.", "environment", "phase")
 )
 
+// metrics are what Prometheus reads.
+type metrics struct {
+	publisher *Publisher
+	phases    *prometheus.HistogramVec
+	acks      *prometheus.CounterVec
+}
+
 func newMetrics(registry prometheus.Registerer, p *Publisher) *metrics {
-	m := &metrics{publisher: p, lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "lockstep_propagation_lag_seconds",
-		Help: "Time of one agent's releases by phase: total is the bus's stamp of the ack minus the bus's stamp of the ledger entry; transit is what of it passed outside the agent; " +
-			"verify, apply and commit are by the agent's clock.",
-		Buckets:                     []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600},
-		NativeHistogramBucketFactor: 1.1,
-	}, []string{"environment", "phase"})}
-	registry.MustRegister(m, m.lag)
+	m := &metrics{publisher: p, phases: metricPhases.NewHistogram(), acks: metricAcks.NewCounter()}
+	registry.MustRegister(m, m.phases, m.acks)
 	return m
 }
 
-// observe takes the lag of what agents just were recorded to have applied: of the newest release of each ack.
+// observe counts what agents just were recorded to have said, and takes the phases of the newest release of each that applied some.
 func (m *metrics) observe(b *book, recorded []gathered) {
-	for _, g := range recorded {
-		if g.delivery.Ack != nil && g.statement.Word == events.WordApplied {
-			m.observeOne(b, g.delivery.Environment, g.statement)
-		}
-	}
-}
-
-func (m *metrics) observeOne(b *book, environment string, s ledger.Statement) {
-	var released time.Time
+	beats := m.publisher.reports.beats()
 	b.read(func(state *ledger.State) {
-		if e := state.Environments[environment]; e != nil && s.Last <= e.Head() {
-			released = e.Releases[s.Last-1].Stamp
+		for _, g := range recorded {
+			s, id := g.statement, fleet.AgentID{Environment: g.delivery.Environment, Agent: g.delivery.Agent}
+			e := state.Environments[id.Environment]
+			if g.delivery.Ack == nil || e == nil || s.Last == 0 || s.Last > e.Head() {
+				continue
+			}
+			m.acks.WithLabelValues(e.Name, string(s.Word)).Inc()
+			if s.Word != events.WordApplied {
+				continue
+			}
+			for phase, took := range fleet.PhasesOf(e.Releases[s.Last-1], s.Delivery, beats[id].Skew()) {
+				m.took(e.Name, phase, took)
+			}
 		}
 	})
-	if total := s.Stamp.Sub(released); !released.IsZero() {
-		m.lag.WithLabelValues(environment, "total").Observe(max(0, total.Seconds()))
-		if !s.Phases.Received.IsZero() && !s.Phases.Committed.IsZero() {
-			transit := total - s.Phases.Committed.Sub(s.Phases.Received)
-			m.lag.WithLabelValues(environment, "transit").Observe(max(0, transit.Seconds()))
-		}
-	}
-	for phase, span := range map[string][2]time.Time{
-		"verify": {s.Phases.Received, s.Phases.Verified}, "apply": {s.Phases.Verified, s.Phases.Applied}, "commit": {s.Phases.Applied, s.Phases.Committed},
-	} {
-		if !span[0].IsZero() && !span[1].IsZero() {
-			m.lag.WithLabelValues(environment, phase).Observe(max(0, span[1].Sub(span[0]).Seconds()))
-		}
-	}
+}
+
+// published takes the time from a decision to one of its releases on the bus.
+func (m *metrics) published(environment string, took time.Duration) {
+	m.took(environment, fleet.PhasePublish, took)
+}
+
+func (m *metrics) took(environment string, phase fleet.Phase, long time.Duration) {
+	m.phases.WithLabelValues(environment, string(phase)).Observe(long.Seconds())
 }
 
 // Describe is unchecked: what Collect sends depends on the fleet.
@@ -86,37 +86,61 @@ func (m *metrics) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads the fleet view.
 func (m *metrics) Collect(out chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
 	view := m.publisher.Fleet()
-	gauge(descBuild, 1, telemetry.Version())
-	gauge(descEntries, float64(view.Ledger.Tip.Number))
-	gauge(descWritable, truth(view.Ledger.Writable))
-	if !view.Ledger.Writable {
-		gauge(descReadOnly, 1, string(view.Ledger.Reason))
-	}
-	gauge(descLease, truth(m.publisher.leading.Load()))
+	metricBuild.Send(out, 1, telemetry.Version())
+	metricLease.Send(out, truth(m.publisher.leading.Load()))
+	m.collectLedger(out, view.Ledger)
 	for reason, n := range m.publisher.reports.rejections() {
-		out <- prometheus.MustNewConstMetric(descRejected, prometheus.CounterValue, float64(n), string(reason))
+		metricRejected.Send(out, float64(n), string(reason))
 	}
 	for _, e := range view.Environments {
-		gauge(descHead, float64(e.Head), e.Name)
-		gauge(descRevision, float64(e.Revision), e.Name)
-		if e.LagRevisions > 0 {
-			gauge(descUnapplied, seconds(view.AsOf)-e.LagSeconds, e.Name)
+		collectEnvironment(out, view.AsOf, e)
+	}
+	m.publisher.book.read(func(s *ledger.State) {
+		for name, e := range s.Environments {
+			metricRollbacks.Send(out, float64(rollbacks(e)), name, "person")
 		}
-		for _, state := range fleet.Conditions {
-			gauge(descState, truth(state == e.Condition), e.Name, string(state))
-		}
-		for _, a := range e.Agents {
-			gauge(descAgentRev, float64(a.Revision), e.Name, a.Name)
-			if !a.LastSeen.IsZero() {
-				gauge(descSeen, seconds(a.LastSeen), e.Name, a.Name)
-				gauge(descSkew, a.ClockSkew, e.Name, a.Name)
-			}
+	})
+}
+
+func (m *metrics) collectLedger(out chan<- prometheus.Metric, l fleet.LedgerView) {
+	metricEntries.Send(out, float64(l.Tip.Number))
+	metricWritable.Send(out, truth(l.Writable))
+	if !l.Writable {
+		metricReadOnly.Send(out, 1, string(l.Reason))
+	}
+	if verified := m.publisher.verified.Load(); verified != nil {
+		metricVerified.Send(out, seconds(*verified))
+	}
+}
+
+func collectEnvironment(out chan<- prometheus.Metric, asOf time.Time, e fleet.Environment) {
+	metricHead.Send(out, float64(e.Head), e.Name)
+	metricRevision.Send(out, float64(e.Revision), e.Name)
+	metricLag.Send(out, float64(e.LagRevisions), e.Name)
+	if e.LagRevisions > 0 {
+		metricUnapplied.Send(out, seconds(asOf)-e.LagSeconds, e.Name)
+	}
+	for _, state := range fleet.Conditions {
+		metricState.Send(out, truth(state == e.Condition), e.Name, string(state))
+	}
+	for _, a := range e.Agents {
+		metricAgentRev.Send(out, float64(a.Revision), e.Name, a.Name)
+		if !a.LastSeen.IsZero() {
+			metricSeen.Send(out, seconds(a.LastSeen), e.Name, a.Name)
+			metricSkew.Send(out, a.ClockSkew, e.Name, a.Name)
+			metricDropped.Send(out, float64(a.Rejected), e.Name, a.Name)
 		}
 	}
+}
+
+func rollbacks(e *ledger.Environment) (n int) {
+	for i := range e.Releases {
+		if e.Releases[i].Kind == events.KindRollback {
+			n++
+		}
+	}
+	return n
 }
 
 func truth(b bool) float64 {

@@ -41,11 +41,12 @@ type Publisher struct {
 	metrics    *metrics
 	durability string
 	listener   net.Listener
-	recheck    chan struct{} // the ledger is to be checked
-	streams    chan struct{} // a stream beside the ledger is to be checked
-	known      chan struct{} // closed when the ledger has been read as far as it can be
-	leading    atomic.Bool   // this publisher has the lease
-	pulsed     uint64        // the counter of its last pulse; of the goroutine that pulses
+	recheck    chan struct{}             // the ledger is to be checked
+	streams    chan struct{}             // a stream beside the ledger is to be checked
+	known      chan struct{}             // closed when the ledger has been read as far as it can be
+	leading    atomic.Bool               // this publisher has the lease
+	verified   atomic.Pointer[time.Time] // bus time of the last look at the ledger that found nothing wrong
+	pulsed     uint64                    // the counter of its last pulse; of the goroutine that pulses
 	group      *lifecycle.Group
 }
 
@@ -73,6 +74,7 @@ func New(ctx context.Context, o Options) (_ *Publisher, err error) {
 	p.book.conn, p.book.fault, p.book.clock, p.book.released = p.conn, o.Fault, o.Clock, p.sender.released
 	p.book.agents = p.reports.versions
 	p.metrics = newMetrics(o.Registry, p)
+	p.sender.published = p.metrics.published
 	return p, nil
 }
 

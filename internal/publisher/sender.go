@@ -28,16 +28,23 @@ type sender struct {
 	every  time.Duration // how often the stream is compared with the ledger
 
 	contradicts func(environment string, m bus.Stored) error
-	recheck     chan struct{} // the ledger is to be checked
-	wake        chan struct{} // there is something to send
-	look        chan struct{} // the stream may not be what it was
+	published   func(environment string, took time.Duration) // told how long a release took from its decision to the bus
+	recheck     chan struct{}                                // the ledger is to be checked
+	wake        chan struct{}                                // there is something to send
+	look        chan struct{}                                // the stream may not be what it was
 
 	cursors  map[string]cursor // what is known to be in the stream, by environment
 	surveyed bool              // cursors are of the whole stream
 	last     uint64            // sequence of the stream's last message as far as it was looked at or sent
 
 	mu    sync.Mutex
-	fresh map[string][]byte // payloads just derived, by release id: no need to derive them again
+	fresh map[string]derived // releases just derived, by release id: no need to derive them again
+}
+
+// A derived release is one that was decided just now.
+type derived struct {
+	payload []byte
+	at      time.Time
 }
 
 // A cursor is what the stream holds of one environment.
@@ -54,7 +61,7 @@ const (
 func newSender(p *Publisher) *sender {
 	return &sender{
 		book: p.book, conn: p.conn, signer: p.signer, log: p.log, every: p.opts.Recheck, contradicts: p.contradicts,
-		recheck: p.recheck, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), fresh: map[string][]byte{},
+		recheck: p.recheck, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), fresh: map[string]derived{},
 	}
 }
 
@@ -63,7 +70,7 @@ func (s *sender) released(list []ledger.Released) {
 	s.mu.Lock()
 	if len(s.fresh) < 2*sendBatch { // a publisher without the lease sends nothing, and must not gather payloads for ever
 		for _, r := range list {
-			s.fresh[events.ReleaseID(r.Environment, r.Revision)] = r.Payload
+			s.fresh[events.ReleaseID(r.Environment, r.Revision)] = derived{r.Payload, time.Now()}
 		}
 	}
 	s.mu.Unlock()
@@ -158,7 +165,7 @@ func (s *sender) next(ctx context.Context) (batch []ledger.Released, err error) 
 
 func (s *sender) release(environment string, revision uint64) (out ledger.Released, err error) {
 	s.mu.Lock()
-	payload := s.fresh[events.ReleaseID(environment, revision)]
+	payload := s.fresh[events.ReleaseID(environment, revision)].payload
 	s.mu.Unlock()
 	s.book.read(func(state *ledger.State) {
 		r := state.Environments[environment].Releases[revision-1]
@@ -190,6 +197,7 @@ func (s *sender) send(ctx context.Context, batch []ledger.Released) error {
 		if result.Err == nil {
 			s.cursors[batch[i].Environment] = cursor{batch[i].Revision, result.Sequence}
 			s.last = max(s.last, result.Sequence)
+			s.notePublished(batch[i])
 			continue
 		}
 		delete(s.cursors, batch[i].Environment)
@@ -198,6 +206,16 @@ func (s *sender) send(ctx context.Context, batch []ledger.Released) error {
 		}
 	}
 	return failed
+}
+
+// notePublished tells how long a release took that was decided just now; one that is sent again was not.
+func (s *sender) notePublished(r ledger.Released) {
+	s.mu.Lock()
+	fresh, found := s.fresh[events.ReleaseID(r.Environment, r.Revision)]
+	s.mu.Unlock()
+	if found {
+		s.published(r.Environment, time.Since(fresh.at))
+	}
 }
 
 // sign signs a wave: once for all its releases.

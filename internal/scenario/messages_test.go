@@ -103,7 +103,7 @@ var messages = []scenario{
 		w.settle()
 		rejected := func() int {
 			_, body := get(w.t, w.publishers[0].calls().Server()+"/metrics")
-			return strings.Count(body, "\nlockstep_statements_rejected_total{")
+			return strings.Count(body, "\nlockstep_signature_failures_total{")
 		}
 		ctx, cancel := w.context()
 		defer cancel()

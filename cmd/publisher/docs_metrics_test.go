@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lockstep-dev/lockstep/internal/agent"
+	"github.com/lockstep-dev/lockstep/internal/publisher"
+	"github.com/lockstep-dev/lockstep/internal/telemetry"
+)
+
+const metricsPage = "../../docs/metrics.md"
+
+func TestTheListOfMetricsIsWhatTheProgramsShow(t *testing.T) {
+	want := metricsDocument()
+	if *update {
+		if err := os.WriteFile(metricsPage, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is, err := os.ReadFile(metricsPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, string(is)); diff != "" {
+		t.Errorf("docs/metrics.md is not what the programs show; write it anew with 'go test ./cmd/publisher -run ListOfMetrics -update':\n%s", diff)
+	}
+}
+
+// metricsDocument is docs/metrics.md.
+func metricsDocument() string {
+	var b strings.Builder
+	b.WriteString(`# Metrics
+
+<!-- Written by 'go test ./cmd/publisher -run ListOfMetrics -update' from what the programs declare; do not edit. -->
+
+Both programs serve these at ` + "`/metrics`" + `: the publisher at its HTTP address, an agent at its ` + "`listen`" + ` address on loopback. What the publisher says about
+environments and agents is the same projection that ` + "`publisher status`" + ` and the API read; on several publishers of one bus the numbers that count what
+one did (` + "`events_applied`, `signature_failures`, `propagation_lag`" + `) are added up, of the others any one that has checked its ledger is right.
+
+- Times are Unix timestamps, not ages: write ` + "`time() - lockstep_agent_last_seen_timestamp_seconds`" + `. One that is not known is absent.
+- Labels are bounded by how many environments and agents there are; no label is a change, a person or a tenant.
+- Histograms have classic buckets, from a millisecond to an hour, and are native histograms where Prometheus scrapes those
+  (` + "`scrape_native_histograms: true`" + `).
+
+`)
+	table := func(title, text string, c *telemetry.Catalogue) {
+		fmt.Fprintf(&b, "## %s\n\n%s| metric | type | labels | meaning |\n|---|---|---|---|\n", title, text)
+		for _, m := range c.All() {
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.Name, m.Type, strings.Join(m.Labels, ", "), m.Help)
+		}
+		b.WriteString("\n")
+	}
+	table("Publisher", "", &publisher.Metrics)
+	table("Agent", "Each also has the labels `environment` and `agent`.\n\n", &agent.Metrics)
+	return strings.TrimSuffix(b.String(), "\n")
+}
