@@ -7,8 +7,10 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/lockstep-dev/lockstep/internal/access"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/registry"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // Prefix is where the API lives.
@@ -26,6 +28,9 @@ type Options struct {
 	Backend Backend
 	Version string   // of the program
 	Hosts   []string // lower-case names by which it is reached, beside loopback's
+	Beyond  bool     // other machines reach the listener: whoever asks says who they are
+	// Refused is told of requests that are refused for who asks, or for how they are signed; nil: nobody is.
+	Refused func(events.Reason)
 	// Health, Ready and Metrics are served at /healthz, /readyz and /metrics; one that is nil is not.
 	Health, Ready, Metrics http.Handler
 }
@@ -41,11 +46,14 @@ func New(o Options) http.Handler {
 	config := huma.DefaultConfig("Lockstep publisher", o.Version)
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = Prefix+"/openapi", "", ""
 	config.CreateHooks = nil // no links to schemas in every answer
+	describeSecurity(&config)
 	api := humago.New(mux, config)
+	sessions := &access.Sessions{}
+	registerLinks(api, sessions)
 	registerCommands(api, o.Backend)
 	registerReads(api, o.Backend)
 	registerSources(api, o.Backend)
-	return guard(o.Hosts, known(mux))
+	return guard(o, &door{Options: o, sessions: sessions, inside: known(mux)})
 }
 
 // An answer is a response with a body.

@@ -14,20 +14,22 @@ import (
 
 // guard keeps web pages out: a request must name one of our hosts (a page that rebinds its own name to 127.0.0.1 still sends that
 // name), and a write must be JSON (a form is not) and not come from another origin.
-func guard(hosts []string, next http.Handler) http.Handler {
+func guard(o Options, next http.Handler) http.Handler {
 	sameOrigin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !ours(r.Host, hosts) {
+		if !ours(r.Host, o.Hosts) {
+			o.refused(ReasonHost)
 			refuse(w, http.StatusForbidden, ledger.KindDenied, "the Host is not a name of this publisher",
 				"use a loopback name, or let the publisher know the name with --host")
 			return
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+			if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); (err != nil || media != "application/json") && r.URL.Path != logoutPath {
 				refuse(w, http.StatusUnsupportedMediaType, ledger.KindInvalid, "writes are taken as application/json only", "send the header Content-Type: application/json")
 				return
 			}
 			if err := sameOrigin.Check(r); err != nil {
+				o.refused(ReasonOrigin)
 				refuse(w, http.StatusForbidden, ledger.KindDenied, "the request comes from a page of another origin", "")
 				return
 			}
@@ -64,20 +66,30 @@ func (h *headers) WriteHeader(status int)      { h.status = status }
 func (h *headers) Write(b []byte) (int, error) { return len(b), nil }
 
 func ours(host string, names []string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	host = hostname(host)
 	if host == "localhost" || slices.Contains(names, host) {
 		return true
 	}
-	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.IsLoopback()
+}
+
+// hostname is a Host without its port, as names are compared.
+func hostname(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.Trim(strings.ToLower(strings.TrimSuffix(host, ".")), "[]")
 }
 
 // refuse writes a problem before the API proper is reached.
 func refuse(w http.ResponseWriter, status int, kind ledger.Kind, detail, next string) {
+	refuseAs(w, &Problem{Status: status, Detail: detail, Kind: kind, Next: next})
+}
+
+func refuseAs(w http.ResponseWriter, p *Problem) {
+	p.Title = http.StatusText(p.Status)
 	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(Problem{Title: http.StatusText(status), Status: status, Detail: detail, Kind: kind, Next: next}) // the client is gone, or reads it
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the client is gone, or reads it
 }

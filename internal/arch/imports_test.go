@@ -37,6 +37,7 @@ var layers = map[string]layer{
 	"internal/publisher": runtime,
 	"internal/agent":     runtime,
 
+	"internal/access":     part,
 	"internal/api":        part,
 	"internal/bus":        part,
 	"internal/changefile": part,
