@@ -185,45 +185,10 @@ func (c *cli) condition(condition fleet.Condition) string {
 }
 
 // took is a lag for people.
-func took(d *fleet.Duration) string {
-	if d == nil {
-		return "-"
-	}
-	out := span(d.Seconds)
-	if d.AtMost {
-		out = "≤" + out
-	}
-	return out
-}
+func took(d *fleet.Duration) string { return d.String() }
 
 // span is a length of time with as many digits as people read.
-func span(seconds float64) string {
-	d := time.Duration(seconds * float64(time.Second))
-	switch {
-	case d < time.Millisecond && d > 0:
-		return "<1ms"
-	case d < time.Second:
-		return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
-	case d < time.Minute:
-		return strings.TrimSuffix(strconv.FormatFloat(d.Seconds(), 'f', 1, 64), ".0") + "s"
-	case d < time.Hour:
-		return shorten(d.Round(time.Second))
-	case d < 48*time.Hour:
-		return shorten(d.Round(time.Minute))
-	}
-	return strconv.Itoa(int(d.Hours()/24)) + "d"
-}
-
-// shorten leaves out the seconds and minutes that are none: 1m0s is 1m, and 1h0m0s is 1h.
-func shorten(d time.Duration) string {
-	s := d.String()
-	for _, none := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(s, none) {
-			s = s[:len(s)-2]
-		}
-	}
-	return s
-}
+func span(seconds float64) string { return fleet.Span(seconds) }
 
 // ago is how long ago something was.
 func ago(t time.Time) string {

@@ -33,6 +33,7 @@ type Options struct {
 	Refused func(events.Reason)
 	// Health, Ready and Metrics are served at /healthz, /readyz and /metrics; one that is nil is not.
 	Health, Ready, Metrics http.Handler
+	Pages                  http.Handler // for people: everything that is neither these nor the API; nil: nothing is there
 }
 
 // New is the API as a handler.
@@ -53,7 +54,7 @@ func New(o Options) http.Handler {
 	registerCommands(api, o.Backend)
 	registerReads(api, o.Backend)
 	registerSources(api, o.Backend)
-	return guard(o, &door{Options: o, sessions: sessions, inside: known(mux)})
+	return guard(o, &door{Options: o, sessions: sessions, inside: known(mux, o.Pages)})
 }
 
 // An answer is a response with a body.

@@ -38,11 +38,17 @@ func guard(o Options, next http.Handler) http.Handler {
 	})
 }
 
-// known answers for paths and methods that the mux does not have with a problem, as everything else is answered.
-func known(mux *http.ServeMux) http.Handler {
+// known answers for paths and methods that the mux does not have: with a page for people where there are pages, and below the API with
+// a problem, as everything else there is answered.
+func known(mux *http.ServeMux, pages http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern != "" {
 			mux.ServeHTTP(w, r)
+			return
+		}
+		read := r.Method == http.MethodGet || r.Method == http.MethodHead
+		if pages != nil && read && !strings.HasPrefix(r.URL.Path, "/api/") {
+			pages.ServeHTTP(w, r)
 			return
 		}
 		unknown := &headers{header: w.Header()}

@@ -42,6 +42,7 @@ var layers = map[string]layer{
 	"internal/bus":        part,
 	"internal/changefile": part,
 	"internal/connector":  part,
+	"internal/dashboard":  part,
 	"internal/example":    part,
 	"internal/keys":       part,
 

@@ -69,6 +69,17 @@ func Build(s *ledger.State, r Reports, ledgerView LedgerView, asOf time.Time) Vi
 	return v
 }
 
+// EnvironmentOf is where one environment stands, as Build says it. An unknown one is a *ledger.Error.
+func EnvironmentOf(s *ledger.State, r Reports, name string, asOf time.Time) (Environment, error) {
+	e, found := s.Environments[name]
+	if !found {
+		return Environment{}, unknownEnvironment(name)
+	}
+	out := buildEnvironment(e, r, asOf)
+	out.Frozen = frozenChanges(s)[name]
+	return out, nil
+}
+
 // frozenChanges are the approved changes that wait for the end of a freeze, by environment.
 func frozenChanges(s *ledger.State) map[string][]FrozenChange {
 	out := map[string][]FrozenChange{}

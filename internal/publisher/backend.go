@@ -10,16 +10,19 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/dashboard"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/telemetry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
-func (p *Publisher) handler() http.Handler {
+// handler serves the API and the pages; streams of those who watch end with done.
+func (p *Publisher) handler(done <-chan struct{}) http.Handler {
 	return api.New(api.Options{
 		Backend: p, Version: telemetry.Version(), Hosts: p.opts.Hosts,
 		Health: http.HandlerFunc(p.health), Ready: http.HandlerFunc(p.ready), Metrics: telemetry.Metrics(p.opts.Registry),
+		Pages: dashboard.New(dashboard.Options{Backend: p, Version: telemetry.Version(), Done: done}),
 	})
 }
 

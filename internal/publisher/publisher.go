@@ -227,7 +227,7 @@ func (p *Publisher) Start() error {
 	p.group.Go("beats", p.insist("beats cannot be read", func(ctx context.Context) error { return p.conn.FollowBeats(ctx, p.reports.beat) }))
 	p.group.Go("gatherer", p.gather)
 	p.group.Go("lease", p.insist("the lease cannot be had", func(ctx context.Context) error { return p.conn.HoldLease(ctx, p.name, p.lead) }))
-	p.group.Go("http", func(ctx context.Context) error { return telemetry.Serve(ctx, p.listener, p.handler()) })
+	p.group.Go("http", func(ctx context.Context) error { return telemetry.Serve(ctx, p.listener, p.handler(ctx.Done())) })
 	return nil
 }
 

@@ -1,0 +1,45 @@
+package dashboard
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+)
+
+// mostListed is how many releases or changes are listed at once.
+const mostListed = 50
+
+// An environmentPage is what is known of one environment.
+type environmentPage struct {
+	row
+	History   []fleet.HistoryItem // newest first
+	Older     uint64              // the revision before those that are listed; 0: there is none
+	Resources []fleet.ResourceView
+	Lag       []fleet.LagPoint
+}
+
+func (d *dashboard) environment(r *http.Request, p *page) (err error) {
+	name := r.PathValue("name")
+	p.Title, p.Section = name, "overview"
+	d.Backend.Read(func(s *ledger.State, reports fleet.Reports, asOf time.Time) {
+		p.AsOf = asOf
+		var e fleet.Environment
+		if e, err = fleet.EnvironmentOf(s, reports, name, asOf); err != nil {
+			return
+		}
+		p.Of = name
+		of := &environmentPage{row: row{Environment: e, AsOf: asOf}, Lag: fleet.LagSeries(s.Environments[name], reports, sparkPoints, asOf)}
+		of.Spark = spark(of.Lag)
+		if of.History, err = fleet.History(s, reports, name, ""); err != nil {
+			return
+		}
+		if len(of.History) > mostListed {
+			of.History, of.Older = of.History[:mostListed], of.History[mostListed].Revision
+		}
+		of.Resources, err = fleet.Resources(s, name, e.Head)
+		p.Body = of
+	})
+	return err
+}

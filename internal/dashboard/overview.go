@@ -1,0 +1,168 @@
+package dashboard
+
+import (
+	"cmp"
+	"html/template"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+)
+
+const (
+	// readable is how many environments are listed one by one where nobody asked for fewer; of more, groups are folded.
+	readable = 40
+	// sparkPoints is how many releases the line of an environment has.
+	sparkPoints = 24
+)
+
+// The overview of all environments, or of those that a filter lets through.
+type overview struct {
+	Filter    string
+	Known     []string // what the filter could say
+	Shown     int
+	All       int
+	Totals    []total
+	Attention []row // not in step, worst first
+	Groups    []group
+}
+
+// A total is how many environments are in a condition.
+type total struct {
+	Condition fleet.Condition
+	Count     int
+	Address   string // of these environments
+}
+
+// A group are the environments of one stage and region.
+type group struct {
+	Name   string
+	Rows   []row
+	Totals []total
+	Open   bool
+}
+
+// A row is an environment in a table.
+type row struct {
+	fleet.Environment
+	AsOf  time.Time
+	Spark template.HTML
+}
+
+// Labels are the environment's labels beyond those that its group says.
+func (r row) Labels() (out []string) {
+	for _, name := range slices.Sorted(maps.Keys(r.Environment.Labels)) {
+		if name != "stage" && name != "region" {
+			out = append(out, name+"="+r.Environment.Labels[name])
+		}
+	}
+	return out
+}
+
+// Living is how many agents were heard.
+func (r row) Living() int { return r.Alive(r.AsOf) }
+
+func (d *dashboard) overview(r *http.Request, p *page) error {
+	p.Title, p.Section = "Overview", "overview"
+	o := &overview{Filter: strings.TrimSpace(r.URL.Query().Get("filter"))}
+	p.Body = o
+	wanted := filter(o.Filter)
+	known := map[string]bool{}
+	totals := map[fleet.Condition]int{}
+	d.Backend.Read(func(s *ledger.State, reports fleet.Reports, asOf time.Time) {
+		p.AsOf = asOf
+		for _, e := range fleet.Build(s, reports, p.Ledger, asOf).Environments {
+			o.All++
+			for name, value := range e.Labels {
+				known[name+"="+value] = true
+			}
+			if !wanted(e) {
+				continue
+			}
+			o.Shown++
+			totals[e.Condition]++
+			o.add(row{e, asOf, spark(fleet.LagSeries(s.Environments[e.Name], reports, sparkPoints, asOf))})
+		}
+	})
+	o.Known = slices.Sorted(maps.Keys(known))
+	o.Totals = o.totals(totals)
+	o.arrange()
+	return nil
+}
+
+func (o *overview) add(r row) {
+	if r.Condition != fleet.InStep && r.Condition != fleet.Retired {
+		o.Attention = append(o.Attention, r)
+	}
+	name := groupOf(r.Environment)
+	i := slices.IndexFunc(o.Groups, func(g group) bool { return g.Name == name })
+	if i < 0 {
+		i = len(o.Groups)
+		o.Groups = append(o.Groups, group{Name: name})
+	}
+	o.Groups[i].Rows = append(o.Groups[i].Rows, r)
+}
+
+// groupOf is the stage and region of an environment.
+func groupOf(e fleet.Environment) string {
+	stage, region := e.Labels["stage"], e.Labels["region"]
+	switch {
+	case e.Condition == fleet.Retired:
+		return "retired"
+	case stage == "" && region == "":
+		return "without stage"
+	case region == "":
+		return stage
+	}
+	return cmp.Or(stage, "without stage") + " · " + region
+}
+
+// arrange puts the groups in order and folds them where there are too many environments to read. Rows came worst first and stay so.
+func (o *overview) arrange() {
+	slices.SortFunc(o.Groups, func(a, b group) int {
+		return cmp.Or(cmp.Compare(last(a.Name), last(b.Name)), strings.Compare(a.Name, b.Name))
+	})
+	for i := range o.Groups {
+		g := &o.Groups[i]
+		counts := map[fleet.Condition]int{}
+		for _, r := range g.Rows {
+			counts[r.Condition]++
+		}
+		g.Totals, g.Open = o.totals(counts), o.Shown <= readable
+	}
+}
+
+// last puts what has no place of its own behind what has.
+func last(group string) int { return slices.Index([]string{"without stage", "retired"}, group) }
+
+func (o *overview) totals(counts map[fleet.Condition]int) (out []total) {
+	for _, c := range fleet.Conditions {
+		if n := counts[c]; n > 0 {
+			words := slices.DeleteFunc(strings.Fields(o.Filter), func(w string) bool { return strings.HasPrefix(w, "state=") })
+			out = append(out, total{c, n, "/?filter=" + url.QueryEscape(strings.Join(append(words, "state="+slug(c)), " "))})
+		}
+	}
+	return out
+}
+
+// filter says which environments a person asked for: words that are all to be true. name=value is a label, state=word a condition,
+// and any other word a part of the name.
+func filter(words string) func(fleet.Environment) bool {
+	return func(e fleet.Environment) bool {
+		for _, word := range strings.Fields(words) {
+			name, value, labelled := strings.Cut(word, "=")
+			switch {
+			case labelled && name == "state" && value == slug(e.Condition), labelled && e.Labels[name] == value && value != "":
+			case !labelled && strings.Contains(e.Name, strings.ToLower(word)):
+			default:
+				return false
+			}
+		}
+		return true
+	}
+}

@@ -1,0 +1,131 @@
+package dashboard
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+//go:embed templates
+var templates embed.FS
+
+// shared is what all pages have in common.
+var shared = template.Must(template.New("").Funcs(template.FuncMap{
+	"text": text, "brief": brief, "plain": plain, "ago": ago, "stamp": stamp, "count": count, "thousands": thousands,
+	"span": fleet.Span, "icon": icon, "slug": slug, "short": events.Digest.Short, "advice": advice, "summary": summary,
+	"sections": sections, "table": table, "skew": skew, "long": long, "kebab": kebab,
+}).ParseFS(templates, "templates/layout.html", "templates/parts.html"))
+
+// parsed are the pages by name.
+var parsed = func() map[string]*template.Template {
+	out := map[string]*template.Template{}
+	files, err := templates.ReadDir("templates")
+	if err != nil {
+		panic(err)
+	}
+	for _, f := range files {
+		if name := strings.TrimSuffix(f.Name(), ".html"); name != "layout" && name != "parts" {
+			out[name] = template.Must(template.Must(shared.Clone()).ParseFS(templates, "templates/"+f.Name()))
+		}
+	}
+	return out
+}()
+
+// A page is what a template shows.
+type page struct {
+	Title   string
+	Section string // of the navigation
+	AsOf    time.Time
+	Of      string // the environment that it is about; "": everything
+	Mark    string // of what it is about
+	Ledger  fleet.LedgerView
+	Warned  []string // what is wrong with the data of all pages
+	Version string
+	Body    any
+}
+
+// page serves a page: build fills it in.
+func (d *dashboard) page(name string, build func(r *http.Request, p *page) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		now := d.now()
+		status, body := now.rendered(r.URL.RequestURI(), func() (int, []byte) { return d.render(now, name, r, build) })
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(status)
+		_, _ = w.Write(body) // the client has gone
+	})
+}
+
+func (d *dashboard) render(now *snapshot, name string, r *http.Request, build func(r *http.Request, p *page) error) (int, []byte) {
+	p := &page{AsOf: now.view.AsOf, Ledger: now.view.Ledger, Version: d.Version, Warned: warnings(now.view.Ledger)}
+	status := http.StatusOK
+	if err := build(r, p); err != nil {
+		name, status = "missing", statusOf(err)
+		p.Title, p.Section, p.Body = http.StatusText(status), "", err
+	}
+	p.Mark = now.markOf(p.Of)
+	var b bytes.Buffer
+	if err := parsed[name].ExecuteTemplate(&b, "layout", p); err != nil {
+		return http.StatusInternalServerError, []byte("the page cannot be shown: " + template.HTMLEscapeString(plain(err.Error())))
+	}
+	return status, b.Bytes()
+}
+
+func statusOf(err error) int {
+	switch ledger.KindOf(err) {
+	case ledger.KindNotFound:
+		return http.StatusNotFound
+	case ledger.KindInvalid:
+		return http.StatusBadRequest
+	}
+	return http.StatusInternalServerError
+}
+
+// missing is the page of what is not there.
+func (d *dashboard) missing(r *http.Request, _ *page) error {
+	return &ledger.Error{Kind: ledger.KindNotFound, Message: "there is no page " + plain(r.URL.Path), Next: "begin at the overview"}
+}
+
+// warnings are what makes everything that is shown doubtful.
+func warnings(l fleet.LedgerView) (out []string) {
+	switch {
+	case l.Writable:
+	case l.Reason == events.ReasonBusDown:
+		out = append(out, fmt.Sprintf("The bus is not reachable since %s: what agents said since then is not shown here.", l.Since.UTC().Format("15:04:05Z")))
+	default:
+		out = append(out, fmt.Sprintf("The ledger is not verified (%s): %s. Nothing can be proposed, approved or rolled back until it is; see 'publisher doctor'.", l.Reason, strings.TrimSuffix(l.Message, ".")))
+	}
+	if l.Durability != "proven" {
+		out = append(out, "Durability is "+l.Durability+": what is called released here may be lost with the power.")
+	}
+	for _, loss := range l.Losses {
+		out = append(out, "The ledger was repaired with a loss: "+loss.String()+".")
+	}
+	return out
+}
+
+// advice is what an error says to do next.
+func advice(err error) string {
+	var refused *ledger.Error
+	if errors.As(err, &refused) {
+		return refused.Next
+	}
+	return ""
+}
+
+// slug is a condition as a class of the style sheet.
+func slug(c fleet.Condition) string { return strings.ReplaceAll(string(c), " ", "-") }
+
+// icon refers to a drawing in the layout.
+func icon(name string) template.HTML {
+	return template.HTML(`<svg class="icon" aria-hidden="true" focusable="false" width="16" height="16"><use href="#i-` + template.HTMLEscapeString(name) + `"/></svg>`) // escaped
+}
