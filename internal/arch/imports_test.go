@@ -90,6 +90,8 @@ var bans = []ban{
 		why: "JetStream's rules (expected sequences, double reads, catch-up) are kept in one place"},
 	{except: []string{"internal/bus/embedded", "internal/bus/bustest"}, to: []string{"github.com/nats-io/nats-server"},
 		why: "the server is embedded in one place, with durability and limits set"},
+	{except: []string{"internal/bus"}, to: []string{"github.com/nats-io/jwt"},
+		why: "who may do what on the bus is issued in one place, and read by the server alone"},
 	{except: []string{"pkg/store"}, to: []string{"go.etcd.io/bbolt"},
 		why: "the checkpoint's transactions are in one place"},
 	{from: []string{"pkg/events", "pkg/fold", "internal/ledger", "internal/registry", "internal/flagd", "internal/secretscan", "internal/exchange", "internal/policy", "internal/fleet", "internal/trust"}, except: []string{"pkg/fold/foldtest"}, to: []string{"github.com/nats-io/nats.go", "go.etcd.io/bbolt"}, deep: true,

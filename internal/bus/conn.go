@@ -3,6 +3,8 @@ package bus
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -14,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lockstep-dev/lockstep/internal/bus/credentials"
 	"github.com/lockstep-dev/lockstep/internal/fault"
 )
 
@@ -36,7 +39,9 @@ type Options struct {
 	URL         string                                         // empty: nats://127.0.0.1:4222
 	InProcess   interface{ InProcessConn() (net.Conn, error) } // an embedded server, instead of URL
 	Credentials string                                         // NATS credentials file
+	JWT, Seed   string                                         // an agent's JWT, of credentials.Authority, and its nkey seed; instead of Credentials
 	CA          string                                         // PEM file: who may have signed the server's certificate
+	Authorities string                                         // the same as PEM text
 	Cert, Key   string                                         // PEM files: client certificate
 	Offline     bool                                           // start even if the bus cannot be reached, and keep trying
 	Fault       fault.Hook                                     // told of every durable step; for tests
@@ -93,7 +98,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		return nil, fmt.Errorf("connect to the bus at %s: %w: %w: check the address, that the server runs, and the credentials", url, ErrUnavailable, err)
 	}
 	c.nc = nc
-	if c.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(requestTimeout)); err == nil {
+	if c.js, err = jetstream.NewWithAPIPrefix(nc, o.api(), jetstream.WithDefaultTimeout(requestTimeout)); err == nil {
 		c.async, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(asyncWindow), jetstream.WithPublishAsyncTimeout(asyncTimeout))
 	}
 	if err != nil {
@@ -145,17 +150,41 @@ func (o Options) nats() []nats.Option {
 	return append(opts, o.identity()...)
 }
 
+// api is where JetStream is asked. Who has a JWT of an Authority is an agent in an account without streams.
+func (o Options) api() string {
+	if o.JWT != "" {
+		return credentials.API
+	}
+	return "$JS.API"
+}
+
 func (o Options) identity() (opts []nats.Option) {
 	if o.Credentials != "" {
 		opts = append(opts, nats.UserCredentials(o.Credentials))
 	}
+	if o.JWT != "" {
+		opts = append(opts, nats.UserJWTAndSeed(o.JWT, o.Seed))
+	}
 	if o.CA != "" {
 		opts = append(opts, nats.RootCAs(o.CA))
+	}
+	if o.Authorities != "" {
+		opts = append(opts, authorities(o.Authorities))
 	}
 	if o.Cert != "" || o.Key != "" {
 		opts = append(opts, nats.ClientCert(o.Cert, o.Key))
 	}
 	return opts
+}
+
+func authorities(pem string) nats.Option {
+	return func(o *nats.Options) error {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM([]byte(pem)) {
+			return errors.New("no PEM certificate in the authorities of the bus")
+		}
+		return nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12})(o)
+	}
 }
 
 // reconnectDelay is the wait before all servers are tried for the nth time: anywhere in a window that doubles and is bounded. All

@@ -5,7 +5,7 @@
 // in hope; a ledger that is holed, cut or made anew under a reader is an error, not a gap; a Feed hands out an environment's
 // releases in order, without a gap, a double or a message that the publisher did not sign, whatever the bus delivers.
 //
-// An agent needs these rights on a server that grants rights, and no others:
+// An agent needs these rights on a server that grants rights in one account for all, and no others:
 //
 //	publish    $JS.API.DIRECT.GET.RELEASES.lockstep.release.<environment>
 //	           $JS.API.CONSUMER.CREATE.RELEASES.*.lockstep.release.<environment>
@@ -13,6 +13,9 @@
 //	           $JS.API.CONSUMER.DELETE.RELEASES.*
 //	           lockstep.ack.<environment>.<agent>, lockstep.beat.<environment>.<agent>
 //	subscribe  lockstep.live.<environment>, lockstep.pulse, _INBOX_<name>.>
+//
+// Such rights do not keep an agent from writing to other subjects: it names them where an answer is to go, or where a consumer of its own is
+// to deliver. Package credentials makes accounts that do.
 //
 // It is not for decisions: what is released, whether an ack counts and who may sign is decided elsewhere, on the payloads that
 // pass through here unchanged.

@@ -93,7 +93,7 @@ func storedIn(reply []byte) (Stored, error) {
 // lastDirect reads the last message of a subject from any replica. Its request subject ends with the subject, so that an agent
 // can be allowed its own environment's and no other.
 func (c *Conn) lastDirect(ctx context.Context, stream, subject string) (Stored, error) {
-	reply, err := c.request(ctx, "$JS.API.DIRECT.GET."+stream+"."+subject, nil)
+	reply, err := c.request(ctx, c.opts.api()+".DIRECT.GET."+stream+"."+subject, nil)
 	if err != nil {
 		return Stored{}, c.failed(ctx, "read the last message of "+subject, err)
 	}

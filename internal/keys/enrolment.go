@@ -58,7 +58,7 @@ func (e *Enrolment) Write(path string) error {
 	if err != nil {
 		return fmt.Errorf("write enrolment: %w", err)
 	}
-	if err := writePrivate(path, b); err != nil {
+	if err := WritePrivate(path, b); err != nil {
 		return fmt.Errorf("write enrolment: %w", err)
 	}
 	return nil
@@ -66,7 +66,7 @@ func (e *Enrolment) Write(path string) error {
 
 // ReadEnrolment reads what Write wrote. A file that others can read or write is ErrExposed.
 func ReadEnrolment(path string) (*Enrolment, error) {
-	b, err := readPrivate(path)
+	b, err := ReadPrivate(path)
 	if err != nil {
 		return nil, fmt.Errorf("read enrolment: %w", err)
 	}

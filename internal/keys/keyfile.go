@@ -71,7 +71,7 @@ func syncDirectory(path string) error {
 
 // ReadKey reads a key file as a signer. A file that others can read or write is ErrExposed.
 func ReadKey(path string) (*events.Signer, error) {
-	b, err := readPrivate(path)
+	b, err := ReadPrivate(path)
 	if err != nil {
 		return nil, fmt.Errorf("read key: %w", err)
 	}
@@ -82,7 +82,8 @@ func ReadKey(path string) (*events.Signer, error) {
 	return signer, nil
 }
 
-func readPrivate(path string) ([]byte, error) {
+// ReadPrivate reads a file that nobody but its owner may read or write; one that others can is ErrExposed.
+func ReadPrivate(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -98,7 +99,8 @@ func readPrivate(path string) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
-func writePrivate(path string, b []byte) error {
+// WritePrivate writes a file that only its owner can read, whole or not at all, over one that is there.
+func WritePrivate(path string, b []byte) error {
 	if err := renameio.WriteFile(path, b, private, renameio.IgnoreUmask()); err != nil {
 		return err
 	}

@@ -3,8 +3,8 @@
 // Guarantees: every append is fsynced before it is acknowledged (SyncAlways), all limits are explicit, the listener is on
 // loopback unless TLS with required client certificates is given, and Shutdown returns when the store is closed.
 //
-// It is not for clusters (use an existing NATS for those), it knows nothing of Lockstep's streams (package bus does), and it
-// authenticates nobody on loopback: what agents believe rests on signatures.
+// It is not for clusters (use an existing NATS for those), and it knows nothing of Lockstep's streams (package bus does). Without an
+// Operator it authenticates nobody on loopback: what agents believe rests on signatures.
 package embedded
 
 import (
@@ -34,17 +34,19 @@ const (
 
 // Options of a Server.
 type Options struct {
-	StoreDir       string // where the streams lie; required, and of one server only
-	Host           string // listening address; empty: 127.0.0.1
-	Port           int    // listening port; 0: chosen by the system
-	TLS            *TLS   // required where Host is not loopback
-	MaxStore       int64  // bytes on disk; 0: 64 GiB
-	MaxMemory      int64  // bytes of streams in memory; 0: 256 MiB
-	MaxConnections int    // 0: 20,000
+	StoreDir       string    // where the streams lie; required, and of one server only
+	Host           string    // listening address; empty: 127.0.0.1
+	Port           int       // listening port; 0: chosen by the system
+	TLS            *TLS      // required where Host is not loopback
+	Operator       *Operator // who says who may connect; nil: everybody may who reaches the server
+	MaxStore       int64     // bytes on disk; 0: 64 GiB
+	MaxMemory      int64     // bytes of streams in memory; 0: 256 MiB
+	MaxConnections int       // 0: 20,000
 	Log            zerolog.Logger
 }
 
-// TLS names the PEM files of a listener that other machines reach. Clients must show a certificate signed by CA.
+// TLS names the PEM files of a listener that other machines reach. Clients must show a certificate signed by CA, which may be empty
+// where there is an Operator: then their credentials say who they are, and nobody else comes in.
 type TLS struct {
 	Cert, Key, CA string
 }
@@ -59,6 +61,11 @@ func Start(o Options) (*Server, error) {
 	opts, err := o.server()
 	if err != nil {
 		return nil, err
+	}
+	if o.Operator != nil {
+		if err := o.Operator.adopt(o.StoreDir); err != nil {
+			return nil, fmt.Errorf("embedded bus: %w", err)
+		}
 	}
 	ns, err := server.NewServer(opts)
 	if err != nil {
@@ -108,6 +115,11 @@ func (o Options) server() (*server.Options, error) {
 		MaxConn:            cmp.Or(o.MaxConnections, defaultMaxConns),
 		WriteDeadline:      writeDeadline,
 	}
+	if o.Operator != nil {
+		if err := o.Operator.configure(opts); err != nil {
+			return nil, fmt.Errorf("embedded bus: %w", err)
+		}
+	}
 	if o.TLS == nil {
 		if !loopback(opts.Host) {
 			return nil, fmt.Errorf("embedded bus: %s is reachable from other machines, but there is no TLS: give a certificate, its key and the CA of the agents' client certificates, or listen on 127.0.0.1", opts.Host)
@@ -118,33 +130,35 @@ func (o Options) server() (*server.Options, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded bus: %w", err)
 	}
-	opts.TLS, opts.TLSVerify, opts.TLSConfig = true, true, config
+	if o.TLS.CA == "" && o.Operator == nil {
+		return nil, errors.New("embedded bus: TLS needs the CA of the client certificates where no credentials say who may connect")
+	}
+	opts.TLS, opts.TLSVerify, opts.TLSConfig = true, o.TLS.CA != "", config
 	opts.TLSTimeout = writeDeadline.Seconds()
 	return opts, nil
 }
 
 func (t *TLS) config() (*tls.Config, error) {
-	if t.Cert == "" || t.Key == "" || t.CA == "" {
-		return nil, errors.New("TLS needs a certificate, its key and the CA of the client certificates: give all three files")
+	if t.Cert == "" || t.Key == "" {
+		return nil, errors.New("TLS needs a certificate and its key: give both files")
 	}
 	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
 	if err != nil {
 		return nil, fmt.Errorf("TLS certificate %s with key %s: %w", t.Cert, t.Key, err)
 	}
+	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	if t.CA == "" {
+		return config, nil
+	}
 	pem, err := os.ReadFile(t.CA)
 	if err != nil {
 		return nil, fmt.Errorf("TLS client CA: %w", err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
+	config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+	if !config.ClientCAs.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("TLS client CA %s: no PEM certificate in it", t.CA)
 	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{pair},
-		ClientCAs:    pool,
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		MinVersion:   tls.VersionTLS12,
-	}, nil
+	return config, nil
 }
 
 func loopback(host string) bool {
