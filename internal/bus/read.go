@@ -162,7 +162,9 @@ func (c *Conn) consume(ctx context.Context, r reading, opened func() error, fn f
 		return c.failed(ctx, "read "+r.stream, err)
 	}
 	// Nobody waits for the answer: where an agent may not delete consumers, the server does it after consumerIdle.
-	defer func() { _ = c.nc.Publish(c.opts.api()+".CONSUMER.DELETE."+r.stream+"."+consumer.CachedInfo().Name, nil) }()
+	defer func() {
+		_ = c.nc.Publish(c.opts.api()+".CONSUMER.DELETE."+r.stream+"."+consumer.CachedInfo().Name, nil)
+	}()
 	if opened != nil {
 		if err := opened(); err != nil {
 			return err
