@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -230,6 +231,11 @@ var remedies = map[events.Reason]string{
 	ReasonNoTLS:              "use https; a proxy in front says so in X-Forwarded-Proto",
 	ReasonCertificate:        "show one that --tls-client-ca of the publisher signed, or sign what is done here with 'publisher trust init'",
 	ReasonReadsOnly:          "write with the command line, which signs",
+}
+
+// Refusals are all reasons with which Options.Refused is called.
+func Refusals() []events.Reason {
+	return append(slices.Sorted(maps.Keys(remedies)), ReasonHost, ReasonOrigin)
 }
 
 // forbidden are reasons that no other token mends.

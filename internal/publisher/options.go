@@ -43,7 +43,8 @@ type Options struct {
 	Clock         func() time.Time     // what decisions and pulses say the time is; nil: time.Now
 }
 
-// TLS names the PEM files of the listeners that other machines reach. Clients show a certificate that ClientCA signed.
+// TLS names the PEM files of the listeners that other machines reach. Clients show a certificate that ClientCA signed; where it is
+// empty, the HTTP API lets in nobody but who signs (internal/access), and the bus does not listen beyond loopback.
 type TLS struct{ Cert, Key, ClientCA string }
 
 func (o Options) withDefaults() (Options, error) {
@@ -67,6 +68,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.NATS != "" {
 		return o, nil
 	}
+	if o.TLS != nil && o.TLS.ClientCA == "" && !isLoopback(o.NATSListen) {
+		return o, fmt.Errorf("--nats-listen %s reaches beyond this machine: name with --tls-client-ca who signs the certificates of agents", o.NATSListen)
+	}
 	return o, o.checkReach(o.NATSListen, "--nats-listen")
 }
 
@@ -76,7 +80,7 @@ func (o Options) checkReach(address, flag string) error {
 		return fmt.Errorf("%s %q: %w; write host:port", flag, address, err)
 	}
 	if !isLoopback(address) && o.TLS == nil {
-		return fmt.Errorf("%s %s reaches beyond this machine, and there is no TLS: name --tls-cert, --tls-key and --tls-client-ca, or listen on 127.0.0.1", flag, address)
+		return fmt.Errorf("%s %s reaches beyond this machine, and there is no TLS: name --tls-cert and --tls-key, or listen on 127.0.0.1", flag, address)
 	}
 	return nil
 }
@@ -92,13 +96,17 @@ func (t *TLS) config() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TLS certificate: %w", err)
 	}
+	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}
+	if t.ClientCA == "" {
+		return config, nil
+	}
 	pem, err := os.ReadFile(t.ClientCA)
 	if err != nil {
 		return nil, fmt.Errorf("TLS authority for client certificates: %w", err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
+	config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+	if !config.ClientCAs.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("TLS authority for client certificates: %s holds no PEM certificate", t.ClientCA)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13}, nil
+	return config, nil
 }

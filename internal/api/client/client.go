@@ -33,8 +33,9 @@ const (
 
 // A Client calls one publisher.
 type Client struct {
-	base string
-	http *http.Client
+	base   string
+	http   *http.Client
+	reader reader
 }
 
 // New is a client of the target's publisher.
@@ -47,7 +48,9 @@ func New(target Target) (*Client, error) {
 	if transport.TLSClientConfig, err = target.TLS.config(); err != nil {
 		return nil, err
 	}
-	return &Client{base: u.Scheme + "://" + u.Host, http: &http.Client{Transport: transport}}, nil
+	// What is sent is for this publisher alone, wherever it says that it has moved.
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Client{base: u.Scheme + "://" + u.Host, http: &http.Client{Transport: transport, CheckRedirect: stay}, reader: reader{url: u}}, nil
 }
 
 // Server is the publisher's address.
@@ -188,6 +191,12 @@ func (c *Client) Doctor(ctx context.Context) ([]api.Check, error) {
 	return get[[]api.Check](ctx, c, "/doctor", nil)
 }
 
+// Link asks for a link that opens a session in a browser, once; it needs none where Expires is zero.
+func (c *Client) Link(ctx context.Context) (out api.Link, err error) {
+	err = c.call(ctx, callTimeout, http.MethodPost, api.LinksPath, struct{}{}, &out)
+	return out, err
+}
+
 // Verify has the publisher read its whole ledger again.
 func (c *Client) Verify(ctx context.Context) (out api.Verification, err error) {
 	err = c.call(ctx, verifyTimeout, http.MethodPost, api.Prefix+"/ledger/verify", struct{}{}, &out)
@@ -229,26 +238,41 @@ func (c *Client) call(ctx context.Context, limit time.Duration, method, path str
 			return fmt.Errorf("write the request: %w", err)
 		}
 	}
-	request, err := http.NewRequestWithContext(bounded, method, c.base+path, &payload)
-	if err != nil {
-		return fmt.Errorf("write the request: %w", err)
+	response, answer, err := c.send(ctx, bounded, method, path, payload.Bytes())
+	if err == nil && response.StatusCode == http.StatusUnauthorized && c.reader.learn(response.Header) {
+		response, answer, err = c.send(ctx, bounded, method, path, payload.Bytes())
 	}
-	if body != nil {
+	if err != nil {
+		return err
+	}
+	return c.read(response, answer, into)
+}
+
+// send sends a request once and reads the whole answer.
+func (c *Client) send(ctx, bounded context.Context, method, path string, payload []byte) (*http.Response, []byte, error) {
+	request, err := http.NewRequestWithContext(bounded, method, c.base+path, bytes.NewReader(payload))
+	if err != nil {
+		return nil, nil, fmt.Errorf("write the request: %w", err)
+	}
+	if len(payload) > 0 {
 		request.Header.Set("Content-Type", "application/json")
+	}
+	if err := c.reader.sign(request); err != nil {
+		return nil, nil, err
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return c.failed(ctx, err)
+		return nil, nil, c.failed(ctx, err)
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return c.failed(ctx, err)
+		return nil, nil, c.failed(ctx, err)
 	case len(answer) > maxAnswer:
-		return fmt.Errorf("the answer of %s has more than %d bytes", c.base, maxAnswer)
+		return nil, nil, fmt.Errorf("the answer of %s has more than %d bytes", c.base, maxAnswer)
 	}
-	return c.read(response, answer, into)
+	return response, answer, nil
 }
 
 // failed says what became of a request without an answer.
