@@ -7,6 +7,7 @@ const (
 	exitFailure     = 1
 	exitUsage       = 2
 	exitDifference  = 3
+	exitDenied      = 4
 	exitWaiting     = 6
 	exitFailed      = 7
 	exitInterrupted = 130

@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 			env.Defer(server.Close)
 			env.Values["publisher"] = p
 			for name, value := range map[string]string{
-				"LOCKSTEP_SERVER": server.URL, "PUBLISHER": server.URL, "LOCKSTEP_AS": "anna", "XDG_CONFIG_HOME": env.WorkDir + "/config", "XDG_RUNTIME_DIR": env.WorkDir,
+				"LOCKSTEP_SERVER": server.URL, "PUBLISHER": server.URL, "LOCKSTEP_AS": "anna", "LOCKSTEP_KEYS": "", "XDG_CONFIG_HOME": env.WorkDir + "/config", "XDG_RUNTIME_DIR": env.WorkDir,
 				"HOME": env.WorkDir, "TERM": "xterm", "NO_COLOR": "", "CI": "",
 				"GORACE": "atexit_sleep_ms=0", // under the race detector every program sleeps a second at its end otherwise
 			} {
@@ -88,7 +88,8 @@ func serving(ts *testscript.TestScript, _ bool, _ []string) {
 	for {
 		address, err := os.ReadFile(path)
 		if err == nil {
-			response, err := http.Get(strings.TrimSpace(string(address)) + "/readyz")
+			url, _, _ := strings.Cut(string(address), "\n")
+			response, err := http.Get(url + "/readyz")
 			if err == nil {
 				response.Body.Close()
 				if response.StatusCode == http.StatusOK {

@@ -19,6 +19,7 @@ import (
 const (
 	groupChange  = "change"
 	groupOperate = "operate"
+	groupTrust   = "trust"
 	groupServe   = "serve"
 )
 
@@ -78,13 +79,16 @@ Look:       publisher status`,
 		}
 		return usage(cmd, "%v", err)
 	})
-	root.AddGroup(&cobra.Group{ID: groupChange, Title: "Change:"}, &cobra.Group{ID: groupOperate, Title: "Look and operate:"}, &cobra.Group{ID: groupServe, Title: "Serve:"})
+	root.AddGroup(&cobra.Group{ID: groupChange, Title: "Change:"}, &cobra.Group{ID: groupOperate, Title: "Look and operate:"}, &cobra.Group{ID: groupTrust, Title: "Trust:"}, &cobra.Group{ID: groupServe, Title: "Serve:"})
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.said.Server, "server", "", "the publisher's `URL` (default $LOCKSTEP_SERVER, the context file, or this user's publisher on this machine)")
 	flags.StringVar(&c.said.As, "as", "", "act as `NAME` (default $LOCKSTEP_AS, the context file, or this user)")
+	flags.StringVar(&c.said.Keys, "keys", "", "sign with the keys in `DIRECTORY` (default $LOCKSTEP_KEYS, the context file, those of this user's publisher, or keys beside the context file)")
 	flags.VarP(&c.format, "output", "o", "write data as `FORMAT`: table, json or yaml")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
-	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return notEmpty(cmd, "as", "digest", "idempotency-key") }
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		return notEmpty(cmd, "as", "keys", "digest", "idempotency-key")
+	}
 	add := func(id string, commands ...*cobra.Command) {
 		for _, cmd := range commands {
 			cmd.GroupID = id
@@ -94,6 +98,7 @@ Look:       publisher status`,
 	add(groupChange, initCommand(c), schemaCommand(c), checkCommand(c), policyCommand(c), diffCommand(c), renderCommand(c), proposeCommand(c), promoteCommand(c), reviseCommand(c), rebaseCommand(c), changesCommand(c), showCommand(c), approveCommand(c), rejectCommand(c), withdrawCommand(c), rollbackCommand(c))
 	add(groupChange, importCommand(c), exportCommand(c))
 	add(groupOperate, statusCommand(c), historyCommand(c), getCommand(c), explainCommand(c), impactCommand(c), environmentCommand(c), ledgerCommand(c), doctorCommand(c))
+	add(groupTrust, keyCommand(c))
 	add(groupServe, demoCommand(c), serveCommand(c), benchCommand(c))
 	root.AddCommand(versionCommand(c), exitCodesTopic())
 	root.InitDefaultHelpCmd()

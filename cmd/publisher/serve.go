@@ -39,7 +39,7 @@ Beyond loopback, --listen and --nats-listen need TLS, and clients show certifica
 			defer func() { remove() }()
 			return publisher.Run(cmd.Context(), o, func(p *publisher.Publisher) {
 				c.note("serving at %s; stop with Ctrl-C", p.URL())
-				r, err := client.Advertise(p.URL())
+				r, err := client.Advertise(p.URL(), "")
 				switch {
 				case errors.Is(err, client.ErrAdvertised):
 					c.note("! %v", err)

@@ -109,7 +109,7 @@ func (d *demo) start(ctx context.Context) error {
 			return nil
 		}
 	})
-	remove, err := client.Advertise(p.URL())
+	remove, err := client.Advertise(p.URL(), "")
 	switch {
 	case errors.Is(err, client.ErrAdvertised):
 		d.Command += " --server " + p.URL()

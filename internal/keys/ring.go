@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -104,16 +103,4 @@ func checkPerson(name string) error {
 		return fmt.Errorf(`%q cannot name a key: names are printable ASCII without / \ : * ? " < > |, begin with no dot, and have at most %d characters`, name, maxPerson)
 	}
 	return nil
-}
-
-// DefaultRing is $XDG_CONFIG_HOME/lockstep/keys, or ~/.config/lockstep/keys; "" for a user without a home.
-func DefaultRing() Ring {
-	home, _ := os.UserHomeDir() // "" where there is none
-	if home != "" {
-		home = filepath.Join(home, ".config")
-	}
-	if dir := cmp.Or(os.Getenv("XDG_CONFIG_HOME"), home); dir != "" {
-		return Ring(filepath.Join(dir, "lockstep", "keys"))
-	}
-	return ""
 }

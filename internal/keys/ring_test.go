@@ -71,19 +71,3 @@ func TestANameThatLeavesTheDirectoryIsNone(t *testing.T) {
 		}
 	}
 }
-
-func TestTheDirectoryOfKeysIsBesideTheContextFile(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", "/somewhere")
-	if got := keys.DefaultRing(); got != "/somewhere/lockstep/keys" {
-		t.Error(got)
-	}
-	t.Setenv("XDG_CONFIG_HOME", "")
-	t.Setenv("HOME", "/home/anna")
-	if got := keys.DefaultRing(); got != "/home/anna/.config/lockstep/keys" {
-		t.Error(got)
-	}
-	t.Setenv("HOME", "")
-	if got := keys.DefaultRing(); got != "" {
-		t.Error(got)
-	}
-}

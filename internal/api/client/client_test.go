@@ -199,6 +199,7 @@ func home(t *testing.T) string {
 	t.Setenv("XDG_RUNTIME_DIR", dir)
 	t.Setenv("LOCKSTEP_SERVER", "")
 	t.Setenv("LOCKSTEP_AS", "")
+	t.Setenv("LOCKSTEP_KEYS", "")
 	return dir
 }
 
@@ -212,7 +213,7 @@ func TestTheServerIsFoundInTheOrderThatIsPromised(t *testing.T) {
 		}
 	}
 	expect(client.Target{}, client.DefaultServer)
-	remove, err := client.Advertise("http://127.0.0.1:1")
+	remove, err := client.Advertise("http://127.0.0.1:1", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +240,7 @@ func TestTheServerIsFoundInTheOrderThatIsPromised(t *testing.T) {
 
 func TestAnAdvertisementOfOthersIsNotBelieved(t *testing.T) {
 	dir := home(t)
-	remove, err := client.Advertise("http://127.0.0.1:1")
+	remove, err := client.Advertise("http://127.0.0.1:1", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,18 +255,18 @@ func TestAnAdvertisementOfOthersIsNotBelieved(t *testing.T) {
 	if got, _ := client.Locate(client.Target{}); got.Server != client.DefaultServer {
 		t.Errorf("believed %s", got.Server)
 	}
-	if _, err := client.Advertise("http://127.0.0.1:2"); err == nil {
+	if _, err := client.Advertise("http://127.0.0.1:2", ""); err == nil {
 		t.Error("advertised in a directory that others can write")
 	}
 }
 
 func TestAnotherPublishersAdvertisementIsLeftAlone(t *testing.T) {
 	home(t)
-	remove, err := client.Advertise("http://127.0.0.1:1")
+	remove, err := client.Advertise("http://127.0.0.1:1", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Advertise("http://127.0.0.1:2"); !errors.Is(err, client.ErrAdvertised) || !strings.Contains(err.Error(), "at http://127.0.0.1:1: reach this one with --server http://127.0.0.1:2") {
+	if _, err := client.Advertise("http://127.0.0.1:2", ""); !errors.Is(err, client.ErrAdvertised) || !strings.Contains(err.Error(), "at http://127.0.0.1:1: reach this one with --server http://127.0.0.1:2") {
 		t.Errorf("got %v", err)
 	}
 	if got, _ := client.Locate(client.Target{}); got.Server != "http://127.0.0.1:1" {
@@ -275,10 +276,38 @@ func TestAnotherPublishersAdvertisementIsLeftAlone(t *testing.T) {
 	if got, _ := client.Locate(client.Target{}); got.Server != client.DefaultServer {
 		t.Errorf("found %s", got.Server)
 	}
-	remove, err = client.Advertise("http://127.0.0.1:2")
+	remove, err = client.Advertise("http://127.0.0.1:2", "")
 	if err != nil {
 		t.Fatal(err)
 	}
+	remove()
+}
+
+func TestTheKeysAreFoundInTheOrderThatIsPromised(t *testing.T) {
+	dir := home(t)
+	expect := func(said client.Target, keys string) {
+		t.Helper()
+		if got, err := client.Locate(said); err != nil || got.Keys != keys {
+			t.Errorf("got %+v, %v; want %s", got, err, keys)
+		}
+	}
+	expect(client.Target{}, filepath.Join(dir, "config", "lockstep", "keys"))
+	remove, err := client.Advertise("http://127.0.0.1:1", "/demo/keys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(client.Target{}, "/demo/keys")
+	expect(client.Target{Server: "http://127.0.0.1:4"}, filepath.Join(dir, "config", "lockstep", "keys")) // they are of another publisher
+	if err := os.MkdirAll(filepath.Join(dir, "config", "lockstep"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config", "lockstep", "context.yaml"), []byte("keys: ours\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(client.Target{}, filepath.Join(dir, "config", "lockstep", "ours"))
+	t.Setenv("LOCKSTEP_KEYS", "/mine")
+	expect(client.Target{}, "/mine")
+	expect(client.Target{Keys: "/said"}, "/said")
 	remove()
 }
 
@@ -286,7 +315,7 @@ func TestAUserWithoutAHomeHasNoContextFile(t *testing.T) {
 	home(t)
 	t.Setenv("XDG_CONFIG_HOME", "")
 	t.Setenv("HOME", "")
-	said := client.Target{Server: "http://127.0.0.1:4", As: "anna"}
+	said := client.Target{Server: "http://127.0.0.1:4", As: "anna", Keys: "keys"}
 	if got, err := client.Locate(said); err != nil || got != said {
 		t.Errorf("got %+v, %v", got, err)
 	}

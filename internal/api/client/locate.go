@@ -24,6 +24,7 @@ const DefaultServer = "http://127.0.0.1:7070"
 type Target struct {
 	Server string `yaml:"server"` // URL such as http://127.0.0.1:7070
 	As     string `yaml:"as"`
+	Keys   string `yaml:"keys"` // directory of people's key files; in the context file relative to it
 	TLS    TLS    `yaml:"tls"`
 }
 
@@ -35,7 +36,8 @@ type TLS struct {
 }
 
 // Locate fills in what was not said: from the LOCKSTEP_ variables, from the context file, from the publisher that
-// advertises itself on this machine, and at last the default address and the name of the OS user.
+// advertises itself on this machine, and at last the default address, the name of the OS user, and the directory keys beside the
+// context file.
 func Locate(said Target) (Target, error) {
 	path := contextPath()
 	written, err := readContext(path)
@@ -47,8 +49,13 @@ func Locate(said Target) (Target, error) {
 	said.TLS.CA = first(said.TLS.CA, os.Getenv("LOCKSTEP_TLS_CA"), beside(path, written.TLS.CA))
 	said.TLS.Cert = first(said.TLS.Cert, os.Getenv("LOCKSTEP_TLS_CERT"), beside(path, written.TLS.Cert))
 	said.TLS.Key = first(said.TLS.Key, os.Getenv("LOCKSTEP_TLS_KEY"), beside(path, written.TLS.Key))
+	said.Keys = first(said.Keys, os.Getenv("LOCKSTEP_KEYS"), beside(path, written.Keys))
 	if said.Server == "" {
-		said.Server = first(advertised(), DefaultServer)
+		server, keys := advertised()
+		said.Server, said.Keys = first(server, DefaultServer), first(said.Keys, keys)
+	}
+	if path != "" {
+		said.Keys = first(said.Keys, beside(path, "keys"))
 	}
 	if said.As == "" {
 		if u, err := user.Current(); err == nil {
@@ -104,9 +111,10 @@ func readContext(path string) (written Target, err error) {
 // ErrAdvertised says that another publisher of the user runs, and that it is the one that clients find.
 var ErrAdvertised = errors.New("another publisher of this user is the one that is found without being named")
 
-// Advertise lets clients of the same user find the publisher at url, until remove is called. While another one does so the error is
-// ErrAdvertised: a publisher that is started to try something must not draw away what is meant for the one that runs.
-func Advertise(url string) (remove func(), err error) {
+// Advertise lets clients of the same user find the publisher at url, until remove is called, and the directory of people's keys that goes
+// with it; "" is none in particular. While another one does so the error is ErrAdvertised: a publisher that is started to try something
+// must not draw away what is meant for the one that runs.
+func Advertise(url, keys string) (remove func(), err error) {
 	path := advertisement()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("advertise the publisher: %w", err)
@@ -121,7 +129,8 @@ func Advertise(url string) (remove func(), err error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w, at %s: reach this one with --server %s", ErrAdvertised, first(advertised(), "an address that is just being written"), url)
+			other, _ := advertised()
+			return nil, fmt.Errorf("%w, at %s: reach this one with --server %s", ErrAdvertised, first(other, "an address that is just being written"), url)
 		}
 		return nil, fmt.Errorf("advertise the publisher: %w", err)
 	}
@@ -130,7 +139,7 @@ func Advertise(url string) (remove func(), err error) {
 		_ = syscall.Flock(int(lock.Fd()), syscall.LOCK_UN)
 		lock.Close()
 	}
-	if err := renameio.WriteFile(path, []byte(url+"\n"), 0o600); err != nil {
+	if err := renameio.WriteFile(path, []byte(strings.TrimSpace(url+"\n"+keys)+"\n"), 0o600); err != nil {
 		unlock()
 		return nil, fmt.Errorf("advertise the publisher: %w", err)
 	}
@@ -140,17 +149,18 @@ func Advertise(url string) (remove func(), err error) {
 	}, nil
 }
 
-// advertised is the address of the publisher that advertises itself; "" where none does.
-func advertised() string {
+// advertised is the address of the publisher that advertises itself, and the directory of the keys that go with it; "" where none does.
+func advertised() (server, keys string) {
 	path := advertisement()
 	if private(filepath.Dir(path)) != nil {
-		return ""
+		return "", ""
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return ""
+		return "", ""
 	}
-	return strings.TrimSpace(string(b))
+	server, keys, _ = strings.Cut(strings.TrimSpace(string(b)), "\n")
+	return server, keys
 }
 
 func advertisement() string {
