@@ -105,7 +105,7 @@ func beChild(text string) error {
 
 func bePublisher(s settings, clock *clock) error {
 	o := publisher.Options{
-		Data: s.Data, Listen: cmp.Or(s.Listen, "127.0.0.1:0"), NATS: s.NATS, MonitorURL: s.MonitorURL, Replicas: s.Replicas, AcceptUnprovenDurability: s.Unproven,
+		Data: s.Data, Listen: cmp.Or(s.Listen, bustest.OwnAddress()+":0"), NATS: s.NATS, MonitorURL: s.MonitorURL, Replicas: s.Replicas, AcceptUnprovenDurability: s.Unproven,
 		CA: s.CA, Cert: s.Cert, Key: s.Key, Log: zerolog.New(os.Stderr).With().Timestamp().Logger(),
 		Clock: clock.now, LeaseTTL: bustest.LeaseTTL, BeatWait: 200 * time.Millisecond, Recheck: 200 * time.Millisecond, PulseInterval: 300 * time.Millisecond,
 	}

@@ -35,7 +35,7 @@ func StartProcess(t testing.TB) *Process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Process{t: t, program: program, dir: t.TempDir(), address: ownAddress()}
+	p := &Process{t: t, program: program, dir: t.TempDir(), address: OwnAddress()}
 	t.Cleanup(func() { p.Kill() })
 	p.Restart()
 	return p
@@ -179,8 +179,8 @@ func Program() (string, error) {
 	return file, os.Rename(fresh, file)
 }
 
-// ownAddress is a loopback address that nobody else uses, so that its ports are free before the server starts and between Kill and
+// OwnAddress is a loopback address that nobody else uses, so that its ports are free before the server starts and between Kill and
 // Restart: on 127.0.0.1 any other process may be given them meanwhile.
-func ownAddress() string {
+func OwnAddress() string {
 	return fmt.Sprintf("127.%d.%d.%d", 1+rand.N(254), rand.N(256), 1+rand.N(254))
 }
