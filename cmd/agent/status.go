@@ -73,6 +73,12 @@ func (c *cli) showStatus(s *agent.Status) {
 			add("health", "http://%s/readyz, /metrics", s.HTTP)
 		}
 	}
+	if s.Sealed > 0 {
+		add("ledger", "sealed up to entry %d, as far as this agent verified it", s.Sealed)
+	}
+	if !s.Unproven.IsZero() {
+		add("", "since %s nobody proved that newer seals continue that one", moment(s.Unproven))
+	}
 	add("outbox", "%d acks", s.Outbox)
 	for _, conn := range s.Connectors {
 		add("connector", "%s, %s, %s", conn.Name, conn.Atomicity, readBack(conn.ReadBack))

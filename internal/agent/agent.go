@@ -35,6 +35,7 @@ type Agent struct {
 	chain    *chain
 	outbox   *outbox
 	hearing  *hearing
+	witness  *witness
 	metrics  *metrics
 	http     net.Listener
 	control  net.Listener
@@ -102,7 +103,16 @@ func (a *Agent) load() error {
 	}
 	a.hearing = &hearing{ledger: o.Enrolment.Ledger, allows: trusted.allows, clock: o.Clock}
 	a.chain = &chain{opts: o, log: o.Log, store: a.store, believed: trusted, outbox: a.outbox, show: a.show}
+	a.witness = &witness{ledger: o.Enrolment.Ledger, key: a.signer.Public(), keys: trusted.publishers, clock: o.Clock, every: o.Intervals.Pulse, wake: make(chan struct{}, 1)}
 	outbox, tip, err := a.chain.load()
+	if err != nil {
+		return err
+	}
+	err = a.store.View(func(tx *store.Tx) error {
+		sealed, err := tx.Seal()
+		a.witness.restore(sealed)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -172,6 +182,7 @@ func (a *Agent) Start(ctx context.Context) error {
 	a.group.Go("outbox", a.outbox.run)
 	a.group.Go("releases", a.followReleases)
 	a.group.Go("chain", a.run)
+	a.group.Go("proofs", a.askForProofs)
 	a.group.Go("control", func(ctx context.Context) error { return serveControl(ctx, a) })
 	if a.http != nil {
 		a.group.Go("http", func(ctx context.Context) error { return telemetry.Serve(ctx, a.http, a.handler()) })
@@ -214,7 +225,8 @@ func (a *Agent) onChange(c bus.Change) {
 }
 
 func (a *Agent) onPulse(payload []byte, signature string) {
-	if a.hearing.hear(payload, signature) {
+	if pulse, heard := a.hearing.hear(payload, signature); heard {
+		a.witness.hear(pulse)
 		a.beatOnChange()
 	}
 }

@@ -65,13 +65,19 @@ func (a *Agent) beats(ctx context.Context) error {
 // keepHeard writes down what costs nothing to lose: the newest pulse, and which acks the bus has.
 func (a *Agent) keepHeard() {
 	tip, newer := a.hearing.unkept()
+	sealed, grown := a.witness.unkept()
 	taken := a.outbox.taken()
-	if !newer && len(taken) == 0 {
+	if !newer && !grown && len(taken) == 0 {
 		return
 	}
 	err := a.chain.keep(fault.AcksForgotten, func(tx *store.Tx) error {
 		if newer {
 			if err := tx.SetTip(&tip); err != nil {
+				return err
+			}
+		}
+		if grown {
+			if err := tx.SetSeal(&sealed); err != nil {
 				return err
 			}
 		}
@@ -83,6 +89,7 @@ func (a *Agent) keepHeard() {
 		return
 	}
 	a.hearing.keep(tip)
+	a.witness.keptAs(sealed)
 }
 
 func (a *Agent) sendBeat(number uint64, s Status) {

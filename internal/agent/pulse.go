@@ -30,13 +30,13 @@ func (h *hearing) restore(t *store.Tip) {
 }
 
 // hear judges one pulse and says whether it is valid and new. Anything else is counted and changes nothing.
-func (h *hearing) hear(payload []byte, signature string) bool {
+func (h *hearing) hear(payload []byte, signature string) (pulse events.Pulse, heard bool) {
 	pulse, err := events.DecodePulse(payload, signature, h.allows)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err != nil || pulse.Ledger != h.ledger || pulse.Counter <= h.newest.Counter {
 		h.rejected++
-		return false
+		return pulse, false
 	}
 	h.at = time.Now()
 	seen := h.newest.Tip
@@ -51,7 +51,7 @@ func (h *hearing) hear(payload []byte, signature string) bool {
 	default:
 		h.newest.Tip, h.problem = pulse.Tip, nil
 	}
-	return true
+	return pulse, true
 }
 
 // unkept is the newest tip, if the store has an older one.

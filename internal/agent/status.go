@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/connector"
@@ -32,6 +33,8 @@ type Status struct {
 	LastPulse   time.Time         `json:"lastPulse,omitzero"`
 	LastCheck   time.Time         `json:"lastCheck,omitzero"` // of the head
 	Tip         events.LedgerTip  `json:"tip"`                // of the ledger, as the newest pulse said
+	Sealed      uint64            `json:"sealed,omitempty"`   // entries under the newest seal of the ledger that was verified
+	Unproven    time.Time         `json:"unproven,omitzero"`  // since when there are seals of which nobody proved that they continue that one
 	Outbox      int               `json:"outbox"`             // acks that the bus has not taken
 	LastAck     uint64            `json:"lastAck"`
 	Rejected    map[string]uint64 `json:"rejected,omitempty"` // messages dropped as not the publisher's, by reason
@@ -86,11 +89,13 @@ func (a *Agent) Status() Status {
 // step is told by its ack.
 func (a *Agent) evaluate() (s Status, changed bool) {
 	h := a.hearing.now()
+	sealed, unproven, forked := a.witness.seen()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	connected := a.conn != nil && a.conn.Connected()
 	s = a.shown
 	s.Connected, s.LastPulse, s.Tip, s.Head = connected, firstOf(h.at, h.before), h.tip, max(s.Followed, s.Checkpoint.Revision)
+	s.Sealed, s.Unproven = sealed.Size, unproven
 	s.Outbox, s.LastAck = a.outbox.size()
 	s.Rejected = map[string]uint64{}
 	if h.rejected > 0 {
@@ -98,7 +103,7 @@ func (a *Agent) evaluate() (s Status, changed bool) {
 	}
 	f := facts{
 		now: time.Now(), started: s.Started, revision: s.Checkpoint.Revision, followed: s.Followed, failure: s.Failure, retry: s.Retry, hold: s.Hold,
-		differing: s.Differing, differingSince: s.differs, unread: s.unread, unverified: s.Unverified, ledger: h.problem, connected: connected,
+		differing: s.Differing, differingSince: s.differs, unread: s.unread, unverified: s.Unverified, ledger: cmp.Or(h.problem, forked), connected: connected,
 		pulse: h.at, heard: h.before, pulseEvery: a.opts.Intervals.Pulse, checkEvery: a.opts.Intervals.Check,
 	}
 	if a.feed != nil {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/lockstep-dev/lockstep/internal/keys"
@@ -27,18 +28,16 @@ func (b *believed) learn(t *events.Trust) bool {
 	return true
 }
 
-func (b *believed) allows(key string) bool {
+func (b *believed) allows(key string) bool { return slices.Contains(b.publishers(), key) }
+
+// publishers are the keys; nobody changes the list.
+func (b *believed) publishers() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.newest != nil {
-		return b.newest.AllowsPublisher(key)
+		return b.newest.Publishers
 	}
-	for _, p := range b.enrolment.Publishers {
-		if p == key {
-			return true
-		}
-	}
-	return false
+	return b.enrolment.Publishers
 }
 
 // verify says whether a chain digest is the publisher's: signed, or the head that the enrolment pins.

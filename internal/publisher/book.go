@@ -25,6 +25,7 @@ type book struct {
 
 	commit sync.Mutex
 	copy   *ledgerCopy
+	grown  growth // what is sealed
 
 	mu            sync.RWMutex
 	state         *ledger.State
@@ -368,9 +369,11 @@ func (b *book) readBack(s bus.Stored) error {
 		return err
 	}
 	if s.Sequence == b.copy.last+1 {
-		return b.copy.add(s)
+		if err := b.copy.add(s); err != nil {
+			return err
+		}
 	}
-	return nil
+	return b.grown.add(s) // never ahead of the copy: the state is made anew from there
 }
 
 func (b *book) compare(s bus.Stored) error {

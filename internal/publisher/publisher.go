@@ -47,6 +47,7 @@ type Publisher struct {
 	leading    atomic.Bool               // this publisher has the lease
 	verified   atomic.Pointer[time.Time] // bus time of the last look at the ledger that found nothing wrong
 	pulsed     uint64                    // the counter of its last pulse; of the goroutine that pulses
+	sealed     sealing                   // the newest seal that went out; of the goroutine that pulses
 	group      *lifecycle.Group
 }
 
@@ -288,6 +289,7 @@ func (p *Publisher) lead(ctx context.Context) {
 	parts := lifecycle.New(ctx)
 	parts.Go("sender", func(ctx context.Context) error { p.sender.run(ctx); return nil })
 	parts.Go("pulse", func(ctx context.Context) error { p.pulse(ctx); return nil })
+	parts.Go("proofs", p.answerProofs)
 	giveWay := time.NewTicker(p.opts.Recheck)
 	defer giveWay.Stop()
 	for stay := true; stay; {
@@ -345,6 +347,11 @@ func (p *Publisher) pulseOnce(now time.Time) error {
 	if !believed {
 		return nil // a new ledger, or somebody else's
 	}
+	var err error
+	if p.sealed, err = p.book.grown.after(p.sealed, pulse.Ledger, p.signer); err != nil {
+		return err
+	}
+	pulse.Seal, pulse.Before, pulse.Proof = p.sealed.note, p.sealed.before, p.sealed.proof
 	payload, header, err := events.EncodePulse(pulse, p.signer)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ const (
 
 	SubjectLedger   = "lockstep.ledger"
 	SubjectPulse    = "lockstep.pulse"
+	SubjectProof    = "lockstep.proof" // agents ask there; the answer goes to their inbox
 	subjectRelease  = "lockstep.release."
 	subjectLive     = "lockstep.live."
 	subjectAck      = "lockstep.ack."

@@ -19,6 +19,9 @@ const (
 	DomainPulse Domain = "lockstep pulse v1\n"
 	DomainBeat  Domain = "lockstep beat v1\n"
 	DomainAck   Domain = "lockstep ack v1\n"
+	DomainProof Domain = "lockstep proof v1\n"
+	// DomainSeal begins the text of a seal, which is a signed note and has its own form (internal/seal).
+	DomainSeal Domain = "lockstep.dev/ledger/"
 )
 
 // A Signer signs with an Ed25519 nkey seed; it never shows the seed.

@@ -89,6 +89,11 @@ type Pulse struct {
 	Counter uint64    `json:"counter"` // grows with every pulse of a ledger, whichever publisher sends it
 	Tip     LedgerTip `json:"tip"`
 	Clock   time.Time `json:"clock"`
+	// Seal is a signed tree head over the ledger, and Proof that it continues the one before it, which had Before entries. A publisher
+	// that sealed nothing before leaves the proof out; who needs another one asks for it.
+	Seal   string   `json:"seal,omitempty"`
+	Before uint64   `json:"before,omitempty"`
+	Proof  []Digest `json:"proof,omitempty"`
 }
 
 // EncodeAck writes an ack's payload and signs it.

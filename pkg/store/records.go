@@ -46,6 +46,15 @@ type Failure struct {
 	Since    time.Time     `json:"since"`
 }
 
+// A Seal is the newest seal of the ledger that was verified: what every later one is held against.
+type Seal struct {
+	Size  uint64        `json:"size"` // entries
+	Root  events.Digest `json:"root"`
+	Note  string        `json:"note"`  // as it was signed
+	Agent string        `json:"agent"` // public key of the agent that verified it
+	At    time.Time     `json:"at"`
+}
+
 // A Tip is the newest pulse that was heard.
 type Tip struct {
 	Counter uint64           `json:"counter"`

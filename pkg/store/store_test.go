@@ -217,9 +217,10 @@ func TestWhatIsRecordedBesideTheFoldIsThereAfterReopening(t *testing.T) {
 	hold := &store.Hold{Since: now, Until: now.Add(time.Hour), Reason: "audit"}
 	failure := &store.Failure{Revision: 2, Last: 3, Word: events.WordFailed, Reason: events.ReasonFirstContact, Message: "m", Since: now}
 	tip := &store.Tip{Counter: 7, Tip: events.LedgerTip{Number: 9, Hash: events.Sum(nil)}, At: now}
+	seal := &store.Seal{Size: 9, Root: events.Sum(nil), Note: "a note\n", Agent: "U", At: now}
 	trust := &events.Trust{Version: 2, Ledger: foldtest.Ledger, Publishers: []string{"U"}, Approvals: "names"}
 	must(t, s.Update(func(tx *store.Tx) error {
-		return errors.Join(tx.SetIntent(intent), tx.SetHold(hold), tx.SetFailure(failure), tx.SetTip(tip), tx.SetNewestTrust(trust))
+		return errors.Join(tx.SetIntent(intent), tx.SetHold(hold), tx.SetFailure(failure), tx.SetTip(tip), tx.SetSeal(seal), tx.SetNewestTrust(trust))
 	}))
 	must(t, s.Close())
 	s = storetest.Open(t, path, identity)
@@ -229,8 +230,9 @@ func TestWhatIsRecordedBesideTheFoldIsThereAfterReopening(t *testing.T) {
 		gotFailure, err3 := tx.Failure()
 		gotTip, err4 := tx.Tip()
 		gotTrust, err5 := tx.NewestTrust()
-		must(t, errors.Join(err1, err2, err3, err4, err5))
-		got, want := []any{gotIntent, gotHold, gotFailure, gotTip, gotTrust}, []any{intent, hold, failure, tip, trust}
+		gotSeal, err6 := tx.Seal()
+		must(t, errors.Join(err1, err2, err3, err4, err5, err6))
+		got, want := []any{gotIntent, gotHold, gotFailure, gotTip, gotTrust, gotSeal}, []any{intent, hold, failure, tip, trust, seal}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}

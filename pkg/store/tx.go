@@ -29,6 +29,7 @@ var (
 	keyHold       = []byte("hold")
 	keyFailure    = []byte("failure")
 	keyTip        = []byte("tip")
+	keySeal       = []byte("seal")
 	keyAcks       = []byte("acks")
 )
 
@@ -99,6 +100,12 @@ func (tx *Tx) Tip() (*Tip, error) { return get[Tip](tx, keyTip) }
 
 // SetTip records the newest pulse.
 func (tx *Tx) SetTip(t *Tip) error { return put(tx, keyTip, t) }
+
+// Seal is the newest seal that was verified; nil before the first.
+func (tx *Tx) Seal() (*Seal, error) { return get[Seal](tx, keySeal) }
+
+// SetSeal records a verified seal.
+func (tx *Tx) SetSeal(s *Seal) error { return put(tx, keySeal, s) }
 
 // NewestTrust is the newest trust document that was verified, which can be ahead of the checkpoint; nil before the first.
 func (tx *Tx) NewestTrust() (*events.Trust, error) { return get[events.Trust](tx, keyNewest) }
