@@ -1,6 +1,8 @@
 package dashboard
 
 import (
+	"bytes"
+	"html/template"
 	"net/http"
 	"slices"
 	"strings"
@@ -35,24 +37,102 @@ func (d *dashboard) changes(r *http.Request, p *page) error {
 	return nil
 }
 
+// A changePage is what a change does, and where it stands.
 type changePage struct {
 	fleet.Change
-	AsOf time.Time
+	AsOf   time.Time
+	Entry  uint64 // that proposed or last revised it
+	Groups []operationsGroup
+	Ways   []way
+	Scale  float64 // seconds that the drawings of the ways span
+}
+
+// An operationsGroup are environments in which a change does the same.
+type operationsGroup struct {
+	Environments []string
+	Operations   []fleet.OperationView
+}
+
+// A way is that of a change to one agent.
+type way struct {
+	fleet.ChangeEnvironment
+	First     bool // of its environment
+	Span      int  // ways of the environment
+	Said      fleet.AgentDelivery
+	Entry     uint64 // that released it
+	Reversing uint64 // that undid it
+	Waiting   float64
+	phases    map[fleet.Phase]time.Duration
 }
 
 // Missing is how many approvals are still to be given.
 func (c changePage) Missing() int { return max(0, c.Demanded-len(c.Approvals)) }
 
+// Folded says whether the environments of a group are too many to name.
+func (g operationsGroup) Folded() bool { return len(g.Environments) > 12 }
+
 func (d *dashboard) change(r *http.Request, p *page) (err error) {
 	id := r.PathValue("id")
 	p.Title, p.Section = "Change "+id, "changes"
 	d.Backend.Read(func(s *ledger.State, reports fleet.Reports, asOf time.Time) {
-		of := changePage{AsOf: asOf}
-		of.Change, err = fleet.ChangeOf(s, reports, id, asOf)
+		of := &changePage{AsOf: asOf}
 		p.AsOf, p.Body = asOf, of
+		if of.Change, err = fleet.ChangeOf(s, reports, id, asOf); err != nil {
+			return
+		}
+		of.Entry = s.Changes[id].Entry
+		for _, e := range of.Environments {
+			of.group(e)
+			of.Ways = append(of.Ways, ways(s, reports, e, asOf)...)
+		}
+		for _, w := range of.Ways {
+			if w.Said.Lag != nil {
+				of.Scale = max(of.Scale, w.Said.Lag.Seconds)
+			}
+		}
 	})
 	return err
 }
+
+// group puts an environment beside those in which the change does the same.
+func (c *changePage) group(e fleet.ChangeEnvironment) {
+	same := func(a, b fleet.OperationView) bool {
+		return a.Op == b.Op && a.Key == b.Key && bytes.Equal(a.Before, b.Before) && bytes.Equal(a.After, b.After)
+	}
+	i := slices.IndexFunc(c.Groups, func(g operationsGroup) bool { return slices.EqualFunc(g.Operations, e.Operations, same) })
+	if i < 0 {
+		i = len(c.Groups)
+		c.Groups = append(c.Groups, operationsGroup{Operations: e.Operations})
+	}
+	c.Groups[i].Environments = append(c.Groups[i].Environments, e.Environment)
+}
+
+// ways are those of a change to the agents of an environment; one without an agent where there is none.
+func ways(s *ledger.State, r fleet.Reports, e fleet.ChangeEnvironment, asOf time.Time) []way {
+	w := way{ChangeEnvironment: e, First: true, Span: max(1, len(e.Agents))}
+	if e.Revision == 0 {
+		return []way{w}
+	}
+	releases := s.Environments[e.Environment].Releases
+	w.Entry = releases[e.Revision-1].Entry
+	if e.Undone > 0 {
+		w.Reversing = releases[e.Undone-1].Entry
+	}
+	w.Waiting = max(0, asOf.Sub(e.Released).Seconds())
+	if len(e.Agents) == 0 {
+		return []way{w}
+	}
+	var out []way
+	for i, said := range e.Agents {
+		w.First, w.Said = i == 0, said
+		w.phases = fleet.PhasesAt(s, r, e.Environment, e.Revision, said.Agent)
+		out = append(out, w)
+	}
+	return out
+}
+
+// Drawing is the way with its phases, beside those of the others.
+func (w way) Drawing(scale float64) template.HTML { return waterfall(w.phases, w.Said.Lag, scale) }
 
 // summary is the first line of a reason.
 func summary(s string) string {

@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"math"
 	"strings"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 )
@@ -46,4 +47,39 @@ func spark(points []fleet.LagPoint) template.HTML {
 	words += ", the slowest " + fleet.Span(slowest.Seconds)
 	return template.HTML(fmt.Sprintf(`<svg class="%s" role="img" aria-label="%s" width="%d" height="%d" viewBox="0 0 %d %d"><path d="%s"/><circle cx="%.0f" cy="%.1f" r="2"/></svg>`,
 		class, words, sparkWidth, sparkHeight, sparkWidth, sparkHeight, line.String(), x, y)) // of numbers
+}
+
+// shownPhases are those of which a way is made up, in their order.
+var shownPhases = []fleet.Phase{fleet.PhaseDeliver, fleet.PhaseVerify, fleet.PhaseApply, fleet.PhaseCommit, fleet.PhaseAck}
+
+const waterfallWidth, waterfallHeight = 320, 16
+
+// waterfall is the way of a release to an agent as bars, one for each phase, on a scale of seconds; what is on its way has none yet.
+func waterfall(phases map[fleet.Phase]time.Duration, took *fleet.Duration, scale float64) template.HTML {
+	if took == nil || scale <= 0 {
+		return ""
+	}
+	var bars, words strings.Builder
+	x := 0.0
+	bar := func(class, name string, seconds float64) {
+		width := seconds / scale * waterfallWidth
+		fmt.Fprintf(&bars, `<rect class="p-%s" x="%.1f" y="2" width="%.1f" height="%d"><title>%s %s</title></rect>`, class, x, max(width, 0.8), waterfallHeight-4, name, fleet.Span(seconds))
+		fmt.Fprintf(&words, ", %s %s", name, fleet.Span(seconds))
+		x += width
+	}
+	for _, phase := range shownPhases {
+		if long, known := phases[phase]; known {
+			bar(string(phase), phaseWords[phase], long.Seconds())
+		}
+	}
+	if x == 0 {
+		bar("deliver", "all of it", took.Seconds)
+	}
+	return template.HTML(fmt.Sprintf(`<svg class="waterfall" role="img" aria-label="%s" viewBox="0 0 %d %d" width="%d" height="%d">%s</svg>`,
+		strings.TrimPrefix(words.String(), ", "), waterfallWidth, waterfallHeight, waterfallWidth, waterfallHeight, bars.String())) // of numbers and our words
+}
+
+// phaseWords are the phases for people.
+var phaseWords = map[fleet.Phase]string{
+	fleet.PhaseDeliver: "delivered", fleet.PhaseVerify: "verified", fleet.PhaseApply: "applied and read back", fleet.PhaseCommit: "committed", fleet.PhaseAck: "acknowledged",
 }

@@ -11,12 +11,9 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/api/apitest"
 	"github.com/lockstep-dev/lockstep/internal/dashboard"
-	"github.com/lockstep-dev/lockstep/internal/leaktest"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
-
-func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // serve is a publisher in memory whose pages are served as the program serves them.
 func serve(t *testing.T) (*apitest.Publisher, *httptest.Server) {

@@ -42,22 +42,25 @@ type total struct {
 // A group are the environments of one stage and region.
 type group struct {
 	Name   string
-	Rows   []row
+	Size   int
+	Rows   []row // of those that are in step or retired; the others are listed before all groups
 	Totals []total
 	Open   bool
+	counts map[fleet.Condition]int
 }
 
 // A row is an environment in a table.
 type row struct {
 	fleet.Environment
-	AsOf  time.Time
-	Spark template.HTML
+	AsOf   time.Time
+	Spark  template.HTML
+	common map[string]bool // labels of all environments that are shown
 }
 
-// Labels are the environment's labels beyond those that its group says.
+// Labels are the environment's labels beyond those that its group says, and those that all have.
 func (r row) Labels() (out []string) {
 	for _, name := range slices.Sorted(maps.Keys(r.Environment.Labels)) {
-		if name != "stage" && name != "region" {
+		if name != "stage" && name != "region" && !r.common[name+"="+r.Environment.Labels[name]] {
 			out = append(out, name+"="+r.Environment.Labels[name])
 		}
 	}
@@ -72,23 +75,26 @@ func (d *dashboard) overview(r *http.Request, p *page) error {
 	o := &overview{Filter: strings.TrimSpace(r.URL.Query().Get("filter"))}
 	p.Body = o
 	wanted := filter(o.Filter)
-	known := map[string]bool{}
+	known, common := map[string]int{}, map[string]bool{}
 	totals := map[fleet.Condition]int{}
 	d.Backend.Read(func(s *ledger.State, reports fleet.Reports, asOf time.Time) {
 		p.AsOf = asOf
 		for _, e := range fleet.Build(s, reports, p.Ledger, asOf).Environments {
 			o.All++
 			for name, value := range e.Labels {
-				known[name+"="+value] = true
+				known[name+"="+value]++
 			}
 			if !wanted(e) {
 				continue
 			}
 			o.Shown++
 			totals[e.Condition]++
-			o.add(row{e, asOf, spark(fleet.LagSeries(s.Environments[e.Name], reports, sparkPoints, asOf))})
+			o.add(row{e, asOf, spark(fleet.LagSeries(s.Environments[e.Name], reports, sparkPoints, asOf)), common})
 		}
 	})
+	for label, n := range known {
+		common[label] = n == o.All
+	}
 	o.Known = slices.Sorted(maps.Keys(known))
 	o.Totals = o.totals(totals)
 	o.arrange()
@@ -96,16 +102,22 @@ func (d *dashboard) overview(r *http.Request, p *page) error {
 }
 
 func (o *overview) add(r row) {
-	if r.Condition != fleet.InStep && r.Condition != fleet.Retired {
+	listed := r.Condition == fleet.InStep || r.Condition == fleet.Retired
+	if !listed {
 		o.Attention = append(o.Attention, r)
 	}
 	name := groupOf(r.Environment)
 	i := slices.IndexFunc(o.Groups, func(g group) bool { return g.Name == name })
 	if i < 0 {
 		i = len(o.Groups)
-		o.Groups = append(o.Groups, group{Name: name})
+		o.Groups = append(o.Groups, group{Name: name, counts: map[fleet.Condition]int{}})
 	}
-	o.Groups[i].Rows = append(o.Groups[i].Rows, r)
+	g := &o.Groups[i]
+	g.counts[r.Condition]++
+	g.Size++
+	if listed {
+		g.Rows = append(g.Rows, r)
+	}
 }
 
 // groupOf is the stage and region of an environment.
@@ -129,11 +141,7 @@ func (o *overview) arrange() {
 	})
 	for i := range o.Groups {
 		g := &o.Groups[i]
-		counts := map[fleet.Condition]int{}
-		for _, r := range g.Rows {
-			counts[r.Condition]++
-		}
-		g.Totals, g.Open = o.totals(counts), o.Shown <= readable
+		g.Totals, g.Open = o.totals(g.counts), o.Shown <= readable
 	}
 }
 

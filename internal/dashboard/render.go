@@ -20,9 +20,9 @@ var templates embed.FS
 
 // shared is what all pages have in common.
 var shared = template.Must(template.New("").Funcs(template.FuncMap{
-	"text": text, "brief": brief, "plain": plain, "ago": ago, "stamp": stamp, "count": count, "thousands": thousands,
+	"text": text, "brief": brief, "plain": plain, "ago": ago, "for": lasting, "stamp": stamp, "count": count, "thousands": thousands,
 	"span": fleet.Span, "icon": icon, "slug": slug, "short": events.Digest.Short, "advice": advice, "summary": summary,
-	"sections": sections, "table": table, "skew": skew, "long": long, "kebab": kebab,
+	"sections": sections, "table": table, "skew": skew, "long": long, "kebab": kebab, "phases": phaseList,
 }).ParseFS(templates, "templates/layout.html", "templates/parts.html"))
 
 // parsed are the pages by name.

@@ -106,6 +106,11 @@ func ago(asOf, t time.Time) template.HTML {
 	return element(t, words)
 }
 
+// lasting is how long something has been so at the page's time, with the time itself on pointing at it.
+func lasting(asOf, since time.Time) template.HTML {
+	return element(since, fleet.Span(max(0, asOf.Sub(since).Round(time.Second).Seconds())))
+}
+
 // stamp is a time.
 func stamp(t time.Time) template.HTML {
 	if t.IsZero() {

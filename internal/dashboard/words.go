@@ -71,3 +71,11 @@ func long(v json.RawMessage) bool { return len([]rune(string(v))) > mostShown }
 
 // kebab makes words a class of the style sheet.
 func kebab(s string) string { return strings.ReplaceAll(s, " ", "-") }
+
+// phaseList are the phases with their words, for legends.
+func phaseList() (out [][2]string) {
+	for _, phase := range shownPhases {
+		out = append(out, [2]string{string(phase), phaseWords[phase]})
+	}
+	return out
+}

@@ -79,3 +79,17 @@ func (r Reports) skew(environment, agent string) time.Duration {
 	}
 	return beat.Clock.Sub(beat.Stamp)
 }
+
+// PhasesAt says how long the phases of a release took at an agent; nil where it has not applied it.
+func PhasesAt(s *ledger.State, r Reports, environment string, revision uint64, agent string) map[Phase]time.Duration {
+	e := s.Environments[environment]
+	if e == nil || revision == 0 || revision > e.Head() {
+		return nil
+	}
+	for _, a := range r.agents(e) {
+		if d := a.Applied(revision); a.Name == agent && d != nil {
+			return PhasesOf(e.Releases[revision-1], *d, r.skew(environment, agent))
+		}
+	}
+	return nil
+}

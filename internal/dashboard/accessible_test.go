@@ -1,0 +1,29 @@
+//go:build browser
+
+package dashboard_test
+
+import (
+	"testing"
+)
+
+var looks = []look{{"light", 1400, 900, false}, {"dark", 1400, 900, true}, {"narrow", 400, 800, false}}
+
+// TestEveryPageIsOpenToEverybody: no rule of WCAG 2.2 AA that a program can check is broken, in light and dark, wide and narrow, and
+// nothing is wider than a narrow screen.
+func TestEveryPageIsOpenToEverybody(t *testing.T) {
+	p := open(t, everyState(t))
+	for _, l := range looks {
+		p.as(l)
+		for _, page := range shownPages {
+			p.visit(page)
+			for _, b := range p.barriers() {
+				for _, n := range b.Nodes {
+					t.Errorf("%s, %s: %s (%s): %s: %s", page, l.name, b.Help, b.ID, n.HTML, n.Summary)
+				}
+			}
+			if over := tell[int](p, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); over > 0 {
+				t.Errorf("%s, %s: the page is %d pixels wider than the screen", page, l.name, over)
+			}
+		}
+	}
+}

@@ -1,0 +1,11 @@
+//go:build !browser
+
+package dashboard_test
+
+import (
+	"testing"
+
+	"github.com/lockstep-dev/lockstep/internal/leaktest"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }

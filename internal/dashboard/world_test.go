@@ -1,0 +1,301 @@
+package dashboard_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nkeys"
+
+	"github.com/lockstep-dev/lockstep/internal/dashboard"
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+var _ dashboard.Backend = (*world)(nil)
+
+// A world is a ledger in memory whose time and agents do as they are told: a publisher as far as pages can tell.
+type world struct {
+	t        testing.TB
+	mu       sync.Mutex
+	state    *ledger.State
+	reports  fleet.Reports
+	standing fleet.LedgerView
+	clock    time.Time // the bus's
+	acks     uint64
+	keys     map[fleet.AgentID]*events.Signer
+}
+
+var epoch = time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
+
+func newWorld(t testing.TB) *world {
+	w := &world{
+		t: t, state: ledger.New("0b7c5f0e-1f5e-4a1e-9d53-0d2f6a6f7c11"), clock: epoch, keys: map[fleet.AgentID]*events.Signer{},
+		reports:  fleet.Reports{Beats: map[fleet.AgentID]fleet.Beat{}, Unrecorded: map[fleet.AgentID][]ledger.Statement{}},
+		standing: fleet.LedgerView{Writable: true, Durability: "proven"},
+	}
+	w.do("publisher", ledger.Genesis{Publisher: signer("publisher").Public()})
+	return w
+}
+
+func signer(name string) *events.Signer {
+	raw := events.Sum([]byte("lockstep dashboard test " + name))
+	pair, err := nkeys.FromRawSeed(nkeys.PrefixByteUser, raw[:])
+	if err != nil {
+		panic(err)
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		panic(err)
+	}
+	s, err := events.NewSigner(seed)
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// Read implements dashboard.Backend.
+func (w *world) Read(fn func(*ledger.State, fleet.Reports, time.Time)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fn(w.state, w.reports, w.clock)
+}
+
+// Fleet implements dashboard.Backend.
+func (w *world) Fleet() fleet.View {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return fleet.Build(w.state, w.reports, w.standing, w.clock)
+}
+
+// pass lets time go by.
+func (w *world) pass(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clock = w.clock.Add(d)
+}
+
+// do appends what a command leads to; the bus stamps it ten milliseconds later.
+func (w *world) do(by string, body ledger.Body) ledger.Result {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		w.clock = w.clock.Add(time.Millisecond)
+		d, err := w.state.Decide(ledger.Command{By: by, Body: body}, w.clock)
+		if err != nil {
+			w.t.Fatalf("%T: %v", body, err)
+		}
+		for _, entry := range append(d.Stores, d.Entry) {
+			if entry == nil {
+				continue
+			}
+			if _, _, err := w.state.Apply(entry, w.clock.Add(10*time.Millisecond)); err != nil {
+				w.t.Fatalf("%T: %v", body, err)
+			}
+		}
+		if d.Entry != nil {
+			return d.Result
+		}
+	}
+}
+
+// add adds an environment with agents that have applied what is there and have just beaten.
+func (w *world) add(name, stage, region string, agents ...string) {
+	w.t.Helper()
+	labels := map[string]string{"product": "order-desk", "stage": stage}
+	if region != "" {
+		labels["region"] = region
+	}
+	w.do("op", ledger.AddEnvironment{Name: name, Labels: labels, Steward: "emil", Approvals: 1})
+	for _, a := range agents {
+		id := fleet.AgentID{Environment: name, Agent: a}
+		w.keys[id] = signer(name + "/" + a)
+		w.do("op", ledger.EnrolAgent{Environment: name, Agent: a, Key: w.keys[id].Public()})
+	}
+	w.apply(30*time.Millisecond, name)
+}
+
+func (w *world) propose(by, reason, key, value string, environments ...string) string {
+	w.t.Helper()
+	return w.do(by, ledger.Propose{Reason: reason, Ticket: "OPS-42", Within: 600, Edits: []ledger.Edit{{Environments: environments, Set: map[string]json.RawMessage{key: json.RawMessage(value)}}}}).Change
+}
+
+func (w *world) approve(by, change string) {
+	w.t.Helper()
+	w.do(by, ledger.Approve{Change: change, Digest: w.state.Changes[change].Digest})
+}
+
+// release proposes and approves.
+func (w *world) release(reason, key, value string, environments ...string) string {
+	w.t.Helper()
+	id := w.propose("anna", reason, key, value, environments...)
+	w.approve("ben", id)
+	return id
+}
+
+// apply lets all agents of environments apply everything, so long after it was released, and beat.
+func (w *world) apply(after time.Duration, environments ...string) {
+	w.t.Helper()
+	var deliveries []events.Delivery
+	for _, name := range environments {
+		for _, a := range w.state.Environments[name].AgentList() {
+			if a.Position < w.state.Environments[name].Head() {
+				deliveries = append(deliveries, w.delivery(name, a.Name, events.WordApplied, after))
+			}
+		}
+	}
+	w.record(deliveries)
+	for _, name := range environments {
+		for _, a := range w.state.Environments[name].AgentList() {
+			w.beat(name, a.Name, fleet.InStep)
+		}
+	}
+}
+
+func (w *world) record(deliveries []events.Delivery) {
+	w.t.Helper()
+	for some := range slices.Chunk(deliveries, ledger.MaxDeliveries) {
+		w.do("publisher", ledger.RecordDeliveries{Deliveries: some})
+	}
+}
+
+// delivery is an agent's statement about everything that it has not applied, stamped so long after the newest release.
+func (w *world) delivery(environment, agent string, word events.Word, after time.Duration, alter ...func(*events.Ack)) events.Delivery {
+	w.t.Helper()
+	e := w.state.Environments[environment]
+	r, first := e.Releases[e.Head()-1], e.Agents[agent].Position+1
+	if word != events.WordApplied {
+		first = e.Head()
+	}
+	w.acks++
+	step := func(part int) time.Time { return r.Stamp.Add(after * time.Duration(part) / 10) }
+	ack := events.Ack{
+		Environment: environment, Agent: agent, Ledger: w.state.ID, Number: w.acks, Word: word, First: first, Last: e.Head(),
+		Chain: r.Chain, Expected: r.State, Observed: r.State, ReadBack: true,
+		Phases: events.Phases{Received: step(3), Verified: step(4), Applied: step(8), Committed: step(9)},
+	}
+	if word != events.WordApplied {
+		ack.Observed = events.Digest{}
+	}
+	for _, f := range alter {
+		f(&ack)
+	}
+	payload, header, err := events.EncodeAck(ack, step(9), w.keys[fleet.AgentID{Environment: environment, Agent: agent}])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return events.Delivery{Environment: environment, Agent: agent, Stamp: step(10), Ack: payload, Signature: header}
+}
+
+// say records an agent's statement other than applied, and lets it beat so.
+func (w *world) say(environment, agent string, word events.Word, condition fleet.Condition, reason events.Reason, message string) {
+	w.t.Helper()
+	w.record([]events.Delivery{w.delivery(environment, agent, word, 50*time.Millisecond, func(a *events.Ack) { a.Reason, a.Message = reason, message })})
+	since := w.clock
+	w.beat(environment, agent, condition, func(b *events.Beat) { b.Reason, b.Message, b.Since = reason, message, since })
+}
+
+// beat is heard now, from the checkpoint that the agent has.
+func (w *world) beat(environment, agent string, condition fleet.Condition, alter ...func(*events.Beat)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := w.state.Environments[environment]
+	b := events.Beat{
+		Environment: environment, Agent: agent, Ledger: w.state.ID, Clock: w.clock, Version: "v1.4.0", Revision: e.Agents[agent].Position,
+		Condition: string(condition), Connectors: []string{"desk"},
+	}
+	if b.Revision > 0 {
+		r := e.Releases[b.Revision-1]
+		b.Chain, b.State, b.Observed = r.Chain, r.State, r.State
+	}
+	for _, f := range alter {
+		f(&b)
+	}
+	w.reports.Beats[fleet.AgentID{Environment: environment, Agent: agent}] = fleet.Beat{Beat: b, Stamp: w.clock.Add(3 * time.Second)}
+}
+
+// beatAll lets all agents but some environments' beat again as they did last.
+func (w *world) beatAll(but ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, b := range w.reports.Beats {
+		if !slices.Contains(but, id.Environment) {
+			b.Clock, b.Stamp = w.clock, w.clock
+			w.reports.Beats[id] = b
+		}
+	}
+}
+
+// names are those of n environments, stage by stage, in three regions.
+func names(n int) (out [][3]string) {
+	for i := range n {
+		stage := []string{"dev", "test", "staging", "prod", "prod"}[i%5]
+		region := []string{"eu", "us", "ap"}[i/5%3]
+		out = append(out, [3]string{fmt.Sprintf("%s-%s-%03d", stage, region, i), stage, region})
+	}
+	return out
+}
+
+const flag = `{"state":"ENABLED","variants":{"on":true,"off":false},"defaultVariant":"%s"}`
+
+// everyState is a fleet with history in which every state is there.
+func everyState(t testing.TB) *world {
+	w := newWorld(t)
+	all := []string{"dev", "test", "staging", "prod-eu", "prod-us", "prod-ap", "tenant-alba", "tenant-brik", "tenant-corvo", "tenant-delta", "old-prod"}
+	for _, name := range all {
+		stage, region := "prod", ""
+		switch name {
+		case "dev", "test", "staging":
+			stage = name
+		case "prod-eu", "prod-us", "prod-ap":
+			region = name[5:]
+		default:
+			region = "eu"
+		}
+		agents := []string{"a1"}
+		if name == "prod-eu" {
+			agents = []string{"a1", "a2"}
+		}
+		w.add(name, stage, region, agents...)
+	}
+	w.release("Bring the order desk's configuration under Lockstep", "variable/log-level", `"info"`, "*")
+	w.apply(80*time.Millisecond, all...)
+	w.release("One page for an order", "flag/order-on-one-page", fmt.Sprintf(flag, "off"), "*")
+	w.apply(45*time.Millisecond, all...)
+	for i := range 16 {
+		w.pass(17 * time.Hour)
+		w.release(fmt.Sprintf("Larger orders without a second signature, step %d", i+1), "variable/order-limit", fmt.Sprint(5000+100*i), "*")
+		for n, name := range all {
+			w.apply(time.Duration(20+(i*37+n*13)%90)*time.Millisecond+time.Duration(i%7/6*n)*time.Second, name)
+		}
+	}
+	w.do("sam", ledger.RetireEnvironment{Name: "old-prod", Reason: "moved to prod-eu"})
+	w.pass(3 * time.Hour)
+	undone := w.release("Try the new theme", "document/theme", `{"name":"winter","colours":{"accent":"#3b5","paper":"#fff"}}`, "test", "staging")
+	w.apply(60*time.Millisecond, "test", "staging")
+	w.do("ben", ledger.Rollback{Change: undone, Reason: "The theme hides the order number"})
+	w.apply(40*time.Millisecond, "test", "staging")
+	w.release("Orders on one page for everybody in production", "flag/order-on-one-page", fmt.Sprintf(flag, "on"), "prod-*", "tenant-*", "staging")
+	w.apply(70*time.Millisecond, "prod-us", "tenant-delta")
+	w.say("prod-ap", "a1", events.WordFailed, fleet.Failing, events.ReasonConnector, "the instance answered 503 Service Unavailable to PUT /settings/flags")
+	w.say("tenant-alba", "a1", events.WordTorn, fleet.Torn, events.ReasonConnector, "flags.json was written, services.yaml could not be put back: permission denied")
+	w.propose("carla", "Quieter logs\n\nThe disk fills up at night.", "variable/log-level", `"warn"`, "prod-us", "dev")
+	w.pass(2 * time.Minute)
+	w.beatAll("tenant-brik")
+	w.apply(50*time.Millisecond, "staging")
+	w.beat("staging", "a1", fleet.Held, func(b *events.Beat) {
+		b.Message, b.Since, b.Until = "nightly load test", w.clock.Add(-20*time.Minute), w.clock.Add(40*time.Minute)
+	})
+	w.beat("prod-us", "a1", fleet.Stale, func(b *events.Beat) {
+		b.Reason, b.Message, b.Since, b.Clock = "pulse-missing", "no pulse of the publisher for 52s", w.clock.Add(-7*time.Second), b.Clock.Add(-72*time.Second)
+	})
+	w.beat("tenant-corvo", "a1", fleet.InStep, func(b *events.Beat) { b.Observed = events.Sum([]byte("edited by hand")) })
+	w.pass(4 * time.Second)
+	return w
+}
