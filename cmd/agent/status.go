@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,6 +30,9 @@ func statusCommand(c *cli) *cobra.Command {
 		},
 	}
 }
+
+// mostDiffering is how many differing resources are shown; all of them are in the JSON.
+const mostDiffering = 20
 
 func (c *cli) showStatus(s *agent.Status) {
 	condition := s.Condition.Word
@@ -60,8 +62,12 @@ func (c *cli) showStatus(s *agent.Status) {
 	if s.Hold != nil {
 		add("held", "until %s: %s", s.Hold.Until.UTC().Format("2006-01-02 15:04:05Z"), s.Hold.Reason)
 	}
-	if len(s.Differing) > 0 {
-		add("differing", "%s", strings.Join(s.Differing, ", "))
+	for i, d := range s.Differing {
+		if i == mostDiffering {
+			add("", "and %d more resources", len(s.Differing)-i)
+			break
+		}
+		add("differing", "%s", d)
 	}
 	if s.Unverified {
 		add("instance", "unverified since start")

@@ -226,6 +226,12 @@ func (c *cli) oneStatus(e fleet.Environment) {
 	}
 	c.printStates(table.Row{"AGENT", "REVISION", "STATE", "HEARD", "DIGEST", "VERSION", "CONNECTORS", "WHY"}, rows)
 	for _, a := range e.Agents {
+		for _, d := range a.Differing {
+			c.line("%s differs in %s", a.Name, plain(d.String()))
+		}
+		if more := a.Drift - len(a.Differing); more > 0 {
+			c.line("%s differs in %s", a.Name, plural(more, "more resource", "more resources"))
+		}
 		if skew := max(a.ClockSkew, -a.ClockSkew); skew >= 1 {
 			c.note("! the clock of %s is off by %s; lag is not measured by it", a.Name, span(skew))
 		}

@@ -51,6 +51,7 @@ func (c *chain) apply(ctx context.Context) error {
 	if err := c.declare(ctx, plans); err != nil {
 		return err
 	}
+	c.between = true
 	if err := c.applyAll(ctx, plans); err != nil {
 		if undo := c.putBack(ctx, plans); undo != nil {
 			return errors.Join(undo, err)
@@ -59,7 +60,7 @@ func (c *chain) apply(ctx context.Context) error {
 	}
 	var seen readBack
 	err = c.opts.Fault.Step(fault.InstanceReadBack, func() (err error) {
-		seen, err = observe(ctx, c.opts.Router, &c.target.State, want)
+		seen, err = observe(ctx, c.opts.Router, &c.target.State, want, false)
 		return err
 	})
 	if err != nil && connector.AsError(err).Permanent {
@@ -217,6 +218,7 @@ func (c *chain) putBack(ctx context.Context, plans []shared) error {
 	if err := c.opts.Fault.Step(fault.InstancePutBack, func() error { return c.undo(ctx, units) }); err != nil {
 		return events.Errorf(events.ReasonUndo, "the instance could not be put back to revision %d: %w", c.checkpoint.Revision, err)
 	}
+	c.between = false
 	if c.intent == nil && !c.torn() {
 		return nil
 	}
@@ -298,7 +300,7 @@ func (c *chain) commit(seen readBack, applied time.Time) error {
 	for _, l := range c.waiting {
 		c.logApplied(l)
 	}
-	c.waiting, c.unverified = nil, false
+	c.waiting, c.unverified, c.between = nil, false, false
 	c.see(seen)
 	c.show()
 	c.outbox.put(acks)

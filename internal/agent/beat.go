@@ -13,6 +13,9 @@ import (
 // keepTipEvery is how often the newest pulse is written down: it is for saying after a restart since when nothing was heard.
 const keepTipEvery = time.Minute
 
+// mostDifferences bounds how many differing resources a beat names: beats are small.
+const mostDifferences = 16
+
 // beatNow lets the next beat be sent at once.
 func (a *Agent) beatNow() {
 	select {
@@ -101,6 +104,7 @@ func (a *Agent) sendBeat(number uint64, s Status) {
 		Revision: s.Checkpoint.Revision, Chain: s.Checkpoint.Chain, State: s.Checkpoint.State, Observed: s.Checkpoint.Observed,
 		Seen: s.Tip, Heard: a.hearing.now().counter, LastAck: s.LastAck, Condition: s.Condition.Word, Reason: s.Condition.Reason, Message: s.Condition.Message,
 		Since: events.Stamp(s.Condition.Since), Until: s.Condition.Until,
+		Drift: len(s.Differing), Differing: s.Differing[:min(len(s.Differing), mostDifferences)],
 	}
 	for _, c := range s.Connectors {
 		beat.Connectors = append(beat.Connectors, c.Name)

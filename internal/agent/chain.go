@@ -38,8 +38,10 @@ type chain struct {
 	tried     events.Digest // chain digest of the target that failed permanently
 	retry     *Retry
 	hold      *store.Hold
-	differing []string // keys, at the last read-back
+	differing []events.DifferingResource // when the instance was last compared with the checkpoint
 	differs   time.Time
+	between   bool // an apply wrote to the instance and is neither committed nor put back
+	looks     looks
 	// unverified: nothing proves that the instance is not ahead of the checkpoint, which may be from an old disk image, as may an instance
 	// that was put in the place of another.
 	unverified bool

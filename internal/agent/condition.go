@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
@@ -57,7 +56,7 @@ type facts struct {
 	failure        *store.Failure
 	retry          *Retry
 	hold           *store.Hold
-	differing      []string // keys
+	differing      []events.DifferingResource
 	differingSince time.Time
 	unread         *unread
 	unverified     bool
@@ -87,7 +86,7 @@ func judge(f facts, stale *Staleness) Condition {
 			Message: "the instance cannot be compared with the checkpoint: " + messageOf(f.unread.Err)}
 	case len(f.differing) > 0:
 		return Condition{Word: Differing, Reason: events.ReasonReadBack, Since: f.differingSince,
-			Message: "the instance holds other values for " + strings.Join(f.differing, ", ")}
+			Message: events.OtherValues(f.differing)}
 	case f.ledger != nil:
 		return Condition{Word: Failing, Reason: reasonOf(f.ledger), Message: messageOf(f.ledger)}
 	case errors.Is(f.feed, bus.ErrForked):

@@ -54,11 +54,13 @@ func TestTheWorstConditionWins(t *testing.T) {
 		{"failing is worse than stale", func(f *facts) { f.failure, f.pulse = failed, time.Time{} }, Failing, connector.ReasonWriteFailed, start},
 		{"forked", func(f *facts) { f.feed = fmt.Errorf("%w", bus.ErrForked) }, Failing, events.ReasonLedgerForked, time.Time{}},
 		{"truncated", func(f *facts) { f.ledger = events.Errorf(events.ReasonLedgerTruncated, "x") }, Failing, events.ReasonLedgerTruncated, time.Time{}},
-		{"differing is worse than failing", func(f *facts) { f.failure, f.differing, f.differingSince = failed, []string{"variable/a"}, start }, Differing, events.ReasonReadBack, start},
+		{"differing is worse than failing", func(f *facts) {
+			f.failure, f.differing, f.differingSince = failed, []events.DifferingResource{{Resource: "variable/a"}}, start
+		}, Differing, events.ReasonReadBack, start},
 		{"not compared", func(f *facts) {
-			f.differing, f.unread = []string{"variable/a"}, &unread{connector.Transient(connector.ReasonUnreadable, "root: gone"), start}
+			f.differing, f.unread = []events.DifferingResource{{Resource: "variable/a"}}, &unread{connector.Transient(connector.ReasonUnreadable, "root: gone"), start}
 		}, Differing, connector.ReasonUnreadable, start},
-		{"torn is the worst", func(f *facts) { f.failure, f.differing = torn, []string{"variable/a"} }, Torn, events.ReasonUndo, start},
+		{"torn is the worst", func(f *facts) { f.failure, f.differing = torn, []events.DifferingResource{{Resource: "variable/a"}} }, Torn, events.ReasonUndo, start},
 	} {
 		f := well
 		c.change(&f)
@@ -128,8 +130,8 @@ func TestNoConditionHidesStaleness(t *testing.T) {
 			{"failing without a pulse", func(f *facts) { f.failure, f.checked = failed, f.now }, Failing, events.ReasonNoPulse},
 			{"failing without the bus", func(f *facts) { f.failure, f.connected = failed, false }, Failing, events.ReasonBusDown},
 			{"truncated without a pulse", func(f *facts) { f.ledger, f.checked = errors.New("truncated"), f.now }, Failing, events.ReasonNoPulse},
-			{"differing without the bus", func(f *facts) { f.differing, f.connected = []string{"variable/a"}, false }, Differing, events.ReasonBusDown},
-			{"differing, the head unchecked", func(f *facts) { f.differing, f.pulse = []string{"variable/a"}, f.now }, Differing, events.ReasonHeadUnchecked},
+			{"differing without the bus", func(f *facts) { f.differing, f.connected = []events.DifferingResource{{Resource: "variable/a"}}, false }, Differing, events.ReasonBusDown},
+			{"differing, the head unchecked", func(f *facts) { f.differing, f.pulse = []events.DifferingResource{{Resource: "variable/a"}}, f.now }, Differing, events.ReasonHeadUnchecked},
 			{"torn without the bus", func(f *facts) { f.failure, f.connected = torn, false }, Torn, events.ReasonBusDown},
 		}
 		look := func(change func(*facts)) (Condition, *Staleness) {

@@ -3,9 +3,11 @@ package agent_test
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/connector"
@@ -178,4 +180,52 @@ func TestAnInstanceThatCannotBeReadIsNotInStep(t *testing.T) {
 	})
 	readable.Store(true)
 	a.is("compared", func(s agent.Status) bool { return s.Condition.Word != agent.Differing && !s.Unverified })
+}
+
+// A running agent finds what is edited by hand by itself, held or not, says where, and leaves it: until it is edited back, or the steward or
+// a release sets it again.
+func TestARunningAgentTellsWhatIsEditedByHandAndLeavesIt(t *testing.T) {
+	w := newWorld(t)
+	o, root := w.options(connectortest.NewFake("none")), t.TempDir()
+	path := filepath.Join(root, "app.json")
+	o.Router = files(t, root, file.File{Path: "app.json", Resources: []connector.Glob{"variable/*", "endpoint/*"}})
+	a := start(t, o)
+	w.set("endpoint/crm", `{"url":"https://crm.example","retries":3}`, "variable/level", `"info"`)
+	w.applied(2)
+	must(t, a.Hold(t.Context(), time.Now().Add(time.Hour), "audit"))
+	good, err := os.ReadFile(path)
+	must(t, err)
+	edited := strings.Replace(string(good), "https://crm.example", "http://localhost", 1)
+	must(t, os.WriteFile(path, []byte(edited), 0o600))
+	where := []events.DifferingResource{{Resource: "endpoint/crm", Fields: []string{"/url"}}}
+	if s := a.condition(agent.Differing, events.ReasonReadBack); !reflect.DeepEqual(s.Differing, where) || !strings.Contains(s.Condition.Message, "endpoint/crm (/url)") || s.Checkpoint.Revision != 2 {
+		t.Errorf("status %+v", s)
+	}
+	b := w.beat("differing", func(b events.Beat) bool { return b.Condition == agent.Differing })
+	if !reflect.DeepEqual(b.Differing, where) || b.Drift != 1 || b.Observed == b.State || strings.Contains(jsonOf(t, b), "localhost") {
+		t.Errorf("beat %+v", b)
+	}
+	text(t, path, edited)
+	must(t, os.WriteFile(path, good, 0o600))
+	mended := func(s agent.Status) bool { return s.Condition.Word != agent.Differing && len(s.Differing) == 0 }
+	a.is("as it should be", mended)
+	must(t, a.Resume(t.Context()))
+
+	must(t, os.WriteFile(path, []byte("{"), 0o600))
+	a.condition(agent.Differing, connector.ReasonUnreadable)
+	must(t, os.WriteFile(path, []byte(edited), 0o600))
+	a.condition(agent.Differing, events.ReasonReadBack)
+	must(t, a.Retry(t.Context()))
+	text(t, path, string(good))
+	a.is("as it should be", mended)
+
+	must(t, os.WriteFile(path, []byte(edited), 0o600))
+	must(t, a.Retry(t.Context())) // it looks before it says that there is nothing to do
+	text(t, path, string(good))
+	must(t, os.WriteFile(path, []byte(edited), 0o600))
+	a.condition(agent.Differing, events.ReasonReadBack)
+	w.set("variable/level", `"debug"`)
+	w.applied(3)
+	text(t, path, strings.Replace(string(good), "info", "debug", 1))
+	a.is("as it should be", mended)
 }

@@ -63,10 +63,13 @@ func (a *Agent) turn(ctx context.Context) {
 		a.metrics.advanced(time.Since(begun), c.checkpoint.Revision-from, err)
 		a.show()
 	}
-	if c.unverified && c.hold == nil && len(c.waiting) == 0 && a.caughtUp() {
+	if c.unverified && len(c.waiting) == 0 && a.caughtUp() {
 		if err := c.settle(ctx); err != nil {
 			c.notRead(err)
 		}
+		a.show()
+	}
+	if c.look(ctx, time.Now()) {
 		a.show()
 	}
 	a.beatOnChange()
@@ -78,6 +81,9 @@ func (a *Agent) patience() time.Duration {
 	wait := a.opts.Intervals.Check
 	if c.unverified && c.unread == nil {
 		wait = settleEvery
+	}
+	if c.comparable() {
+		wait = min(wait, time.Until(c.looks.next))
 	}
 	if c.retry != nil && len(c.waiting)+len(c.queue) > 0 {
 		wait = min(wait, time.Until(c.retry.Next))
@@ -189,11 +195,11 @@ func (a *Agent) Resume(ctx context.Context) error {
 	return a.ask(ctx, func(context.Context) error { return a.chain.setHold(nil) })
 }
 
-// Retry tries whatever failed again, and applies the checkpoint again where the instance differs from it.
+// Retry tries whatever failed again, and applies the checkpoint again where the instance differs from it, which it looks at first.
 func (a *Agent) Retry(ctx context.Context) error {
 	return a.ask(ctx, func(ctx context.Context) error {
 		a.chain.tryAgain()
-		if len(a.chain.waiting) > 0 || len(a.chain.differing) == 0 || a.chain.hold != nil {
+		if len(a.chain.waiting) > 0 || a.chain.hold != nil {
 			return nil
 		}
 		return a.chain.restore(ctx)

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -19,23 +21,35 @@ type readBack struct {
 	digest    events.Digest // state digest of what is there; zero where nothing was read back
 	complete  bool          // every connector concerned observes
 	differing map[string]json.RawMessage
+	fields    map[string]events.DifferingResource // of what differs: where
 }
 
 func (r readBack) keys() []string { return slices.Sorted(maps.Keys(r.differing)) }
 
+// differences are where it differs, in order.
+func (r readBack) differences() []events.DifferingResource {
+	var list []events.DifferingResource
+	for _, key := range r.keys() {
+		list = append(list, r.fields[key])
+	}
+	return list
+}
+
 // unreadSecret stands for what the instance holds in place of a secret: not even its hash is told.
 var unreadSecret = json.RawMessage(`"<another secret>"`)
 
-// observe reads the instance and compares it with want, which is a fold's state with its secrets.
-func observe(ctx context.Context, router *connector.Router, state *fold.State, want connector.Values) (readBack, error) {
-	seen := readBack{complete: true, differing: map[string]json.RawMessage{}}
+// observe reads the instance and compares it with want, which is a fold's state with its secrets. Costly connectors are left out where
+// cheaply is all that is asked for: then nothing is said of the whole.
+func observe(ctx context.Context, router *connector.Router, state *fold.State, want connector.Values, cheaply bool) (readBack, error) {
+	seen := readBack{complete: true, differing: map[string]json.RawMessage{}, fields: map[string]events.DifferingResource{}}
 	shares, err := router.Split(want)
 	if err != nil {
 		return seen, err
 	}
 	observed := len(shares) == 0 // nothing to read back is read back
 	for _, s := range shares {
-		if !s.Connector.Capabilities().Observes {
+		can := s.Connector.Capabilities()
+		if !can.Observes || cheaply && can.Costly {
 			seen.complete = false
 			continue
 		}
@@ -49,12 +63,9 @@ func observe(ctx context.Context, router *connector.Router, state *fold.State, w
 			return seen, fmt.Errorf("connector %s: %w", s.Connector.Name(), err)
 		}
 		for key, is := range normal {
-			if same(held[key], is) {
-				continue
-			}
-			seen.differing[key] = held[key]
-			if r, _ := state.Get(key); hasSecret(r.Value) && held[key] != nil {
-				seen.differing[key] = unreadSecret
+			if !same(held[key], is) {
+				r, _ := state.Get(key)
+				seen.differs(key, held[key], is, hasSecret(r.Value))
 			}
 		}
 	}
@@ -62,6 +73,28 @@ func observe(ctx context.Context, router *connector.Router, state *fold.State, w
 		seen.digest = state.With(seen.differing)
 	}
 	return seen, nil
+}
+
+// differs notes that the instance holds something else than a value. Of a secret nothing is told but whose it is.
+func (r readBack) differs(key string, held, is json.RawMessage, secret bool) {
+	r.differing[key], r.fields[key] = held, events.DifferingResource{Resource: key}
+	switch {
+	case !secret:
+		r.fields[key] = difference(key, held, is)
+	case held != nil:
+		r.differing[key] = unreadSecret
+	}
+}
+
+// without is the read-back as if the instance held what it should of some keys.
+func (r readBack) without(keys map[string]bool, state *fold.State) readBack {
+	left := maps.Clone(r.differing)
+	maps.DeleteFunc(left, func(key string, _ json.RawMessage) bool { return keys[key] })
+	r.differing = left
+	if !r.digest.IsZero() {
+		r.digest = state.With(left)
+	}
+	return r
 }
 
 func same(a, b json.RawMessage) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
@@ -114,16 +147,20 @@ func keyList(keys []string) string {
 
 func sorted(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }
 
-// see keeps what the last read-back said.
+// see keeps what a comparison of the whole instance with the checkpoint said, and says once what is new in it.
 func (c *chain) see(seen readBack) {
-	keys := seen.keys()
-	if len(keys) > 0 && len(c.differing) == 0 {
+	list := seen.differences()
+	switch before := len(c.differing) > 0 || c.unread != nil; {
+	case len(list) == 0 && before:
+		c.log.Info().Uint64("revision", c.checkpoint.Revision).Msg("the instance is as the checkpoint says again")
+	case len(list) > 0 && !reflect.DeepEqual(list, c.differing):
+		c.log.Error().Uint64("revision", c.checkpoint.Revision).Int("resources", len(list)).Msg(events.OtherValues(list))
+	}
+	if len(list) > 0 && len(c.differing) == 0 {
 		c.differs = c.now()
 	}
-	if len(keys) > 0 {
-		c.log.Error().Strs("resources", keys).Uint64("revision", c.checkpoint.Revision).Msg("the instance differs from the checkpoint")
-	}
-	c.unread, c.differing, c.checkpoint.Observed, c.checkpoint.ReadBack = nil, keys, seen.digest, seen.complete
+	c.unread, c.differing, c.checkpoint.Observed, c.checkpoint.ReadBack = nil, list, seen.digest, seen.complete
+	c.looks.saw(time.Now(), c.opts.Intervals.Check)
 }
 
 func (c *chain) steps() []*fold.Step {

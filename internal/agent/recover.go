@@ -94,7 +94,7 @@ func (c *chain) compare(ctx context.Context) {
 	if c.checkpoint.Revision == 0 {
 		return
 	}
-	seen, err := c.observeApplied(ctx)
+	seen, err := c.observeApplied(ctx, false)
 	if err != nil {
 		c.log.Warn().Err(err).Msg("the instance could not be compared with the checkpoint")
 	}
@@ -106,7 +106,7 @@ func (c *chain) compare(ctx context.Context) {
 
 // settle ends being unverified: the agent has caught up and nothing is left to apply, so that a difference is one.
 func (c *chain) settle(ctx context.Context) error {
-	seen, err := c.observeApplied(ctx)
+	seen, err := c.observeApplied(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -115,17 +115,23 @@ func (c *chain) settle(ctx context.Context) error {
 	return nil
 }
 
-// observeApplied compares the instance with the checkpoint. It writes nothing.
-func (c *chain) observeApplied(ctx context.Context) (readBack, error) {
+// observeApplied compares the instance with the checkpoint, or only what is cheaply read of it. It writes nothing.
+func (c *chain) observeApplied(ctx context.Context, cheaply bool) (readBack, error) {
 	want := connector.Values{}
 	if err := addState(want, &c.applied, c.opts.Secrets); err != nil {
 		return readBack{}, err
 	}
-	return observe(ctx, c.opts.Router, &c.applied, want)
+	return observe(ctx, c.opts.Router, &c.applied, want, cheaply)
 }
 
-// restore applies the checkpoint again to an instance that differs from it, because the steward asked for it.
+// restore applies the checkpoint again to an instance that differs from it now, because the steward asked for it.
 func (c *chain) restore(ctx context.Context) error {
+	if !c.comparable() {
+		return nil
+	}
+	if err := c.settle(ctx); err != nil || len(c.differing) == 0 {
+		return err
+	}
 	want := connector.Values{}
 	if err := addState(want, &c.applied, c.opts.Secrets); err != nil {
 		return err

@@ -27,8 +27,7 @@ type Status struct {
 	Failure     *store.Failure    `json:"failure,omitempty"` // what keeps it at its checkpoint
 	Retry       *Retry            `json:"retry,omitempty"`
 	Hold        *store.Hold       `json:"hold,omitempty"`
-	Differing   []string          `json:"differing,omitempty"` // resources, at the last read-back
-	Unverified  bool              `json:"unverified"`          // not compared since the start, or since another instance is in its place
+	Unverified  bool              `json:"unverified"` // not compared since the start, or since another instance is in its place
 	Connected   bool              `json:"connected"`
 	LastPulse   time.Time         `json:"lastPulse,omitzero"`
 	LastCheck   time.Time         `json:"lastCheck,omitzero"` // of the head
@@ -39,6 +38,8 @@ type Status struct {
 	LastAck     uint64            `json:"lastAck"`
 	Rejected    map[string]uint64 `json:"rejected,omitempty"` // messages dropped as not the publisher's, by reason
 	Connectors  []ConnectorStatus `json:"connectors"`
+
+	Differing []events.DifferingResource `json:"differing,omitempty"` // from the checkpoint, when the instance was last compared with it
 
 	differs time.Time
 	unread  *unread

@@ -38,6 +38,7 @@ const (
 type Capabilities struct {
 	Atomicity Atomicity
 	Observes  bool // false: acks and screens say "not read back"
+	Costly    bool // to observe is more than to read a file: who looks again and again looks rarely
 }
 
 // A Unit is one thing that changes atomically. It is safe to store and show: it holds digests and places, never contents.

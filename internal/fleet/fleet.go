@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -261,8 +260,11 @@ func (s said) judgeAcks(out *Agent, consider verdict) {
 	case latest.Expected != s.environment.Releases[latest.Last-1].State:
 		consider(Differing, events.ReasonStateMismatch, notTheLedgers(latest.Last), latest.Stamp)
 	case len(latest.Differing) > 0:
-		out.Differing = latest.Differing
-		consider(Differing, events.ReasonReadBack, "the instance holds other values for "+strings.Join(latest.Differing, ", "), latest.Stamp)
+		for _, key := range latest.Differing {
+			out.Differing = append(out.Differing, events.DifferingResource{Resource: key})
+		}
+		out.Drift = len(out.Differing)
+		consider(Differing, events.ReasonReadBack, events.OtherValues(out.Differing), latest.Stamp)
 	case !latest.Observed.IsZero() && latest.Observed != latest.Expected:
 		consider(Differing, events.ReasonReadBack, otherValues, latest.Stamp)
 	}
@@ -279,6 +281,9 @@ func (s said) judgeBeat(out *Agent, consider verdict) {
 	}
 	if s.overtaken && Condition(beat.Condition) != Stale {
 		return // what it says of an apply, the ack that came after it says better
+	}
+	if !s.overtaken && beat.Drift > 0 {
+		out.Drift, out.Differing = beat.Drift, beat.Differing
 	}
 	if condition := Condition(beat.Condition); !slices.Contains(Conditions, condition) {
 		consider(Failing, beat.Reason, fmt.Sprintf("it says that it is %q, which this publisher does not know", beat.Condition), beat.Since)

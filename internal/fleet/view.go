@@ -125,13 +125,15 @@ type Agent struct {
 	Revision    uint64        `json:"revision"`
 	State       events.Digest `json:"state"`                 // state digest at its checkpoint
 	ReadBack    bool          `json:"readBack"`              // false: its connectors cannot observe
-	Differing   []string      `json:"differing,omitempty"`   // keys that differ
 	LastSeen    time.Time     `json:"lastSeen,omitzero"`     // the bus's stamp of its newest beat or ack
 	ClockSkew   float64       `json:"clockSkewSeconds"`      // its clock minus the bus's at its newest beat
 	Version     string        `json:"version,omitempty"`     // of the program
 	Connectors  []string      `json:"connectors,omitempty"`  // names
 	Rejected    uint64        `json:"rejected,omitempty"`    // messages it dropped as not validly signed
 	FirstCounts uint64        `json:"firstCounts,omitempty"` // it does not count for revisions before this one
+
+	Drift     int                        `json:"drift,omitempty"`     // how many resources of its instance differ from what was applied
+	Differing []events.DifferingResource `json:"differing,omitempty"` // which ones, and where: the first of them
 }
 
 // A Change is a change with where it stands in every environment.

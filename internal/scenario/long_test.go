@@ -1,9 +1,14 @@
 package scenario
 
 import (
+	"encoding/json"
+	"errors"
 	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +16,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
 	"github.com/lockstep-dev/lockstep/internal/connector/build"
 	"github.com/lockstep-dev/lockstep/internal/connector/file"
+	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -156,4 +162,56 @@ func TestAnInstanceFromAnOldDiskImageIsNotCalledInStep(t *testing.T) {
 	_, err := agent.NewClient(a.settings.State).Retry(ctx)
 	must(t, err)
 	w.holds()
+}
+
+// editedByHand edits the instance of an agent that runs: the agent says so within its interval, by field, every screen does, and nothing
+// else happens, until it is edited back.
+func (w *world) editedByHand(a *inst) {
+	w.t.Helper()
+	w.release(ledger.Edit{Environments: []string{a.environment}, Set: map[string]json.RawMessage{
+		"variable/x": json.RawMessage(`"first"`), "variable/limits": json.RawMessage(`{"cpu":"2","memory":{"max":"1Gi"}}`)}})
+	w.settle()
+	path := filepath.Join(a.settings.Root, "variables.json")
+	good, err := os.ReadFile(path)
+	must(w.t, err)
+	other, err := os.Stat(filepath.Join(a.settings.Root, "endpoints.yaml"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.t.Fatal(err)
+	}
+	before := a.known()
+	edited := `{"limits": {"cpu": "2", "memory": {"max": "64Gi"}}, "y": "first"}`
+	must(w.t, os.WriteFile(path, []byte(edited), 0o600))
+	where := []events.DifferingResource{{Resource: "variable/limits", Fields: []string{"/memory/max"}}, {Resource: "variable/x"}}
+	a.says("what was edited", func(s *agent.Status) bool {
+		return s.Condition.Word == agent.Differing && s.Condition.Reason == events.ReasonReadBack && reflect.DeepEqual(s.Differing, where)
+	})
+	var there fleet.Agent
+	bustest.Eventually(w.t, "the fleet view shows what was edited", func() bool {
+		v := w.fleet()
+		if v == nil {
+			return false
+		}
+		for _, e := range v.Environments {
+			if e.Name == a.environment {
+				there = e.Agents[0]
+			}
+		}
+		return there.Condition == fleet.Differing && there.Reason == events.ReasonReadBack && !there.Since.IsZero()
+	})
+	if there.Drift != 2 || !reflect.DeepEqual(there.Differing, where) {
+		w.t.Errorf("the fleet view says %+v", there)
+	}
+	if said, _ := run(w.t, "publisher", "status", a.environment, "--server", w.publishers[0].calls().Server()); !strings.Contains(said, "variable/limits (/memory/max)") || strings.Contains(said, "64Gi") {
+		w.t.Errorf("status: %s", said)
+	}
+	text, err := os.ReadFile(path)
+	must(w.t, err)
+	if after, err := os.Stat(filepath.Join(a.settings.Root, "endpoints.yaml")); string(text) != edited || other != nil && (err != nil || !os.SameFile(other, after)) {
+		w.t.Errorf("touched: %s, %v", text, err)
+	}
+	if s := a.known(); s.Checkpoint.Revision != before.Checkpoint.Revision || s.Checkpoint.Chain != before.Checkpoint.Chain || s.Outbox > 0 || s.LastAck != before.LastAck {
+		w.t.Errorf("the checkpoint was %+v and is %+v", before.Checkpoint, s.Checkpoint)
+	}
+	must(w.t, os.WriteFile(path, good, 0o600))
+	w.settle()
 }

@@ -105,9 +105,8 @@ var scenarios = []scenario{
 		a.link.heal()
 	}},
 	{"an instance is edited by hand", 1, func(w *world) {
-		a := w.agents[0]
-		w.settle()
-		must(w.t, os.WriteFile(filepath.Join(a.settings.Root, "variables.json"), []byte(`{"x": "by hand", "y": 7}`), 0o600))
+		w.editedByHand(w.agents[0])
+		w.write(`{"x": "by hand", "y": 7}`)
 		w.release(set(env0, "x", "after"))
 	}},
 	{"two authors change the same resource", 1, func(w *world) {

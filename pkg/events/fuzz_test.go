@@ -72,7 +72,7 @@ func FuzzDecodeStatements(f *testing.F) {
 		}
 		f.Add(payload)
 	}
-	beat, _, err := events.EncodeBeat(aBeat(), agent)
+	beat, _, err := events.EncodeBeat(beats()[0], agent)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -237,12 +237,13 @@ func TestGoldenStatements(t *testing.T) {
 	for _, a := range acks() {
 		vectors = append(vectors, ack(events.EncodeAck(a, epoch, agent)))
 	}
-	vectors = append(vectors, beat(events.EncodeBeat(aBeat(), agent)), pulse(events.EncodePulse(aPulse(), publisher)))
+	vectors = append(vectors, beat(events.EncodeBeat(beats()[0], agent)), pulse(events.EncodePulse(aPulse(), publisher)))
+	vectors = append(vectors, beat(events.EncodeBeat(beats()[1], agent)))
 	golden(t, "statements.json", vectors)
 }
 
 func TestGoldenStatementsVerify(t *testing.T) {
-	wroteAcks := acks()
+	wroteAcks, wroteBeats := acks(), beats()
 	for _, v := range readVectors[[]statementVector](t, "statements.json") {
 		payload := []byte(v.Payload)
 		checkCloudEvent(t, payload)
@@ -259,7 +260,8 @@ func TestGoldenStatementsVerify(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			diff(t, b, aBeat())
+			diff(t, b, wroteBeats[0])
+			wroteBeats = wroteBeats[1:]
 		case events.TypePublisherPulse:
 			p, err := events.DecodePulse(payload, v.Header, func(key string) bool { return key == v.Key })
 			if err != nil {

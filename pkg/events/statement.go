@@ -72,9 +72,11 @@ type Beat struct {
 	Message     string    `json:"message,omitempty"`  // the same for people
 	Since       time.Time `json:"since,omitzero"`     // of the condition
 	Until       time.Time `json:"until,omitzero"`     // held until
-	Drift       int       `json:"drift"`              // open drift
+	Drift       int       `json:"drift"`              // how many resources differ from the checkpoint
 	Connectors  []string  `json:"connectors"`         // names
 	Rejected    uint64    `json:"rejected,omitempty"` // messages dropped as not validly signed, since boot
+
+	Differing []DifferingResource `json:"differing,omitempty"` // which ones: the first of them
 }
 
 // A LedgerTip names the newest entry that somebody knows.

@@ -24,7 +24,7 @@ func statements(t *testing.T) []statementCase {
 	if err != nil {
 		t.Fatal(err)
 	}
-	beat, _, err := events.EncodeBeat(aBeat(), agent)
+	beat, _, err := events.EncodeBeat(beats()[0], agent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func statements(t *testing.T) []statementCase {
 		}, acks()[0]},
 		{"beat", events.DomainBeat, agent, string(beat), func(p []byte, header, key string) (any, error) {
 			return events.DecodeBeat(p, header, "prod-eu", "a1", key)
-		}, aBeat()},
+		}, beats()[0]},
 		{"pulse", events.DomainPulse, publisher, string(pulse), func(p []byte, header, key string) (any, error) {
 			return events.DecodePulse(p, header, func(k string) bool { return k == key })
 		}, aPulse()},
@@ -126,7 +126,7 @@ func TestMalformedStatementsAreRefused(t *testing.T) {
 func TestAStatementSpeaksForItsOwnAgent(t *testing.T) {
 	agent := foldtest.Signer(t, "agent")
 	ack, ackHeader, _ := events.EncodeAck(acks()[0], epoch, agent)
-	beat, beatHeader, _ := events.EncodeBeat(aBeat(), agent)
+	beat, beatHeader, _ := events.EncodeBeat(beats()[0], agent)
 	for _, to := range [][2]string{{"prod-us", "a1"}, {"prod-eu", "a2"}} {
 		_, err := events.DecodeAck(ack, ackHeader, to[0], to[1], agent.Public())
 		wantReason(t, err, events.ReasonWrongEnvironment)

@@ -39,7 +39,7 @@ func facts(t testing.TB) []events.Fact {
 	if err != nil {
 		t.Fatal(err)
 	}
-	beat, beatHeader, err := events.EncodeBeat(aBeat(), agent)
+	beat, beatHeader, err := events.EncodeBeat(beats()[0], agent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,14 +104,20 @@ func acks() []events.Ack {
 	}}
 }
 
-func aBeat() events.Beat {
+// beats is one beat that tells no difference, and one that tells some.
+func beats() []events.Beat {
 	d := func(s string) events.Digest { return events.Sum([]byte(s)) }
-	return events.Beat{
+	held := events.Beat{
 		Environment: "prod-eu", Agent: "a1", Boot: "b-7", Number: 9, Version: "1.2.3", Clock: epoch, Ledger: foldtest.Ledger,
 		Revision: 4, Chain: d("chain"), State: d("state"), Observed: d("observed"), Seen: events.LedgerTip{Number: 40, Hash: d("entry 40")}, Heard: 77,
 		LastAck: 12, Condition: "held", Reason: events.ReasonHeldBySteward, Message: "moving house", Since: epoch, Until: epoch.Add(time.Hour),
 		Drift: 2, Connectors: []string{"files", "crm"}, Rejected: 1,
 	}
+	differing := held
+	differing.Number, differing.Condition, differing.Reason, differing.Until = 10, "differing", events.ReasonReadBack, time.Time{}
+	differing.Drift, differing.Differing = 3, []events.DifferingResource{{Resource: "flag/checkout", Fields: []string{"/state", "/variants/on"}, More: 1}, {Resource: "secret/crm-token"}}
+	differing.Message = events.OtherValues(differing.Differing)
+	return []events.Beat{held, differing}
 }
 
 func aPulse() events.Pulse {

@@ -114,7 +114,7 @@ func (c *Connector) Capabilities() connector.Capabilities {
 	case c.config.Atomic:
 		atomicity = connector.Atomic
 	}
-	return connector.Capabilities{Atomicity: atomicity, Observes: c.config.Observes}
+	return connector.Capabilities{Atomicity: atomicity, Observes: c.config.Observes, Costly: true}
 }
 
 // Normal implements connector.Connector.
