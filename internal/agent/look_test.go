@@ -83,10 +83,10 @@ func (l *looker) pass(d time.Duration) {
 	for until := time.Now().Add(d); ; {
 		next := l.looks.next
 		if next.After(until) {
-			time.Sleep(time.Until(until))
+			<-time.After(time.Until(until)) // in a bubble
 			return
 		}
-		time.Sleep(time.Until(next))
+		<-time.After(time.Until(next)) // in a bubble
 		if !l.look(context.Background(), time.Now()) {
 			l.t.Fatal("it did not look when it was time")
 		}
@@ -145,7 +145,7 @@ func TestAHandEditIsToldByFieldWithinTheIntervalAndUntilItIsTakenBack(t *testing
 // next is the next look, whenever it comes.
 func (l *looker) next() {
 	l.t.Helper()
-	time.Sleep(time.Until(l.looks.next))
+	<-time.After(time.Until(l.looks.next)) // in a bubble
 	if !l.look(context.Background(), time.Now()) {
 		l.t.Fatal("it did not look when it was time")
 	}

@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +131,25 @@ func TestAnEnvironmentIsWhatIsWorstKnownOfIt(t *testing.T) {
 				t.Errorf("held until %v", got.Agents[0].Until)
 			}
 		})
+	}
+}
+
+func TestWhatABeatTellsOfTheInstanceIsShownUntilAnAckOfALaterApply(t *testing.T) {
+	s := newSite(t, "a")
+	s.ack("a", "applied", 3)
+	s.pass(time.Hour)
+	where := []events.DifferingResource{{Resource: "variable/x", Fields: []string{"/limit"}}}
+	s.beat("a", 3, fleet.Differing, saying(events.ReasonReadBack, events.OtherValues(where)), func(b *events.Beat) {
+		b.Observed, b.Drift, b.Differing = events.Sum(nil), 1, where
+	})
+	e := s.environment()
+	if a := e.Agents[0]; e.Condition != fleet.Differing || a.Drift != 1 || !reflect.DeepEqual(a.Differing, where) || !a.Since.Equal(epoch) || !strings.Contains(e.Message, "variable/x (/limit)") {
+		t.Errorf("%+v", e)
+	}
+	s.pass(time.Second)
+	s.ack("a", "applied", 3) // a retry, or the next release
+	if e := s.environment(); e.Condition != fleet.InStep || e.Agents[0].Drift != 0 || len(e.Agents[0].Differing) > 0 {
+		t.Errorf("%+v", e)
 	}
 }
 
