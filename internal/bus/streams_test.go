@@ -15,9 +15,9 @@ import (
 )
 
 // admin is somebody with NATS tools and every right.
-func admin(t testing.TB, url string) jetstream.JetStream {
+func admin(t testing.TB, url string, opts ...nats.Option) jetstream.JetStream {
 	t.Helper()
-	nc, err := nats.Connect(url)
+	nc, err := nats.Connect(url, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
