@@ -122,7 +122,7 @@ func (c *chain) accept(r received) (*fold.Step, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	step, err := c.target.AcceptDecoded(r.content, r.time, r.Payload)
+	step, err := c.target.AcceptDecoded(r.content, r.time, r.Payload, nil)
 	if err != nil {
 		return nil, err
 	}

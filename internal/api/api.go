@@ -73,7 +73,9 @@ type Request[C ledger.Body] struct {
 	By          string `json:"by" doc:"who acts"`
 	DryRun      bool   `json:"dryRun,omitempty" doc:"only say what would happen"`
 	TraceParent string `json:"traceparent,omitempty" maxLength:"128" doc:"W3C trace context"`
-	Command     C      `json:"command"`
+	// Statement is what the person signed to have this done; a dry run needs none.
+	Statement *events.Envelope `json:"statement,omitempty" doc:"where approvals are signed: the person's statement, a DSSE envelope over this command"`
+	Command   C                `json:"command"`
 }
 
 // CommandPath is where a command is posted to.
@@ -87,6 +89,11 @@ func registerCommands(api huma.API, b Backend) {
 	register[ledger.Reject](api, b, "Reject an open change", maxBody)
 	register[ledger.Withdraw](api, b, "Withdraw an open change of one's own", maxBody)
 	register[ledger.Rollback](api, b, "Undo a change, or bring an environment back to a revision", maxBody)
+	register[ledger.Pause](api, b, "Hold back what of an approved change is not released yet", maxBody)
+	register[ledger.Resume](api, b, "Let a paused change go on", maxBody)
+	register[ledger.BreakGlass](api, b, "Release a change at once, on one person's word", maxBody)
+	register[ledger.Review](api, b, "Sign a break-glass off that somebody else used", maxBody)
+	register[ledger.ProposeTrust](api, b, "Propose the next trust document", maxBody)
 	register[ledger.AddEnvironment](api, b, "Add an environment", maxBody)
 	register[ledger.UpdateEnvironment](api, b, "Replace an environment's labels, steward and approvals", maxBody)
 	register[ledger.RetireEnvironment](api, b, "Retire an environment", maxBody)
@@ -101,6 +108,6 @@ func register[C ledger.Body](api huma.API, b Backend, summary string, most int64
 		OperationID: ledger.Command{Body: body}.Verb(), Method: http.MethodPost, Path: path, Summary: summary, Tags: []string{"commands"}, MaxBodyBytes: most,
 	}, func(ctx context.Context, in *struct{ Body Request[C] }) (*answer[ledger.Outcome], error) {
 		r := in.Body
-		return answered(b.Do(ctx, ledger.Command{ID: r.ID, By: r.By, TraceParent: r.TraceParent, Body: r.Command}, r.DryRun))
+		return answered(b.Do(ctx, ledger.Command{ID: r.ID, By: r.By, TraceParent: r.TraceParent, Body: r.Command, Statement: r.Statement}, r.DryRun))
 	})
 }

@@ -219,7 +219,7 @@ func TestOpenAPIListsEveryRoute(t *testing.T) {
 		"/links": "post", "/compare": "get", "/bundle": "get", "/impact/{kind}/{resource}": "get",
 	}
 	for _, verb := range []string{"add-environment", "update-environment", "retire-environment", "enrol-agent", "revoke-agent",
-		"propose", "revise", "rebase", "approve", "reject", "withdraw", "rollback"} {
+		"propose", "revise", "rebase", "approve", "reject", "withdraw", "rollback", "pause", "resume", "break-glass", "review", "propose-trust"} {
 		want["/commands/"+verb] = "post"
 	}
 	for path, method := range want {

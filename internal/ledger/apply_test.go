@@ -88,7 +88,7 @@ func TestAnEntryThatDoesNotFollowIsRefused(t *testing.T) {
 		"another ledger":        {replace(b.state.ID, "1b7c5f0e-1f5e-4a1e-9d53-0d2f6a6f7c11"), ledger.ErrBroken, ""},
 		"the entry before":      {b.entries[last-2], ledger.ErrBroken, ""},
 		"time runs backwards":   {backwards, ledger.ErrBroken, ""},
-		"unknown type":          {replace("rollout.started", "rollout.paused"), nil, events.ReasonUpgradeNeeded},
+		"unknown type":          {replace("rollout.started", "rollout.exploded"), nil, events.ReasonUpgradeNeeded},
 		"unknown field":         {replace(`"number":1,"wave"`, `"number":1,"mood":"good","wave"`), nil, events.ReasonUpgradeNeeded},
 		"unknown derivation":    {replace(`"derivation":1`, `"derivation":2`), nil, events.ReasonUpgradeNeeded},
 		"another wave chain":    {replace(b.state.Environments["prod"].Fold.Chain.String(), strings.Repeat("ab", 32)), ledger.ErrDerivation, ""},

@@ -15,6 +15,8 @@ type Approve struct {
 	Change  string        `json:"change"`
 	Digest  events.Digest `json:"digest"` // that the person saw; a change revised since is not approved
 	Comment string        `json:"comment,omitempty"`
+	// Roots are signatures under the trust document that the change proposes.
+	Roots []events.RootSignature `json:"roots,omitempty"`
 }
 
 func (Approve) name() string { return "approve" }
@@ -24,16 +26,11 @@ func (a Approve) decide(d *decision) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case a.Digest != c.Digest:
-		return refuse(KindConflict, "look at it again with 'publisher show "+c.ID+"'", "change %s was revised: its digest is %s now, not %s", c.ID, c.Digest.Short(), a.Digest.Short())
-	case samePerson(c.Author, d.by):
-		return refuse(KindDenied, "ask somebody else to approve it", "%s is the author of %s, and authors do not approve their own changes", c.Author, c.ID)
-	case slices.ContainsFunc(c.Approvals, func(given events.Approval) bool { return samePerson(given.By, d.by) }):
-		return refuse(KindConflict, "", "%s has approved %s already", d.by, c.ID)
-	}
-	if err := checkSaid("the comment", a.Comment); err != nil {
+	if err := a.check(d, c); err != nil {
 		return err
+	}
+	if c.Trust != nil {
+		return a.approveTrust(d, c)
 	}
 	for _, part := range c.Parts {
 		if e := d.Environments[part.Environment]; e.Lost && !e.Retired {
@@ -41,14 +38,60 @@ func (a Approve) decide(d *decision) error {
 		}
 	}
 	d.change = c.ID
-	d.record(events.TypeApprovalGiven, c.ID, events.ApprovalGiven{Change: c.ID, Digest: c.Digest, By: d.by, Comment: a.Comment})
-	before := c.Approvals
-	c.Approvals = append(slices.Clone(before), events.Approval{By: d.by, At: d.now})
-	defer func() { c.Approvals = before }()
-	if len(c.Approvals) < d.Demanded(c) {
-		return nil
+	d.record(events.TypeApprovalGiven, c.ID, &events.ApprovalGiven{Change: c.ID, Digest: c.Digest, By: d.by, Comment: a.Comment})
+	return d.with(c, func() error {
+		if d.lacks(c) {
+			return nil
+		}
+		return d.release(c)
+	})
+}
+
+func (a Approve) check(d *decision, c *Change) error {
+	switch {
+	case a.Digest != c.Digest:
+		return revised(c, a.Digest)
+	case c.Trust != nil: // it is the roots that approve it
+	case len(a.Roots) > 0:
+		return refuse(KindInvalid, "leave them out", "roots sign trust documents, and change %s proposes none", c.ID)
+	case samePerson(c.Author, d.by):
+		return refuse(KindDenied, "ask somebody else to approve it", "%s is the author of %s, and authors do not approve their own changes", c.Author, c.ID)
+	case d.hasApproved(c):
+		return refuse(KindConflict, "", "%s has approved %s already", d.by, c.ID)
+	case d.signed() && c.Proposal == nil:
+		return refuse(KindConflict, "its author revises it, and signs it: 'publisher revise "+c.ID+"'", "change %s was proposed before changes were signed", c.ID)
 	}
-	return d.release(c)
+	return checkSaid("the comment", a.Comment)
+}
+
+// hasApproved says whether the person's approval is there, and counts.
+func (d *decision) hasApproved(c *Change) bool {
+	if d.signed() {
+		return slices.Contains(d.approvers(c, d.now), d.by)
+	}
+	return slices.ContainsFunc(c.Approvals, func(given events.Approval) bool { return samePerson(given.By, d.by) })
+}
+
+// lacks says whether approvals are missing.
+func (d *decision) lacks(c *Change) bool {
+	if !d.signed() {
+		return len(c.Approvals) < d.Demanded(c)
+	}
+	return len(d.Lacking(c, d.now)) > 0
+}
+
+// with tries something with one more approval of a change.
+func (d *decision) with(c *Change, try func() error) error {
+	before, opened := c.Approvals, c.opened
+	defer func() { c.Approvals, c.opened = before, opened }()
+	c.Approvals = append(slices.Clone(before), events.Approval{By: d.by, At: d.now, Envelope: d.said.envelope()})
+	c.opened = d.said.with(opened)
+	return try()
+}
+
+// revised refuses what was meant for another digest of a change.
+func revised(c *Change, digest events.Digest) error {
+	return refuse(KindConflict, "look at it again with 'publisher show "+c.ID+"'", "change %s was revised: its digest is %s now, not %s", c.ID, c.Digest.Short(), digest.Short())
 }
 
 // release puts an approved change into one wave of all its environments, but for those in which it has to wait for the end of a freeze.
@@ -60,16 +103,21 @@ func (d *decision) release(c *Change) error {
 		return err
 	}
 	if released+len(d.sources)+len(d.frozen) == 0 {
-		return refuse(KindConflict, "its author looks at what changed, and compiles it anew with 'publisher rebase "+c.ID+"', or revises it",
-			"change %s cannot be released anywhere any more: %s", c.ID, d.whyLeft()+d.nowHolds(c))
+		return d.nowhere(c)
 	}
-	d.record(events.TypeChangeApproved, c.ID, events.ChangeApproved{Change: c.ID, Digest: c.Digest})
-	d.record(events.TypeRolloutStarted, c.ID, events.RolloutStarted{Change: c.ID})
+	d.record(events.TypeChangeApproved, c.ID, &events.ChangeApproved{Change: c.ID, Digest: c.Digest})
+	d.record(events.TypeRolloutStarted, c.ID, &events.RolloutStarted{Change: c.ID})
 	d.recordWave(c)
 	if released+len(d.frozen) == 0 {
-		d.record(events.TypeRolloutCompleted, c.ID, events.RolloutCompleted{Change: c.ID})
+		d.record(events.TypeRolloutCompleted, c.ID, &events.RolloutCompleted{Change: c.ID})
 	}
 	return nil
+}
+
+// nowhere refuses a release whose base moved in every environment.
+func (d *decision) nowhere(c *Change) error {
+	return refuse(KindConflict, "its author looks at what changed, and compiles it anew with 'publisher rebase "+c.ID+"', or revises it",
+		"change %s cannot be released anywhere any more: %s", c.ID, d.whyLeft()+d.nowHolds(c))
 }
 
 // gather tries the releases of some parts of a change together, and says how many those are. It notes what is left out, what waits, and
@@ -93,19 +141,22 @@ func (d *decision) gather(c *Change, parts []Part) (int, error) {
 			d.sources = append(d.sources, e.Name)
 			continue
 		}
-		if frozen := d.policies.Frozen(d.changing(part, sources[e.Name].sources), as, d.now, false); frozen != nil {
+		if frozen := d.policies.Frozen(d.changing(part, sources[e.Name].sources), as, d.now, false); frozen != nil && !d.atOnce {
 			d.frozen = append(d.frozen, *frozen)
 			continue
 		}
-		next = append(next, tried{environment: e, release: Release{
-			Kind: events.KindChange, Change: c.ID, By: c.Author, Reason: c.Reason, Entry: d.number, Time: d.now, TraceParent: d.trace}})
+		next = append(next, tried{environment: e, opened: c.opened, release: Release{Kind: events.KindChange, Change: c.ID,
+			By: c.Author, Reason: c.Reason, approvals: len(c.Approvals), Entry: d.number, Time: d.now, TraceParent: d.trace}})
+	}
+	if d.unsigned {
+		return len(next), nil
 	}
 	return len(next), d.wave.add(next...)
 }
 
 // recordWave records the next wave of a change.
 func (d *decision) recordWave(c *Change) {
-	d.record(events.TypeWaveReleased, c.ID, events.WaveReleased{
+	d.record(events.TypeWaveReleased, c.ID, &events.WaveReleased{
 		Change: c.ID, Number: c.waves + 1, Wave: d.wave.record(), LeftOut: d.left, SourcesOnly: d.sources, Frozen: d.frozen})
 }
 
@@ -234,6 +285,6 @@ func (r Reject) decide(d *decision) error {
 		return refuse(KindDenied, "withdraw it with 'publisher withdraw "+c.ID+"'", "%s is the author of %s", c.Author, c.ID)
 	}
 	d.change = c.ID
-	d.record(events.TypeChangeRejected, c.ID, events.ChangeEnded{Change: c.ID, By: d.by, Reason: r.Reason})
+	d.record(events.TypeChangeRejected, c.ID, &events.ChangeEnded{Change: c.ID, By: d.by, Reason: r.Reason})
 	return nil
 }

@@ -36,6 +36,8 @@ type book struct {
 	acks     uint64
 	// unwatched says that decide need not compare the state before and after: with thousands of environments that takes long.
 	unwatched bool
+	// signs says that people sign what they do.
+	signs bool
 }
 
 const ledgerID = "0b7c5f0e-1f5e-4a1e-9d53-0d2f6a6f7c11"
@@ -79,7 +81,14 @@ func signer(name string) *events.Signer {
 func (b *book) do(by string, body ledger.Body) (ledger.Result, error) {
 	b.t.Helper()
 	b.commands++
-	return b.command(ledger.Command{ID: fmt.Sprintf("command-%04d", b.commands), By: by, Body: body})
+	c := ledger.Command{ID: fmt.Sprintf("command-%04d", b.commands), By: by, Body: body}
+	if b.signs && by != "publisher" {
+		var err error
+		if c, err = b.sign(c); err != nil {
+			return ledger.Result{}, err
+		}
+	}
+	return b.command(c)
 }
 
 func (b *book) command(c ledger.Command) (ledger.Result, error) {

@@ -8,8 +8,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/nats-io/nkeys"
-
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -22,6 +20,8 @@ type Command struct {
 	Body        Body
 	// Statement is what the person signed to have this done; nil where approvals are names, and for the publisher's own.
 	Statement *events.Envelope
+	// DryRun says that nothing is to be appended: it is only asked what the command would lead to, and nobody needs to have signed it.
+	DryRun bool
 	// Agents are the versions that agents said of themselves, by environment and agent, as far as the publisher heard them. They are
 	// no part of what tells the command from others.
 	Agents map[string]map[string]string
@@ -47,8 +47,11 @@ type Body interface {
 // A decision is a command on its way to an entry.
 type decision struct {
 	*State
-	by       string // who acts
-	trace    string // traceparent of the command
+	by       string  // who acts
+	said     *spoken // what they signed; nil where nobody needs to
+	unsigned bool    // in a dry run: what would need the signature cannot be tried
+	atOnce   bool    // nothing waits for the end of a freeze
+	trace    string  // traceparent of the command
 	agents   map[string]map[string]string
 	number   uint64 // that the entry will have
 	now      time.Time
@@ -69,11 +72,12 @@ type decision struct {
 // A Decision is what a command leads to: content to be stored first, or, when all of it is there, the entry to append.
 type Decision struct {
 	Entry  []byte
-	Stores [][]byte // entries to append before deciding again; Entry is nil then
-	Result Result   // as it will be; Entry is 0
-	Effect []Effect // what changes where, for people
-	Notes  []string // what people should know beside that
-	Known  bool     // the command was decided before: Result is the first one's, there is nothing to append
+	Stores [][]byte      // entries to append before deciding again; Entry is nil then, and in a dry run
+	Result Result        // as it will be; Entry is 0
+	Effect []Effect      // what changes where, for people
+	Notes  []string      // what people should know beside that
+	Known  bool          // the command was decided before: Result is the first one's, there is nothing to append
+	Digest events.Digest // of the change that the command is about, as a statement for it names it; zero where it is about none
 }
 
 // An Effect is a resource's value before and after, in one environment; nil is absent.
@@ -100,26 +104,37 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 	if err := s.check(c); err != nil {
 		return Decision{}, err
 	}
-	d := &decision{State: s, by: c.By, trace: c.TraceParent, agents: c.Agents, number: s.Number + 1, now: s.recordedTime(now), wave: wave{state: s}, storing: map[events.Digest]bool{}}
+	said, err := s.said(c, digest, s.recordedTime(now))
+	if err != nil {
+		return Decision{}, err
+	}
+	d := &decision{State: s, by: c.By, said: said, unsigned: s.signed() && said == nil, trace: c.TraceParent, agents: c.Agents, number: s.Number + 1, now: s.recordedTime(now), wave: wave{state: s}, storing: map[events.Digest]bool{}}
 	err = c.Body.decide(d)
 	d.wave.undo()
 	if err != nil {
+		return Decision{}, err
+	}
+	about := s.about(d.facts)
+	if err := s.authorized(said, about, d.facts, d.now); err != nil {
 		return Decision{}, err
 	}
 	if more := len(d.effect) - maxEffects; more > 0 {
 		d.effect = d.effect[:maxEffects]
 		d.notes = append(d.notes, fmt.Sprintf("%d more resources change than are listed here; see them with 'publisher diff' or 'publisher show'", more))
 	}
-	out := Decision{Result: Result{Change: d.change, Released: d.wave.refs(), LeftOut: d.left, SourcesOnly: d.sources, Frozen: d.frozen}, Effect: d.effect, Notes: d.notes}
+	out := Decision{Result: Result{Change: d.change, Released: d.wave.refs(), LeftOut: d.left, SourcesOnly: d.sources, Frozen: d.frozen}, Effect: d.effect, Notes: d.notes, Digest: about.digest}
 	if len(d.stores) > 0 {
 		out.Stores, err = d.storeEntries()
 		return out, err
 	}
-	_, out.Entry, err = events.NewEntry(d.number, s.Hash, s.ID, events.Command{ID: c.ID, By: c.By, Digest: digest, Statement: c.Statement}, d.now, c.TraceParent, d.facts)
+	_, out.Entry, err = events.NewEntry(d.number, s.Hash, s.ID, events.Command{ID: c.ID, By: c.By, Digest: digest, Statement: said.envelope()}, d.now, c.TraceParent, d.facts)
 	if len(out.Entry) > maxEntry {
 		return Decision{}, refuse(KindInvalid, "do it in parts", "the decision has %d bytes; an entry of the ledger has at most %d", len(out.Entry), maxEntry)
 	}
-	s.trial = trial{out.Entry, d.wave.tried, d.read}
+	s.trial = trial{out.Entry, d.wave.tried, d.read, said}
+	if c.DryRun {
+		out.Entry = nil
+	}
 	return out, err
 }
 
@@ -297,31 +312,12 @@ func (s *State) activeEnvironment(name string) (*Environment, error) {
 	return e, nil
 }
 
-// Genesis is the first command of a ledger: its first trust document.
-type Genesis struct {
-	Publisher string `json:"publisher"` // public nkey
-}
-
-func (Genesis) name() string { return "genesis" }
-
-func (g Genesis) decide(d *decision) error {
-	if d.Number != 0 {
-		return refuse(KindConflict, "", "the ledger has begun already")
-	}
-	if !nkeys.IsValidPublicUserKey(g.Publisher) {
-		return refuse(KindInvalid, "", "the publisher's key is no public user key")
-	}
-	document := events.Trust{Version: 1, Ledger: d.ID, Publishers: []string{g.Publisher}, Approvals: events.ApprovalsAreNames}
-	d.record(events.TypeTrustUpdated, fmt.Sprintf("trust.%d", document.Version),
-		events.TrustUpdated{Document: document, Wave: events.Wave{Derivation: currentDerivation, Releases: []events.ReleaseRef{}}})
-	return nil
-}
-
 // An Outcome is the answer to a command that was carried out or, in a dry run, would be.
 type Outcome struct {
 	Result
-	DryRun bool     `json:"dryRun,omitempty"`
-	Again  bool     `json:"again,omitempty"`  // the command had been carried out before; this is that answer
-	Effect []Effect `json:"effect,omitempty"` // what changes where
-	Notes  []string `json:"notes,omitempty"`  // what people should know beside that
+	DryRun bool          `json:"dryRun,omitempty"`
+	Again  bool          `json:"again,omitempty"`  // the command had been carried out before; this is that answer
+	Digest events.Digest `json:"digest,omitzero"`  // of the change that it is about, which a statement for the command names
+	Effect []Effect      `json:"effect,omitempty"` // what changes where
+	Notes  []string      `json:"notes,omitempty"`  // what people should know beside that
 }

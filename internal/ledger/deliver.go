@@ -58,7 +58,7 @@ func (r RecordDeliveries) decide(d *decision) error {
 	if len(kept) == 0 {
 		return ErrNothingNew
 	}
-	d.record(events.TypeDeliveryRecorded, "", events.DeliveryRecorded{Deliveries: kept})
+	d.record(events.TypeDeliveryRecorded, "", &events.DeliveryRecorded{Deliveries: kept})
 	d.complete(reached)
 	return nil
 }
@@ -71,7 +71,7 @@ func (d *decision) complete(reached positions) {
 	completed := 0
 	for _, id := range d.order {
 		if c := d.Changes[id]; c.status == StatusReleased && completed < maxCompleted && !c.Frozen() && d.delivered(c, reached) {
-			d.record(events.TypeRolloutCompleted, c.ID, events.RolloutCompleted{Change: c.ID})
+			d.record(events.TypeRolloutCompleted, c.ID, &events.RolloutCompleted{Change: c.ID})
 			completed++
 		}
 	}

@@ -69,7 +69,7 @@ func (s *State) deriveV1(environment string, r Release) (events.Release, error) 
 	}
 	release.Change = &events.ReleasedChange{
 		ID: c.ID, Digest: c.Digest, Author: c.Author, Reason: c.Reason, Ticket: c.Ticket, Inverse: part.inverse,
-		Index: part.index, Size: uint64(len(c.Parts)), Path: part.path, Approvals: c.Approvals,
+		Index: part.index, Size: uint64(len(c.Parts)), Path: part.path, Approvals: c.Approvals[:r.approvals:r.approvals], Proposal: c.Proposal,
 	}
 	release.Operations = part.Operations
 	return release, nil
@@ -157,6 +157,7 @@ type tried struct {
 	release     Release
 	payload     []byte
 	step        *fold.Step
+	opened      events.Opened // statements that the release carries, as far as they were opened
 }
 
 // add tries the next releases of as many environments, all at once: they are independent of one another.
@@ -172,8 +173,12 @@ func (w *wave) add(next ...tried) error {
 func (s *State) try(t *tried) (err error) {
 	e, r := t.environment, &t.release
 	r.Revision, r.Derivation = e.Fold.Revision+1, currentDerivation
-	if _, t.payload, err = s.next(e, r); err == nil {
-		t.step, err = e.Fold.Accept(t.payload)
+	if _, t.payload, err = s.next(e, r); err != nil {
+		return err
+	}
+	read, event, err := events.DecodeRelease(t.payload)
+	if err == nil {
+		t.step, err = e.Fold.AcceptDecoded(read, event.Time, t.payload, t.opened)
 	}
 	return err
 }

@@ -39,7 +39,7 @@ func (a AddEnvironment) decide(d *decision) error {
 	if err != nil {
 		return err
 	}
-	d.record(events.TypeEnvironmentAdded, a.Name, events.EnvironmentAdded{
+	d.record(events.TypeEnvironmentAdded, a.Name, &events.EnvironmentAdded{
 		Environment: a.Name, Labels: a.Labels, Steward: a.Steward, Approvals: a.Approvals, Wave: d.wave.record(),
 	})
 	return nil
@@ -82,7 +82,7 @@ func (u UpdateEnvironment) decide(d *decision) error {
 	if !e.Lost && maps.Equal(e.Labels, u.Labels) && e.Steward == u.Steward && e.Approvals == u.Approvals {
 		return refuse(KindConflict, "", "environment %s is like this already", u.Name)
 	}
-	d.record(events.TypeEnvironmentUpdated, u.Name, events.EnvironmentUpdated{
+	d.record(events.TypeEnvironmentUpdated, u.Name, &events.EnvironmentUpdated{
 		Environment: u.Name, Labels: u.Labels, Steward: u.Steward, Approvals: u.Approvals,
 	})
 	return nil
@@ -104,7 +104,7 @@ func (r RetireEnvironment) decide(d *decision) error {
 	if err := demand("the reason", r.Reason); err != nil {
 		return err
 	}
-	d.record(events.TypeEnvironmentRetired, r.Name, events.EnvironmentRetired{Environment: r.Name, By: d.by, Reason: r.Reason})
+	d.record(events.TypeEnvironmentRetired, r.Name, &events.EnvironmentRetired{Environment: r.Name, By: d.by, Reason: r.Reason})
 	e.Retired = true // what waits for it alone is complete without it
 	d.complete(nil)
 	e.Retired = false
@@ -146,7 +146,7 @@ func (a EnrolAgent) decide(d *decision) error {
 			}
 		}
 	}
-	d.record(events.TypeAgentEnrolled, a.Environment, events.AgentEnrolled{
+	d.record(events.TypeAgentEnrolled, a.Environment, &events.AgentEnrolled{
 		Environment: a.Environment, Agent: a.Agent, Key: a.Key, Revision: e.Fold.Revision, Chain: e.Fold.Chain,
 	})
 	return nil
@@ -173,7 +173,7 @@ func (r RevokeAgent) decide(d *decision) error {
 	if err := demand("the reason", r.Reason); err != nil {
 		return err
 	}
-	d.record(events.TypeAgentRevoked, r.Environment, events.AgentRevoked{Environment: r.Environment, Agent: r.Agent, By: d.by, Reason: r.Reason})
+	d.record(events.TypeAgentRevoked, r.Environment, &events.AgentRevoked{Environment: r.Environment, Agent: r.Agent, By: d.by, Reason: r.Reason})
 	a.Revoked = true // what waits for it alone is complete without it
 	d.complete(nil)
 	a.Revoked = false

@@ -51,6 +51,8 @@ func KindOf(err error) Kind {
 var (
 	// ErrBroken: numbers, hashes or ledger id do not fit the entry before.
 	ErrBroken = errors.New("the ledger's chain is broken")
+	// ErrForged: an entry says what nobody signed who might.
+	ErrForged = errors.New("the ledger holds what nobody signed who might")
 	// ErrDerivation: a release derived from the ledger has another digest than the ledger recorded.
 	ErrDerivation = errors.New("a release cannot be derived as it was recorded")
 )

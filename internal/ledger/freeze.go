@@ -19,7 +19,7 @@ func (Open) name() string { return "open" }
 
 func (o Open) decide(d *decision) error {
 	c, found := d.Changes[o.Change]
-	if !found || c.status != StatusReleased || !c.Frozen() {
+	if !found || c.status != StatusReleased || !c.Frozen() || c.Paused != nil {
 		return ErrNothingNew
 	}
 	waiting := slices.DeleteFunc(slices.Clone(c.Parts), func(part Part) bool { return part.Frozen == nil })
@@ -33,7 +33,7 @@ func (o Open) decide(d *decision) error {
 	d.change = c.ID
 	d.recordWave(c)
 	if released+len(d.frozen) == 0 && d.delivered(c, nil) {
-		d.record(events.TypeRolloutCompleted, c.ID, events.RolloutCompleted{Change: c.ID})
+		d.record(events.TypeRolloutCompleted, c.ID, &events.RolloutCompleted{Change: c.ID})
 	}
 	return nil
 }

@@ -27,21 +27,18 @@ func (s *State) Apply(payload []byte, stamp time.Time) (events.Entry, []Released
 	case entry.Time.Before(s.Time):
 		return entry, nil, fmt.Errorf("%w: the time of entry %d runs backwards", ErrBroken, entry.Number)
 	}
-	s.Number, s.Hash, s.Time = entry.Number, events.Sum(payload), entry.Time
 	p := projection{State: s, entry: entry, stamp: stamp}
-	if bytes.Equal(payload, s.trial.entry) {
-		p.tried = s.trial
+	facts, err := p.authentic(payload)
+	if err != nil {
+		return entry, nil, fmt.Errorf("entry %d: %w", entry.Number, err)
 	}
 	s.trial = trial{}
-	for _, e := range entry.Events {
-		fact, err := events.DecodeFact(e)
-		if err != nil {
-			return entry, nil, fmt.Errorf("entry %d: %w", entry.Number, err)
-		}
-		if e.Type != events.TypeContentStored {
+	s.Number, s.Hash, s.Time = entry.Number, events.Sum(payload), entry.Time
+	for _, f := range facts {
+		if f.Type != events.TypeContentStored {
 			s.decisions = s.Number
 		}
-		if err := p.fact(e.Type, fact); err != nil {
+		if err := p.fact(f.Type, f.Data); err != nil {
 			return entry, nil, fmt.Errorf("entry %d: %w", entry.Number, err)
 		}
 	}
@@ -52,6 +49,32 @@ func (s *State) Apply(payload []byte, stamp time.Time) (events.Entry, []Released
 		s.commands[id] = done{entry.Command.Digest, p.result()}
 	}
 	return entry, p.released, nil
+}
+
+// authentic are an entry's facts, which somebody signed who might. An entry that was decided here was found to be that.
+func (p *projection) authentic(payload []byte) ([]events.Fact, error) {
+	facts, err := factsOf(p.entry)
+	if err != nil {
+		return nil, err
+	}
+	if bytes.Equal(payload, p.trial.entry) {
+		p.tried, p.spoken = p.trial, p.trial.said
+		return facts, nil
+	}
+	p.spoken, err = p.judgedEntry(p.entry, facts)
+	return facts, err
+}
+
+func factsOf(entry events.Entry) ([]events.Fact, error) {
+	facts := make([]events.Fact, len(entry.Events))
+	for i, e := range entry.Events {
+		data, err := events.DecodeFact(e)
+		if err != nil {
+			return nil, err
+		}
+		facts[i] = events.Fact{Type: e.Type, Subject: e.Subject, Data: data}
+	}
+	return facts, nil
 }
 
 // projection applies one entry.
@@ -65,7 +88,8 @@ type projection struct {
 	// sourcesOnly are environments whose sources change, and nothing else
 	sourcesOnly []string
 	frozen      []events.Frozen
-	tried       trial // of the entry, where it was decided here
+	tried       trial   // of the entry, where it was decided here
+	spoken      *spoken // what somebody signed for the entry; nil where nobody did
 }
 
 func (p *projection) fact(t events.Type, fact any) error {
@@ -96,6 +120,12 @@ func (p *projection) fact(t events.Type, fact any) error {
 		return p.changeEnded(f, t == events.TypeChangeWithdrawn)
 	case *events.RolloutStarted:
 		return p.change(f.Change, StatusReleased, func(*Change) {})
+	case *events.RolloutPaused:
+		return p.rolloutPaused(f, t == events.TypeRolloutResumed)
+	case *events.BreakGlassUsed:
+		return p.breakGlassUsed(f)
+	case *events.BreakGlassReviewed:
+		return p.breakGlassReviewed(f)
 	case *events.RolloutCompleted:
 		return p.change(f.Change, StatusReleased, func(c *Change) { c.status, c.Completed = StatusDelivered, p.entry.Time })
 	case *events.WaveReleased:
@@ -166,8 +196,15 @@ func (p *projection) approvalGiven(f *events.ApprovalGiven) error {
 	if c.status != StatusOpen || f.Digest != c.Digest {
 		return fmt.Errorf("%w: %s approved %s of change %s, which is %s with %s", ErrBroken, f.By, f.Digest.Short(), c.ID, c.status, c.Digest.Short())
 	}
-	c.Approvals = append(c.Approvals, events.Approval{By: f.By, At: p.entry.Time})
+	c.Roots = append(c.Roots, f.Roots...)
+	p.approved(c, f.By)
 	return nil
+}
+
+// approved adds an approval, or a break-glass, to a change.
+func (p *projection) approved(c *Change, by string) {
+	c.Approvals = append(c.Approvals, events.Approval{By: by, At: p.entry.Time, Envelope: p.spoken.envelope()})
+	c.opened = p.spoken.with(c.opened)
 }
 
 func (p *projection) changeApproved(f *events.ChangeApproved) error {
@@ -175,10 +212,13 @@ func (p *projection) changeApproved(f *events.ChangeApproved) error {
 	if err != nil {
 		return err
 	}
-	if demanded := p.Demanded(c); c.status != StatusOpen || f.Digest != c.Digest || len(c.Approvals) < demanded {
+	if demanded := p.Demanded(c); c.status != StatusOpen || f.Digest != c.Digest || (c.Trust == nil && !p.signed() && len(c.Approvals) < demanded) {
 		return fmt.Errorf("%w: change %s is %s with %d of %d approvals and cannot be released", ErrBroken, c.ID, c.status, len(c.Approvals), demanded)
 	}
-	c.status, c.Approved = StatusReleased, p.entry.Time
+	if lacking := p.Lacking(c, p.entry.Time); len(lacking) > 0 {
+		return fmt.Errorf("%w: change %s lacks approvals: %s", ErrForged, c.ID, lacking[0])
+	}
+	c.status, c.Approved, c.ByRule = StatusReleased, p.entry.Time, f.ByRule
 	return nil
 }
 
@@ -190,19 +230,6 @@ func (p *projection) aboutChange(id string) (*Change, error) {
 	}
 	p.about = id
 	return c, nil
-}
-
-func (p *projection) trustUpdated(f *events.TrustUpdated) error {
-	if f.Document.Version != len(p.Trusts)+1 || f.Document.Ledger != p.ID {
-		return fmt.Errorf("%w: trust document %d of ledger %s follows document %d", ErrBroken, f.Document.Version, f.Document.Ledger, len(p.Trusts))
-	}
-	p.Trusts = append(p.Trusts, f.Document)
-	for i := range f.Wave.Releases {
-		if err := p.release(f.Wave, i, Release{Kind: events.KindTrust, Trust: f.Document.Version}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (p *projection) environmentAdded(f *events.EnvironmentAdded) error {
@@ -220,6 +247,7 @@ func (p *projection) changeProposed(f *events.ChangeProposed, revised bool) erro
 	c := &Change{
 		ID: f.Change, Digest: f.Digest, Author: f.Author, Reason: f.Reason, Ticket: f.Ticket, Within: time.Duration(f.Within) * time.Second,
 		Source: f.Source, Sources: f.Sources, Proposed: p.entry.Time, Entry: p.entry.Number, Expires: f.Expires, Verdicts: f.Verdicts, status: StatusOpen,
+		Proposal: p.spoken.envelope(), opened: p.spoken.with(nil),
 	}
 	before := p.Changes[f.Change]
 	switch {
@@ -232,15 +260,26 @@ func (p *projection) changeProposed(f *events.ChangeProposed, revised bool) erro
 	default:
 		c.Proposed, c.Revised = before.Proposed, before.Revised+1
 	}
-	sources, err := p.WrittenSources(c)
-	if err == nil {
-		err = p.compiled(c, f.Environments, sources)
+	var err error
+	if f.Trust != nil {
+		err = p.trustProposed(c, f)
+	} else {
+		err = p.frozenAs(c, f)
 	}
 	if err != nil {
 		return fmt.Errorf("change %s: %w", f.Change, err)
 	}
 	p.Changes[f.Change], p.about = c, f.Change
 	return nil
+}
+
+// frozenAs gives a change the parts that it was frozen as.
+func (p *projection) frozenAs(c *Change, f *events.ChangeProposed) error {
+	sources, err := p.WrittenSources(c)
+	if err != nil {
+		return err
+	}
+	return p.compiled(c, f.Environments, sources)
 }
 
 // compiled gives a change its parts, and checks that they are what its digest says.
@@ -297,7 +336,7 @@ func (p *projection) waveReleased(f *events.WaveReleased) error {
 		return fmt.Errorf("%w: change %s is released and is %s", ErrBroken, c.ID, c.status)
 	}
 	for i, ref := range f.Wave.Releases {
-		if err := p.release(f.Wave, i, Release{Kind: events.KindChange, Change: c.ID, By: c.Author, Reason: c.Reason}); err != nil {
+		if err := p.release(f.Wave, i, Release{Kind: events.KindChange, Change: c.ID, By: c.Author, Reason: c.Reason, approvals: len(c.Approvals)}); err != nil {
 			return err
 		}
 		part, _ := c.PartFor(ref.Environment)
@@ -387,7 +426,7 @@ func (p *projection) release(w events.Wave, i int, r Release) error {
 		return fmt.Errorf("revision %d of %s: %w", ref.Revision, ref.Environment, err)
 	}
 	// It was read as agents read it before it was recorded; with its chain digest it is the same bytes.
-	step, err := e.Fold.AcceptDecoded(derived, r.Time, payload)
+	step, err := e.Fold.AcceptDecoded(derived, r.Time, payload, p.openedOf(r.Change))
 	if err != nil {
 		return fmt.Errorf("%w: revision %d of %s: %w", ErrDerivation, ref.Revision, ref.Environment, err)
 	}
@@ -399,6 +438,14 @@ func (p *projection) release(w events.Wave, i int, r Release) error {
 	e.Releases = append(e.Releases, r)
 	p.waves[p.entry.Number] = append(p.waves[p.entry.Number], ref)
 	p.released = append(p.released, Released{Environment: ref.Environment, Release: r, Payload: payload})
+	return nil
+}
+
+// openedOf are the statements that releases of a change carry.
+func (p *projection) openedOf(change string) events.Opened {
+	if c := p.Changes[change]; c != nil {
+		return c.opened
+	}
 	return nil
 }
 

@@ -107,7 +107,7 @@ func (d *decision) put(p Propose, sources Sources, compilation Compilation, id s
 	if err := d.judge(p, compilation, id); err != nil {
 		return err
 	}
-	proposed := events.ChangeProposed{
+	proposed := &events.ChangeProposed{
 		Change: id, Author: d.by, Reason: p.Reason, Ticket: p.Ticket, Within: p.Within, Source: p.Source, Expires: d.now.Add(proposalLife),
 		Verdicts: d.verdicts,
 	}

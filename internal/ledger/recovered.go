@@ -114,7 +114,7 @@ func (p *projection) recover(found events.RecoveredRelease) error {
 		return fmt.Errorf("%w: %s is not signed by a publisher", ErrBroken, what)
 	}
 	inverse, _ := e.Fold.Invert(of.Operations) // what does not fit is not accepted
-	step, err := e.Fold.AcceptDecoded(of, event.Time, found.Payload)
+	step, err := e.Fold.AcceptDecoded(of, event.Time, found.Payload, nil)
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrBroken, what, err)
 	}
@@ -168,7 +168,7 @@ func (p *projection) recoverChange(of events.Release, inverse []events.Inverse, 
 	if c.status != StatusDelivered {
 		c.status = StatusReleased
 	}
-	c.Approvals, c.Approved = said.Approvals, at
+	c.Approvals, c.Proposal, c.Approved = said.Approvals, said.Proposal, at
 	i, found := slices.BinarySearchFunc(c.Parts, of.Environment, func(part Part, name string) int { return strings.Compare(part.Environment, name) })
 	if !found {
 		c.Parts = slices.Insert(c.Parts, i, Part{Environment: of.Environment, Operations: of.Operations, Inverse: inverse, inverse: said.Inverse, index: said.Index, path: said.Path})

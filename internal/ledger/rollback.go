@@ -46,7 +46,7 @@ func (r Rollback) decide(d *decision) error {
 		}
 	}
 	d.effect = net(d.effect)
-	d.record(events.TypeRollbackOrdered, d.change, events.RollbackOrdered{By: d.by, Reason: r.Reason, Undone: undone, Wave: d.wave.record(), SourcesOnly: sourcesOnly})
+	d.record(events.TypeRollbackOrdered, d.change, &events.RollbackOrdered{By: d.by, Reason: r.Reason, Undone: undone, Wave: d.wave.record(), SourcesOnly: sourcesOnly})
 	return nil
 }
 

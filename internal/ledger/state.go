@@ -42,6 +42,7 @@ type trial struct {
 	entry    []byte
 	releases []tried
 	read     []reading // in the order of the entry's deliveries
+	said     *spoken   // the statement, as it was opened
 }
 
 // done is what a command led to; the same command again gets the same answer.
@@ -78,6 +79,7 @@ type Release struct {
 	Trust       int    // version; of a trust release
 	By          string // who ordered it: the author of a change, the person of a rollback
 	Reason      string
+	approvals   int // how many of its change's it carries: later ones change nothing of it
 	Entry       uint64
 	Place       int // among the releases of its entry
 	Time        time.Time
@@ -143,28 +145,35 @@ const (
 
 // A Change is a proposal and what became of it.
 type Change struct {
-	ID        string
-	Digest    events.Digest
-	Author    string
-	Reason    string
-	Ticket    string
-	Within    time.Duration
-	Source    *events.Provenance
-	Sources   events.Digest
-	Proposed  time.Time
-	Entry     uint64 // that proposed or last revised it
-	Expires   time.Time
-	Revised   int
-	Parts     []Part           // ordered by environment
-	Verdicts  []events.Verdict // of policies, as they were when it was proposed
-	Approvals []events.Approval
-	Approved  time.Time
-	Completed time.Time
-	Ended     string // who rejected or withdrew it
-	EndReason string
-	Recovered bool // its proposal was lost: sources, provenance, window and other environments' parts are not known
-	waves     int  // the number of its newest one
-	status    Status
+	ID         string
+	Digest     events.Digest
+	Author     string
+	Reason     string
+	Ticket     string
+	Within     time.Duration
+	Source     *events.Provenance
+	Sources    events.Digest
+	Proposed   time.Time
+	Entry      uint64 // that proposed or last revised it
+	Expires    time.Time
+	Revised    int
+	Parts      []Part           // ordered by environment
+	Verdicts   []events.Verdict // of policies, as they were when it was proposed
+	Approvals  []events.Approval
+	Proposal   *events.Envelope       // the author's statement, where approvals are signed
+	opened     events.Opened          // the statements of Proposal and Approvals
+	ByRule     bool                   // approved by a rule that demands nobody
+	Trust      *events.Trust          // the document that it proposes, instead of parts; those say where it was released
+	Roots      []events.RootSignature // under that document, so far
+	BreakGlass *GlassBroken           // nil where nobody broke the glass
+	Paused     *Paused                // nil where nobody holds it back
+	Approved   time.Time
+	Completed  time.Time
+	Ended      string // who rejected or withdrew it
+	EndReason  string
+	Recovered  bool // its proposal was lost: sources, provenance, window and other environments' parts are not known
+	waves      int  // the number of its newest one
+	status     Status
 }
 
 // A Part is a change's part for one environment.

@@ -30,9 +30,9 @@ func (w Withdraw) decide(d *decision) error {
 		return refuse(KindDenied, "reject it with 'publisher reject "+c.ID+" -m …'", "change %s is %s's, and only its author withdraws it", c.ID, c.Author)
 	}
 	d.change = c.ID
-	d.record(events.TypeChangeWithdrawn, c.ID, events.ChangeEnded{Change: c.ID, By: d.by, Reason: w.Reason})
+	d.record(events.TypeChangeWithdrawn, c.ID, &events.ChangeEnded{Change: c.ID, By: d.by, Reason: w.Reason})
 	if waits && d.delivered(c, nil) {
-		d.record(events.TypeRolloutCompleted, c.ID, events.RolloutCompleted{Change: c.ID})
+		d.record(events.TypeRolloutCompleted, c.ID, &events.RolloutCompleted{Change: c.ID})
 	}
 	return nil
 }

@@ -211,11 +211,12 @@ func (b *book) attempt(ctx context.Context, c ledger.Command, dryRun bool) (ledg
 	if s, _ := b.standingNow(); !s.writable {
 		return ledger.Outcome{}, errMoved // while this command waited for its turn
 	}
+	c.DryRun = dryRun
 	d, err := b.decide(c)
 	if err != nil {
 		return ledger.Outcome{}, b.refused(ctx, err)
 	}
-	out := ledger.Outcome{Result: d.Result, Effect: d.Effect, Notes: d.Notes, Again: d.Known, DryRun: dryRun && !d.Known}
+	out := ledger.Outcome{Result: d.Result, Digest: d.Digest, Effect: d.Effect, Notes: d.Notes, Again: d.Known, DryRun: dryRun && !d.Known}
 	if d.Known || dryRun {
 		return out, nil
 	}
@@ -324,7 +325,7 @@ func reasonOf(err error) events.Reason {
 	switch reason := events.ReasonOf(err); {
 	case errors.Is(err, bus.ErrHole), errors.Is(err, bus.ErrLedgerChanged):
 		return events.ReasonLedgerTruncated
-	case errors.Is(err, ledger.ErrBroken), errors.Is(err, ledger.ErrDerivation), reason == events.ReasonMalformed:
+	case errors.Is(err, ledger.ErrBroken), errors.Is(err, ledger.ErrForged), errors.Is(err, ledger.ErrDerivation), reason == events.ReasonMalformed:
 		return events.ReasonLedgerForked
 	case reason != "":
 		return reason

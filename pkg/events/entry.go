@@ -123,7 +123,11 @@ var factTypes = map[Type]func() any{
 	TypeRolloutStarted:     func() any { return new(RolloutStarted) },
 	TypeWaveReleased:       func() any { return new(WaveReleased) },
 	TypeRolloutCompleted:   func() any { return new(RolloutCompleted) },
+	TypeRolloutPaused:      func() any { return new(RolloutPaused) },
+	TypeRolloutResumed:     func() any { return new(RolloutPaused) },
 	TypeRollbackOrdered:    func() any { return new(RollbackOrdered) },
+	TypeBreakGlassUsed:     func() any { return new(BreakGlassUsed) },
+	TypeBreakGlassReviewed: func() any { return new(BreakGlassReviewed) },
 	TypeDeliveryRecorded:   func() any { return new(DeliveryRecorded) },
 	TypeTrustUpdated:       func() any { return new(TrustUpdated) },
 	TypeHistoryRecovered:   func() any { return new(HistoryRecovered) },
@@ -173,6 +177,7 @@ type ApprovalGiven struct {
 type ChangeApproved struct {
 	Change string `json:"change"`
 	Digest Digest `json:"digest"`
+	ByRule bool   `json:"byRule,omitempty"` // the trust document demands nobody's approval of it; it stands in the entry that proposes it
 }
 
 // ChangeEnded rejects or withdraws an open proposal.
@@ -231,6 +236,28 @@ type RolloutStarted struct {
 // RolloutCompleted says that every environment's agents acknowledged the change.
 type RolloutCompleted struct {
 	Change string `json:"change"`
+}
+
+// RolloutPaused holds back what of an approved change has not been released yet; resumed is the same without a reason.
+type RolloutPaused struct {
+	Change string `json:"change"`
+	By     string `json:"by"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// BreakGlassUsed releases a change on one person's word. It is open to review until two others have signed it off.
+type BreakGlassUsed struct {
+	Change string `json:"change"`
+	Digest Digest `json:"digest"`
+	By     string `json:"by"`
+	Reason string `json:"reason"`
+}
+
+// BreakGlassReviewed is one person's signing off.
+type BreakGlassReviewed struct {
+	Change  string `json:"change"`
+	By      string `json:"by"`
+	Comment string `json:"comment,omitempty"`
 }
 
 // A Wave records what an entry releases, and how it is derived: the derivation's version and each release's chain digest, in the

@@ -21,7 +21,7 @@ type Envelope struct {
 
 // An EnvelopeSignature is one signature over the pre-authentication encoding of payload type and payload.
 type EnvelopeSignature struct {
-	KeyID string `json:"keyid"` // a hint; what counts is the key that the statement names and the trust document knows
+	KeyID string `json:"keyid"` // the key that the statement names
 	Sig   string `json:"sig"`   // base64, standard alphabet
 }
 
@@ -41,7 +41,7 @@ type Statement struct {
 	Reason  string    `json:"reason,omitempty"` // of a break-glass
 }
 
-// The verbs whose statements releases carry; every command has one.
+// The verbs whose statements releases carry; every command has one, by which ledger.Command.Verb calls it.
 const (
 	VerbPropose    = "propose"
 	VerbRevise     = "revise"
@@ -80,14 +80,42 @@ func (e *Envelope) Open() (Statement, error) {
 	if err := DecodeStrict(payload, &s); err != nil {
 		return s, err
 	}
-	if len(e.Signatures) != 1 {
-		return s, Errorf(ReasonSignature, "a statement with %d signatures: each person signs one of their own", len(e.Signatures))
+	if len(e.Signatures) != 1 || e.Signatures[0].KeyID != s.Key {
+		return s, Errorf(ReasonSignature, "a statement with %d signatures, or of another key than it names: each person signs one of their own", len(e.Signatures))
 	}
 	sig, err := decodeBase64(e.Signatures[0].Sig)
 	if err != nil {
 		return s, err
 	}
 	return s, verify(s.Key, dsse.PAE(e.PayloadType, payload), sig)
+}
+
+// Opened are statements by their envelopes, as they were opened: a decision for a thousand environments verifies each once. Whoever
+// judges only reads it; nil holds none.
+type Opened map[string]Statement
+
+// Add opens an envelope and keeps its statement; errors are Open's.
+func (o Opened) Add(e *Envelope) (Statement, error) {
+	s, err := o.Get(e)
+	if err == nil {
+		o[e.identity()] = s
+	}
+	return s, err
+}
+
+// Get is the statement of an envelope, which is opened where it was not before.
+func (o Opened) Get(e *Envelope) (Statement, error) {
+	if s, known := o[e.identity()]; known {
+		return s, nil
+	}
+	return e.Open()
+}
+
+// identity tells an envelope from every other.
+func (e *Envelope) identity() string {
+	w := writer{b: make([]byte, 0, 1024)}
+	w.signedEnvelope(e)
+	return string(w.b)
 }
 
 // decodeBase64 takes one spelling of bytes only.

@@ -231,13 +231,13 @@ func TestTrustDocuments(t *testing.T) {
 		{by("bob"), ""}, {by("bob", "carol"), ""}, {by(), events.ReasonApprovals}, {by("ann"), events.ReasonApprovals},
 		{by("bob", "ann"), events.ReasonApprovals}, {by("bob", "bob"), events.ReasonApprovals}, {by(""), events.ReasonApprovals},
 	} {
-		if got := events.ReasonOf(trust.CheckApprovals(c.release, time.Time{})); got != c.want {
+		if got := events.ReasonOf(trust.CheckApprovals(c.release, time.Time{}, nil)); got != c.want {
 			t.Errorf("%v: %q, want %q", c.release.Change.Approvals, got, c.want)
 		}
 	}
 	later := *trust
 	later.Approvals = "signatures"
-	wantReason(t, later.CheckApprovals(by("bob"), time.Time{}), events.ReasonUpgradeNeeded)
+	wantReason(t, later.CheckApprovals(by("bob"), time.Time{}, nil), events.ReasonUpgradeNeeded)
 	if !trust.AllowsPublisher("U1") || trust.AllowsPublisher("U2") {
 		t.Error("publishers")
 	}

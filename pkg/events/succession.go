@@ -17,6 +17,9 @@ const (
 	maxRules      = 200
 	maxApprovals  = 20
 	maxPublishers = 20
+	maxSelectors  = 100
+	maxSignatures = 50
+	maxDocument   = 256 << 10 // bytes
 )
 
 // Check says whether the document makes sense by itself; it does not look at signatures. Errors have ReasonTrust.
@@ -33,16 +36,19 @@ func (t *Trust) Check() error {
 		return Errorf(ReasonUpgradeNeeded, "the approval rule %q is not known; upgrade this program", clip(t.Approvals))
 	case t.Roots == nil || t.Roots.Threshold < 1 || t.Roots.Threshold > len(t.Roots.Keys):
 		return Errorf(ReasonTrust, "the roots of trust document %d can never sign: there must be at least as many keys as signatures", t.Version)
-	case len(t.People) > maxPeople || len(t.Rules) > maxRules:
-		return Errorf(ReasonTrust, "a trust document has at most %d people and %d rules", maxPeople, maxRules)
+	case len(t.People) > maxPeople || len(t.Rules) > maxRules || len(t.Signatures) > maxSignatures:
+		return Errorf(ReasonTrust, "a trust document has at most %d people, %d rules and %d signatures", maxPeople, maxRules, maxSignatures)
+	}
+	if b, err := Encode(t); err != nil || len(b) > maxDocument {
+		return Errorf(ReasonTrust, "a trust document of %d bytes; it has at most %d", len(b), maxDocument)
 	}
 	if err := t.checkKeys(); err != nil {
 		return err
 	}
 	for _, p := range t.People {
 		for _, g := range p.Grants {
-			if !slices.Contains(Roles, g.Role) || len(g.Environments) == 0 {
-				return Errorf(ReasonTrust, "%s is granted %q in %d environments: no such role, or nowhere", clip(p.Name), clip(string(g.Role)), len(g.Environments))
+			if !slices.Contains(Roles, g.Role) || !areSelectors(g.Environments) {
+				return Errorf(ReasonTrust, "%s is granted %q in %.10q: no such role, or nowhere", clip(p.Name), clip(string(g.Role)), g.Environments)
 			}
 		}
 	}
@@ -93,9 +99,16 @@ func (t *Trust) knows(person string) bool {
 	return slices.ContainsFunc(t.People, func(p Person) bool { return p.Name == person })
 }
 
+// areSelectors says whether texts are selectors of environments, and whether there is one.
+func areSelectors(list []string) bool {
+	return len(list) > 0 && len(list) <= maxSelectors && !slices.ContainsFunc(list, func(s string) bool {
+		return s == "" || len(s) > 256 || !isPrintable(s) || strings.HasPrefix(s, "=") || strings.Contains(s, " ")
+	})
+}
+
 func (t *Trust) checkRules() error {
 	for i, r := range t.Rules {
-		if len(r.Environments) == 0 || r.Approvals < 0 || r.Approvals > maxApprovals || slices.ContainsFunc(r.Roles, func(role Role) bool { return !slices.Contains(Roles, role) }) {
+		if !areSelectors(r.Environments) || len(r.Resources) > maxSelectors || r.Approvals < 0 || r.Approvals > maxApprovals || slices.ContainsFunc(r.Roles, func(role Role) bool { return !slices.Contains(Roles, role) }) {
 			return Errorf(ReasonTrust, "rule %d demands %d approvals of %v in %v: at most %d, by known roles, somewhere", i+1, r.Approvals, r.Roles, r.Environments, maxApprovals)
 		}
 	}
@@ -130,6 +143,31 @@ func (t *Trust) CheckSuccession(previous *Trust) error {
 	return nil
 }
 
+// CheckRoot says whether a signature is one under the document, of a root of its own or of the document before. Errors have ReasonTrust
+// or ReasonSignature.
+func (t *Trust) CheckRoot(s RootSignature, previous *Trust) error {
+	known := t.Roots != nil && slices.Contains(t.Roots.Keys, s.Key)
+	if previous != nil && previous.Roots != nil {
+		known = known || slices.Contains(previous.Roots.Keys, s.Key)
+	}
+	if !known {
+		return Errorf(ReasonTrust, "%s is no root of trust document %d, nor of the one before it", clip(s.Key), t.Version)
+	}
+	body, err := t.Body()
+	if err != nil {
+		return err
+	}
+	return t.checkRoot(s, dsse.PAE(TrustType, body))
+}
+
+func (t *Trust) checkRoot(s RootSignature, message []byte) error {
+	sig, err := decodeBase64(s.Sig)
+	if err != nil || verify(s.Key, message, sig) != nil {
+		return Errorf(ReasonSignature, "the signature of root %s under trust document %d is not theirs", s.Key, t.Version)
+	}
+	return nil
+}
+
 // signedBy says whether enough of some roots signed the document.
 func (t *Trust) signedBy(roots *Roots) error {
 	body, err := t.Body()
@@ -142,9 +180,11 @@ func (t *Trust) signedBy(roots *Roots) error {
 		if !slices.Contains(roots.Keys, s.Key) {
 			continue // of the other document's roots
 		}
-		sig, err := decodeBase64(s.Sig)
-		if err != nil || verify(s.Key, message, sig) != nil {
-			return Errorf(ReasonSignature, "the signature of root %s under trust document %d is not theirs", s.Key, t.Version)
+		if signed[s.Key] {
+			return Errorf(ReasonSignature, "root %s signs trust document %d twice", s.Key, t.Version)
+		}
+		if err := t.checkRoot(s, message); err != nil {
+			return err
 		}
 		signed[s.Key] = true
 	}

@@ -111,6 +111,13 @@ func (t *Trust) Body() ([]byte, error) {
 	return Encode(unsigned)
 }
 
+// TrustChangeDigest is the digest of a change that proposes a trust document: SHA-256 over the domain, the change's id and Body. It names
+// the change, so that a document proposed again is another change.
+func TrustChangeDigest(change string, t *Trust) (Digest, error) {
+	body, err := t.Body()
+	return Sum(slices.Concat([]byte("lockstep trust change v1\n"), []byte(change), []byte("\n"), body)), err
+}
+
 // SignRoot is a root's signature over the document.
 func (t *Trust) SignRoot(root *Signer) (RootSignature, error) {
 	body, err := t.Body()
@@ -143,23 +150,25 @@ func (t *Trust) selectsAny(selectors []string, environment string) bool {
 	return slices.ContainsFunc(selectors, func(s string) bool { return t.Selects(s, environment) })
 }
 
-// Glob says whether a pattern, in which a star stands for any text, matches a name.
+// Glob says whether a pattern, in which a star stands for any text, matches a name. It takes no longer than both their lengths
+// multiplied: documents come from outside.
 func Glob(pattern, name string) bool {
-	first, rest, star := strings.Cut(pattern, "*")
-	if !star {
-		return pattern == name
-	}
-	if !strings.HasPrefix(name, first) {
-		return false
-	}
-	for name = name[len(first):]; ; name = name[1:] {
-		if Glob(rest, name) {
-			return true
-		}
-		if name == "" {
+	star, from := -1, 0 // the last star, and where what it stands for ends so far
+	p, n := 0, 0
+	for n < len(name) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, from, p = p, n, p+1
+		case p < len(pattern) && pattern[p] == name[n]:
+			p, n = p+1, n+1
+		case star >= 0:
+			from++
+			p, n = star+1, from
+		default:
 			return false
 		}
 	}
+	return strings.Trim(pattern[p:], "*") == ""
 }
 
 // May says whether a person has a role in an environment at a time, by a grant or by a delegation from somebody who has.
@@ -172,6 +181,17 @@ func (t *Trust) May(person string, role Role, environment string, at time.Time) 
 	})
 }
 
+// MaySomewhere is May in any environment at all: for what is about no environment.
+func (t *Trust) MaySomewhere(person string, role Role, at time.Time) bool {
+	holds := func(name string) bool {
+		i := slices.IndexFunc(t.People, func(p Person) bool { return p.Name == name })
+		return i >= 0 && slices.ContainsFunc(t.People[i].Grants, func(g Grant) bool { return g.Role == role })
+	}
+	return holds(person) || slices.ContainsFunc(t.Delegations, func(d Delegation) bool {
+		return d.To == person && d.Role == role && at.Before(d.Until) && holds(d.From)
+	})
+}
+
 func (t *Trust) granted(person string, role Role, environment string) bool {
 	i := slices.IndexFunc(t.People, func(p Person) bool { return p.Name == person })
 	return i >= 0 && slices.ContainsFunc(t.People[i].Grants, func(g Grant) bool {
@@ -179,19 +199,31 @@ func (t *Trust) granted(person string, role Role, environment string) bool {
 	})
 }
 
-// Governing are the rules that decide over a change in an environment: of each of its resources the first that matches, each once.
+// Governing are the rules that decide over a change in an environment: of each of its resources the first that matches, each once. Where
+// only its sources change it is the first that is for every resource there. A document that Check accepts has one for everything; where
+// there is none all the same, one approval is demanded.
 func (t *Trust) Governing(environment string, operations []Operation) []ApprovalRule {
 	var out []ApprovalRule
 	taken := map[int]bool{}
-	for _, op := range operations {
-		i := slices.IndexFunc(t.Rules, func(r ApprovalRule) bool {
-			return t.selectsAny(r.Environments, environment) && (len(r.Resources) == 0 ||
-				slices.ContainsFunc(r.Resources, func(glob string) bool { return Glob(glob, op.Key) }))
-		})
-		if i >= 0 && !taken[i] {
-			taken[i] = true
-			out = append(out, t.Rules[i])
+	take := func(matches func(ApprovalRule) bool) {
+		i := slices.IndexFunc(t.Rules, func(r ApprovalRule) bool { return matches(r) && t.selectsAny(r.Environments, environment) })
+		if taken[i] {
+			return
 		}
+		taken[i] = true
+		if i < 0 {
+			out = append(out, ApprovalRule{Environments: []string{environment}, Approvals: 1})
+			return
+		}
+		out = append(out, t.Rules[i])
+	}
+	for _, op := range operations {
+		take(func(r ApprovalRule) bool {
+			return len(r.Resources) == 0 || slices.ContainsFunc(r.Resources, func(glob string) bool { return Glob(glob, op.Key) })
+		})
+	}
+	if len(operations) == 0 {
+		take(func(r ApprovalRule) bool { return len(r.Resources) == 0 })
 	}
 	return out
 }

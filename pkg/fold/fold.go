@@ -59,12 +59,13 @@ func (e *Environment) Accept(payload []byte) (*Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.AcceptDecoded(r, event.Time, payload)
+	return e.AcceptDecoded(r, event.Time, payload, nil)
 }
 
 // AcceptDecoded is Accept for whoever has the release beside the payload that it is encoded as: who read it before with DecodeRelease,
-// or derives it again, and compares its chain digest. At is the release's time, under which approvals are judged.
-func (e *Environment) AcceptDecoded(r events.Release, at time.Time, payload []byte) (*Step, error) {
+// or derives it again, and compares its chain digest. At is the release's time, under which approvals are judged; opened are statements
+// of people that were opened before, nil is none.
+func (e *Environment) AcceptDecoded(r events.Release, at time.Time, payload []byte, opened events.Opened) (*Step, error) {
 	err := e.follows(r)
 	if err != nil {
 		return nil, err
@@ -75,7 +76,7 @@ func (e *Environment) AcceptDecoded(r events.Release, at time.Time, payload []by
 	case events.KindTrust:
 		err = e.acceptTrust(r)
 	case events.KindChange:
-		err = e.acceptChange(r, at, step)
+		err = e.acceptChange(r, at, opened, step)
 	case events.KindRollback:
 		err = e.acceptRollback(r, step)
 	}
@@ -133,12 +134,12 @@ func (e *Environment) acceptTrust(r events.Release) error {
 	return nil
 }
 
-func (e *Environment) acceptChange(r events.Release, at time.Time, step *Step) error {
+func (e *Environment) acceptChange(r events.Release, at time.Time, opened events.Opened, step *Step) error {
 	c := r.Change
 	if err := checkLeaf(r); err != nil {
 		return err
 	}
-	if err := e.Trust.CheckApprovals(&r, at); err != nil {
+	if err := e.Trust.CheckApprovals(&r, at, opened); err != nil {
 		return err
 	}
 	if _, known := e.Accepted[c.Digest]; known {

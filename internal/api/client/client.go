@@ -58,7 +58,7 @@ func (c *Client) Server() string { return c.base }
 
 // Do sends a command, again with the same id where its answer was lost.
 func (c *Client) Do(ctx context.Context, command ledger.Command, dryRun bool) (out ledger.Outcome, err error) {
-	body := api.Request[ledger.Body]{ID: command.ID, By: command.By, DryRun: dryRun, TraceParent: command.TraceParent, Command: command.Body}
+	body := api.Request[ledger.Body]{ID: command.ID, By: command.By, DryRun: dryRun, TraceParent: command.TraceParent, Statement: command.Statement, Command: command.Body}
 	limit := callTimeout
 	if carriesDirectory(command.Body) {
 		limit = dirTimeout

@@ -1,0 +1,137 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// A Demand is how many people must approve a change in an environment, and who does so far. There are demands only where approvals are
+// signed.
+type Demand struct {
+	Environment string        `json:"environment"`
+	Of          string        `json:"of"`              // who demands it: a rule of the trust document, the environment, a policy
+	Approvals   int           `json:"approvals"`       // distinct people, not the author
+	Roles       []events.Role `json:"roles"`           // one of which each must have there
+	Have        []string      `json:"have"`            // whose approval counts
+	Lacking     int           `json:"lacking"`         // so many more people must approve
+	Could       []string      `json:"could,omitempty"` // people who have such a role and have not approved; the first of them
+}
+
+// String says what is demanded, and who approved.
+func (d Demand) String() string {
+	roles := make([]string, len(d.Roles))
+	for i, r := range d.Roles {
+		roles[i] = string(r)
+	}
+	have := "nobody approved"
+	if len(d.Have) > 0 {
+		have = strings.Join(d.Have, ", ") + " approved"
+	}
+	return fmt.Sprintf("%s demands %d approvals by %s in %s, and %s", d.Of, d.Approvals, strings.Join(roles, " or "), d.Environment, have)
+}
+
+// maxCould bounds how many people a demand names that could still approve.
+const maxCould = 10
+
+// Demands are what is demanded of a change in each of its environments, met or not: by the trust document, which agents enforce, by the
+// environment, and by policies. A change is released when nothing is lacking. Approvals that expired, or are of nobody any more, do not
+// count.
+func (s *State) Demands(c *Change, at time.Time) []Demand {
+	if !s.signed() {
+		return nil
+	}
+	t := s.Trust()
+	approvers := s.approvers(c, at)
+	var out []Demand
+	for _, part := range c.Parts {
+		e := s.Environments[part.Environment]
+		if e == nil || e.Retired || c.Trust != nil {
+			continue
+		}
+		d := demanding{t, part.Environment, c.Author, approvers, at}
+		var counting []events.Role
+		for _, rule := range t.Governing(part.Environment, part.Operations) {
+			out = append(out, d.demand(fmt.Sprintf("trust document %d", t.Version), rule.Approvals, rule.Counting()))
+			counting = append(counting, rule.Counting()...)
+		}
+		if e.Approvals > 0 {
+			slices.Sort(counting)
+			out = append(out, d.demand("environment "+e.Name, e.Approvals, slices.Compact(counting)))
+		}
+		for _, v := range c.Verdicts {
+			if v.Approvals > 0 && concerns(v, e.Name) {
+				out = append(out, d.demand("policy "+v.Policy, v.Approvals, roles(v)))
+			}
+		}
+	}
+	return out
+}
+
+// Lacking are the demands that are not met, with some of those who could.
+func (s *State) Lacking(c *Change, at time.Time) []Demand {
+	out := slices.DeleteFunc(s.Demands(c, at), func(d Demand) bool { return d.Lacking <= 0 })
+	for i := range out {
+		for _, name := range Holders(s.Trust(), out[i].Roles, out[i].Environment, at) {
+			if len(out[i].Could) < maxCould && name != c.Author && !slices.Contains(out[i].Have, name) {
+				out[i].Could = append(out[i].Could, name)
+			}
+		}
+	}
+	return out
+}
+
+// demanding counts approvals in an environment.
+type demanding struct {
+	trust       *events.Trust
+	environment string
+	author      string
+	approvers   []string
+	at          time.Time
+}
+
+func (d demanding) demand(of string, approvals int, roles []events.Role) Demand {
+	out := Demand{Environment: d.environment, Of: of, Approvals: approvals, Roles: roles, Have: []string{}, Lacking: approvals}
+	for _, name := range d.approvers {
+		may := slices.ContainsFunc(roles, func(r events.Role) bool { return d.trust.May(name, r, d.environment, d.at) })
+		if may && name != d.author && !slices.Contains(out.Have, name) {
+			out.Have = append(out.Have, name)
+		}
+	}
+	out.Lacking = max(0, approvals-len(out.Have))
+	return out
+}
+
+// approvers are the people whose approval of a change counts at a time, whatever their roles.
+func (s *State) approvers(c *Change, at time.Time) (out []string) {
+	for _, a := range c.Approvals {
+		if a.Envelope == nil {
+			continue
+		}
+		said, err := c.opened.Get(a.Envelope)
+		if err == nil && said.Verb == events.VerbApprove && s.Trust().Counts(said, at) == nil {
+			out = append(out, said.By)
+		}
+	}
+	return out
+}
+
+// concerns says whether a verdict is about an environment. One that names only the first of many places is about all of them.
+func concerns(v events.Verdict, environment string) bool {
+	return v.Total > len(v.On) || len(v.On) == 0 || slices.ContainsFunc(v.On, func(p events.VerdictPlace) bool { return p.Environment == environment })
+}
+
+// roles are those of a verdict; where it names none, approvers count.
+func roles(v events.Verdict) []events.Role {
+	if len(v.Roles) == 0 {
+		return []events.Role{events.RoleApprover}
+	}
+	out := make([]events.Role, len(v.Roles))
+	for i, r := range v.Roles {
+		out[i] = events.Role(r)
+	}
+	return out
+}
