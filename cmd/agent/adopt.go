@@ -40,7 +40,7 @@ the instance lacks is still to come. Later it also deletes the keys that were ta
 	c.needEnrolment(cmd)
 	cmd.Flags().StringVarP(&file, "output", "o", "", "change `FILE` to write; - is standard output")
 	cmd.Flags().StringVarP(&reason, "message", "m", "", "`REASON` of the change (default: Adopt what the environment has)")
-	cmd.Flags().DurationVar(&timeout, "timeout", 15*time.Second, "how long to wait for the bus")
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the bus")
 	return cmd
 }
 

@@ -36,7 +36,7 @@ with the enrolment, and nothing is written. Secrets are shown as references.`,
 	}
 	c.needEnrolment(cmd)
 	cmd.Flags().BoolVar(&differences, "exit-code", false, "end with 3 when there is something to change")
-	cmd.Flags().DurationVar(&timeout, "timeout", 15*time.Second, "how long to wait for the bus")
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the bus")
 	return cmd
 }
 
