@@ -62,8 +62,8 @@ type Origin struct {
 func registerSources(api huma.API, b Backend) {
 	huma.Register(api, huma.Operation{
 		OperationID: "diff", Method: http.MethodPost, Path: Prefix + "/diff", Summary: "What a directory would change in each environment", Tags: []string{"reads"}, MaxBodyBytes: maxDirectory,
-	}, func(_ context.Context, in *struct{ Body *ledger.Directory }) (*answer[Difference], error) {
-		return answered(diff(b, in.Body))
+	}, func(_ context.Context, in *struct{ Body ledger.Directory }) (*answer[Difference], error) {
+		return answered(diff(b, &in.Body))
 	})
 	get(api, "/environments/{name}/explain/{kind}/{resource}", "explain", "Where a resource's value comes from", func(_ context.Context, in *struct {
 		EnvironmentPath
