@@ -92,24 +92,30 @@ func (c *cli) newTable(header ...any) table.Writer {
 
 // width is how many columns a terminal has.
 func width(stream any) int {
+	columns, _ := size(stream)
+	return columns
+}
+
+// size is how many columns and lines a terminal has.
+func size(stream any) (columns, lines int) {
 	if f, ok := file(stream); ok {
-		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
-			return columns
+		if columns, lines, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 && lines > 0 {
+			return columns, lines
 		}
 	}
-	return 80
+	return 80, 24
 }
 
 func (c *cli) print(t table.Writer) { c.line("%s", t.Render()) }
 
-// printStates prints a table of names whose states must be read, however narrow the terminal is.
-func (c *cli) printStates(header table.Row, rows []table.Row) {
+// stateTable is a table of names whose states must be read, however narrow the terminal is.
+func (c *cli) stateTable(header table.Row, rows []table.Row) string {
 	t := c.newTable(header...)
 	t.AppendRows(rows)
 	if isTerminal(c.stdout) {
 		t.SetColumnConfigs(narrowed(header, rows, width(c.stdout)))
 	}
-	c.print(t)
+	return t.Render()
 }
 
 // narrowed leaves out columns between the name and the state, the last one first, and then shortens names, until a state ends within

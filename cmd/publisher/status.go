@@ -135,11 +135,7 @@ func (c *cli) allStatus(view fleet.View) {
 		c.note("there are no environments; add one with 'publisher env add NAME'")
 		return
 	}
-	rows := make([]table.Row, len(view.Environments))
-	for i, e := range view.Environments {
-		rows[i] = table.Row{e.Name, e.Revision, e.Head, lag(e), c.condition(e.Condition), dash(e.LastChange), why(string(e.Reason), e.Message)}
-	}
-	c.printStates(table.Row{"ENVIRONMENT", "REVISION", "HEAD", "LAG", "STATE", "LAST CHANGE", "WHY"}, rows)
+	c.line("%s", c.environmentTable(view.Environments))
 	for _, l := range view.Ledger.Losses {
 		c.note("ledger: %s", plain(l.String()))
 	}
@@ -149,7 +145,16 @@ func (c *cli) allStatus(view fleet.View) {
 			c.note("! how many approvals %s demands was lost with the ledger: nothing is approved before 'publisher env update %s'", e.Name, e.Name)
 		}
 	}
-	c.note("%s: %s; ledger entry %d", plural(len(view.Environments), "environment", "environments"), totals(view), view.Ledger.Tip.Number)
+	c.note("%s", totals(view))
+}
+
+// environmentTable is a line for each environment, below one that says what stands where.
+func (c *cli) environmentTable(environments []fleet.Environment) string {
+	rows := make([]table.Row, len(environments))
+	for i, e := range environments {
+		rows[i] = table.Row{e.Name, e.Revision, e.Head, lag(e), c.condition(e.Condition), dash(e.LastChange), why(string(e.Reason), e.Message)}
+	}
+	return c.stateTable(table.Row{"ENVIRONMENT", "REVISION", "HEAD", "LAG", "STATE", "LAST CHANGE", "WHY"}, rows)
 }
 
 // frozen says which approved changes wait for the end of a freeze.
@@ -161,12 +166,13 @@ func (c *cli) frozen(view fleet.View) {
 	}
 }
 
+// totals is how many environments are in which state, and how far the ledger goes.
 func totals(view fleet.View) string {
 	var parts []string
 	for _, condition := range slices.Sorted(maps.Keys(view.Totals)) {
 		parts = append(parts, fmt.Sprintf("%d %s", view.Totals[condition], condition))
 	}
-	return strings.Join(parts, ", ")
+	return fmt.Sprintf("%s: %s; ledger entry %d", plural(len(view.Environments), "environment", "environments"), strings.Join(parts, ", "), view.Ledger.Tip.Number)
 }
 
 // lag is how far an environment is behind: for how long, and how many revisions.
@@ -224,7 +230,7 @@ func (c *cli) oneStatus(e fleet.Environment) {
 		rows[i] = table.Row{a.Name, a.Revision, c.condition(a.Condition) + until(a), ago(a.LastSeen), digest, dash(plain(a.Version)),
 			dash(plain(strings.Join(a.Connectors, ","))), why(string(a.Reason), a.Message)}
 	}
-	c.printStates(table.Row{"AGENT", "REVISION", "STATE", "HEARD", "DIGEST", "VERSION", "CONNECTORS", "WHY"}, rows)
+	c.line("%s", c.stateTable(table.Row{"AGENT", "REVISION", "STATE", "HEARD", "DIGEST", "VERSION", "CONNECTORS", "WHY"}, rows))
 	for _, a := range e.Agents {
 		for _, d := range a.Differing {
 			c.line("%s differs in %s", a.Name, plain(d.String()))

@@ -44,11 +44,7 @@ type watcher struct {
 }
 
 func (w *watcher) look(ctx context.Context) error {
-	view, err := fleetOf(ctx, w.publisher, w.args)
-	var missed []string
-	if err == nil {
-		missed, err = missedWindows(ctx, w.publisher)
-	}
+	view, wrong, err := overview(ctx, w.publisher, w.args)
 	if w.answered && w.lost.over(w.cli, err) {
 		return nil
 	}
@@ -56,7 +52,6 @@ func (w *watcher) look(ctx context.Context) error {
 		return err
 	}
 	w.answered = true
-	wrong := append(warnings(view.Ledger), missed...)
 	if isTerminal(w.stdout) && w.live() && w.format.people() {
 		fmt.Fprint(w.stdout, "\x1b[H\x1b[2J")
 		w.notes(wrong)
@@ -71,6 +66,15 @@ func (w *watcher) look(ctx context.Context) error {
 	}
 	w.showMoves(view)
 	return nil
+}
+
+// overview is the fleet, or the environment that is named, and what is wrong beside it.
+func overview(ctx context.Context, publisher *client.Client, args []string) (view fleet.View, wrong []string, err error) {
+	if view, err = fleetOf(ctx, publisher, args); err != nil {
+		return view, nil, err
+	}
+	missed, err := missedWindows(ctx, publisher)
+	return view, append(warnings(view.Ledger), missed...), err
 }
 
 // jsonLine writes what status -o json writes, on one line.
@@ -99,14 +103,29 @@ type outage struct{ since time.Time }
 
 // over says whether err only means that no publisher answers now, which is ridden over. It tells the beginning and the end.
 func (o *outage) over(c *cli, err error) bool {
-	away := err != nil && api.KindOf(err) == api.KindUnavailable
+	before := o.since
+	away := o.observe(err)
 	switch {
-	case away && o.since.IsZero():
-		o.since = time.Now()
-		c.note("! no publisher answers since %s; trying again: %s", o.since.UTC().Format(time.RFC3339), plain(err.Error()))
-	case err == nil && !o.since.IsZero():
-		o.since = time.Time{}
+	case away && before.IsZero():
+		c.note("%s; trying again: %s", o, plain(err.Error()))
+	case err == nil && !before.IsZero():
 		c.note("the publisher answers again")
 	}
 	return away
+}
+
+// observe takes note of an answer, or of what came instead, and says whether that is that no publisher answers now.
+func (o *outage) observe(err error) (away bool) {
+	away = err != nil && api.KindOf(err) == api.KindUnavailable
+	switch {
+	case away && o.since.IsZero():
+		o.since = time.Now()
+	case err == nil:
+		o.since = time.Time{}
+	}
+	return away
+}
+
+func (o *outage) String() string {
+	return "! no publisher answers since " + o.since.UTC().Format(time.RFC3339)
 }
