@@ -57,5 +57,6 @@ one did (` + "`events_applied`, `signature_failures`, `propagation_lag`" + `) ar
 	}
 	table("Publisher", "", &publisher.Metrics)
 	table("Agent", "Each also has the labels `environment` and `agent`.\n\n", &agent.Metrics)
-	return strings.TrimSuffix(b.String(), "\n")
+	b.WriteString("Alert rules and a dashboard that use them are in `deployments/prometheus` and `deployments/grafana`; each alert has a page in [runbooks](runbooks).\n")
+	return b.String()
 }

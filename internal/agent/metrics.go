@@ -29,7 +29,7 @@ var conditions = []string{Torn, Differing, Failing, Stale, Held, Behind, InStep}
 
 // gauges are numbers of the status.
 var gauges = map[*telemetry.Metric]func(Status) float64{
-	Metrics.Gauge("agent_checkpoint_revision", "Newest revision applied and read back."):                                           func(s Status) float64 { return float64(s.Checkpoint.Revision) },
+	Metrics.Gauge("checkpoint_revision", "Newest revision applied and read back."):                                                 func(s Status) float64 { return float64(s.Checkpoint.Revision) },
 	Metrics.Gauge("agent_followed_revision", "Newest revision verified."):                                                          func(s Status) float64 { return float64(s.Followed) },
 	Metrics.Gauge("agent_head_revision", "Newest revision known to be released."):                                                  func(s Status) float64 { return float64(s.Head) },
 	Metrics.Gauge("agent_outbox_acks", "Acks that the bus has not taken."):                                                         func(s Status) float64 { return float64(s.Outbox) },

@@ -264,7 +264,7 @@ func TestReadinessTellsWhoServesAnOldState(t *testing.T) {
 		t.Error("not healthy")
 	}
 	_, metrics := get("/metrics", "")
-	for _, want := range []string{`lockstep_agent_checkpoint_revision{agent="one",environment="prod"} 1`, `lockstep_agent_condition{agent="one",condition="stale",environment="prod"} 1`,
+	for _, want := range []string{`lockstep_checkpoint_revision{agent="one",environment="prod"} 1`, `lockstep_agent_condition{agent="one",condition="stale",environment="prod"} 1`,
 		`lockstep_agent_last_pulse_timestamp_seconds`, `lockstep_agent_stale_since_timestamp_seconds`, `lockstep_events_applied_total{agent="one",environment="prod",result="applied"} 1`} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("%s is not in the metrics", want)

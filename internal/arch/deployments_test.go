@@ -20,14 +20,18 @@ import (
 // TestEveryDeploymentIsChecked names the test of every shipped file, so that none is added without one.
 func TestEveryDeploymentIsChecked(t *testing.T) {
 	checked := map[string]string{
-		"Dockerfile":                         "TestTheDockerfileBuildsWhatIsThere",
-		"compose/compose.yaml":               "TestComposeFitsTheImages",
-		"nats/nats.conf":                     "TestTheShippedNATSServesLockstep",
-		"nats/accounts.conf":                 "TestTheShippedNATSServesLockstep",
-		"nats/cluster.conf":                  "TestTheShippedClusterIsThatOfThreeSuchServers",
-		"systemd/lockstep-publisher.service": "TestUnitsAreHardenedAndFitThePrograms",
-		"systemd/lockstep-agent@.service":    "TestUnitsAreHardenedAndFitThePrograms",
-		"systemd/lockstep.sysusers":          "TestUnitsAreHardenedAndFitThePrograms",
+		"Dockerfile":                          "TestTheDockerfileBuildsWhatIsThere",
+		"compose/compose.yaml":                "TestComposeFitsTheImages",
+		"nats/nats.conf":                      "TestTheShippedNATSServesLockstep",
+		"nats/accounts.conf":                  "TestTheShippedNATSServesLockstep",
+		"nats/cluster.conf":                   "TestTheShippedClusterIsThatOfThreeSuchServers",
+		"prometheus/prometheus.yaml":          "TestTheScrapeConfigurationLoadsTheRules",
+		"prometheus/lockstep.rules.yaml":      "TestEveryAlertUsesMetricsThatAreThereAndHasARunbook",
+		"prometheus/lockstep.rules_test.yaml": "TestEveryAlertUsesMetricsThatAreThereAndHasARunbook",
+		"grafana/lockstep.json":               "TestTheDashboardUsesMetricsThatAreThere",
+		"systemd/lockstep-publisher.service":  "TestUnitsAreHardenedAndFitThePrograms",
+		"systemd/lockstep-agent@.service":     "TestUnitsAreHardenedAndFitThePrograms",
+		"systemd/lockstep.sysusers":           "TestUnitsAreHardenedAndFitThePrograms",
 	}
 	err := filepath.WalkDir("../../deployments", func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

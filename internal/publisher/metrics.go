@@ -103,6 +103,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		metricRejected.Send(out, float64(n), string(reason))
 	}
 	for _, e := range view.Environments {
+		m.phases.WithLabelValues(e.Name, string(fleet.PhaseTotal)) // shows 0 before the first release: the first one is an increase
 		collectEnvironment(out, view.AsOf, e)
 	}
 	m.publisher.book.read(func(s *ledger.State) {
