@@ -64,7 +64,7 @@ func newReports(b *book) *reports {
 	return &reports{
 		book: b, newest: map[fleet.AgentID]beatReport{}, starts: map[boot]start{}, heard: make(chan struct{}),
 		rejected: map[events.Reason]int{events.ReasonSignature: 0, events.ReasonMalformed: 0}, // shown before the first: that is an increase
-		applied: map[fleet.AgentID]uint64{}, acked: make(chan struct{}), booted: make(chan struct{}, 1),
+		applied:  map[fleet.AgentID]uint64{}, acked: make(chan struct{}), booted: make(chan struct{}, 1),
 	}
 }
 
