@@ -83,3 +83,79 @@ func waterfall(phases map[fleet.Phase]time.Duration, took *fleet.Duration, scale
 var phaseWords = map[fleet.Phase]string{
 	fleet.PhaseDeliver: "delivered", fleet.PhaseVerify: "verified", fleet.PhaseApply: "applied and read back", fleet.PhaseCommit: "committed", fleet.PhaseAck: "acknowledged",
 }
+
+// phaseWord is a phase for people.
+func phaseWord(p fleet.Phase) string {
+	switch p {
+	case fleet.PhasePublish:
+		return "published"
+	case fleet.PhaseTotal:
+		return "all of it"
+	}
+	return phaseWords[p]
+}
+
+// bar is a share of a whole.
+func bar(part, whole int) template.HTML {
+	const width, height = 160, 10
+	if whole == 0 {
+		return ""
+	}
+	share := float64(part) / float64(whole)
+	return template.HTML(fmt.Sprintf(`<svg class="bar" role="img" aria-label="%.0f in 100" width="%d" height="%d" viewBox="0 0 %d %d"><rect width="%.1f" height="%d"/></svg>`,
+		100*share, width, height, width, height, width*share, height)) // of numbers
+}
+
+const (
+	chartWidth, chartHeight                    = 960, 240
+	chartLeft, chartRight, chartTop, chartFoot = 56, 56, 10, 24
+)
+
+// overTime draws the quantiles of lag over a window of time, on a logarithmic scale.
+func overTime(p fleet.Propagation) template.HTML {
+	var b strings.Builder
+	x := func(i int) float64 {
+		return chartLeft + (float64(i)+0.5)*(chartWidth-chartLeft-chartRight)/float64(len(p.Buckets))
+	}
+	y := func(seconds float64) float64 { return chartTop + (1-height(seconds))*(chartHeight-chartTop-chartFoot) }
+	fmt.Fprintf(&b, `<svg class="chart" role="img" aria-label="Lag over time: half within %s, 95 in 100 within %s, 99 in 100 within %s" viewBox="0 0 %d %d">`,
+		fleet.Span(p.All.P50), fleet.Span(p.All.P95), fleet.Span(p.All.P99), chartWidth, chartHeight)
+	for _, seconds := range []float64{0.01, 0.1, 1, 10, 60, 600, 3600, 86400} {
+		fmt.Fprintf(&b, `<path class="grid" d="M%d %.1fH%d"/><text x="%d" y="%.1f" class="end">%s</text>`, chartLeft, y(seconds), chartWidth-chartRight, chartLeft-6, y(seconds)+4, fleet.Span(seconds))
+	}
+	for i := range 5 {
+		at := p.Since.Add(p.Until.Sub(p.Since) / 4 * time.Duration(i))
+		form := "01-02 15:04"
+		if p.Until.Sub(p.Since) > 48*time.Hour {
+			form = "01-02"
+		}
+		fmt.Fprintf(&b, `<text x="%d" y="%d" class="middle">%s</text>`, chartLeft+i*(chartWidth-chartLeft-chartRight)/4, chartHeight-6, at.UTC().Format(form))
+	}
+	for _, line := range []struct {
+		name string
+		of   func(fleet.Quantiles) float64
+	}{
+		{"p99", func(q fleet.Quantiles) float64 { return q.P99 }},
+		{"p95", func(q fleet.Quantiles) float64 { return q.P95 }},
+		{"p50", func(q fleet.Quantiles) float64 { return q.P50 }},
+	} {
+		var d strings.Builder
+		points := ""
+		drawn := false
+		for i, bucket := range p.Buckets {
+			if bucket.Count == 0 {
+				continue
+			}
+			fmt.Fprintf(&d, "%c%.1f %.1f", map[bool]rune{false: 'M', true: 'L'}[drawn], x(i), y(line.of(bucket.Quantiles)))
+			points += fmt.Sprintf(`<circle cx="%.1f" cy="%.1f" r="2"/>`, x(i), y(line.of(bucket.Quantiles)))
+			drawn = true
+		}
+		fmt.Fprintf(&b, `<g class="q-%s"><path d="%s"/>%s</g>`, line.name, d.String(), points)
+	}
+	b.WriteString("</svg>")
+	legend := `<ul class="legend">`
+	for _, name := range []string{"p50", "p95", "p99"} {
+		legend += `<li><svg class="chart key" width="28" height="10" aria-hidden="true"><g class="q-` + name + `"><path d="M0 5H28"/></g></svg> ` + name + `</li>`
+	}
+	return template.HTML(legend + "</ul>" + b.String()) // of numbers and our words
+}

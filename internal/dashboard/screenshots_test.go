@@ -14,7 +14,7 @@ import (
 )
 
 // shownPages are those of everyState.
-var shownPages = []string{"/", "/environments/prod-eu", "/environments/prod-ap", "/environments/old-prod", "/changes", "/changes/c2", "/changes/c19", "/changes/c20", "/changes/c21", "/nowhere"}
+var shownPages = []string{"/", "/environments/prod-eu", "/environments/prod-ap", "/environments/old-prod", "/propagation?window=30d", "/approvals", "/flags", "/delivery", "/changes", "/changes/c2", "/changes/c19", "/changes/c20", "/changes/c21", "/nowhere"}
 
 // TestScreenshots writes pages as pictures into the directory that LOCKSTEP_SCREENSHOTS names, for people to look at; without one it
 // sees to it that they can be taken.
@@ -42,7 +42,7 @@ func TestScreenshots(t *testing.T) {
 		p.as(l)
 		for _, page := range pages {
 			p.visit(page)
-			shoot(p, l.name+strings.ReplaceAll(strings.TrimSuffix(page, "/"), "/", "-"))
+			shoot(p, l.name+strings.NewReplacer("/", "-", "?", "-").Replace(strings.TrimSuffix(page, "/")))
 		}
 	}
 	if dir == "" {

@@ -67,7 +67,7 @@ type Match string
 // The outcomes of comparing digests, worst first.
 const (
 	MatchDiffers Match = "differs"       // an agent holds, or its instance shows, another state than the ledger's at its revision
-	MatchUnknown Match = "unknown"       // no agent, or one that has applied nothing or is not heard
+	MatchUnknown Match = "unknown"       // no agent, or one that has applied nothing, is not heard, or is torn
 	MatchUnread  Match = "not read back" // applied, by a connector that cannot observe
 	MatchYes     Match = "matches"       // read back as the ledger says
 )
@@ -82,7 +82,7 @@ func (e Environment) Digests() Match {
 		switch {
 		case a.Condition == Differing:
 			return MatchDiffers
-		case a.Condition == Silent || a.Revision == 0:
+		case a.Condition == Silent || a.Condition == Torn || a.Revision == 0:
 			out = MatchUnknown
 		case !a.ReadBack && out == MatchYes:
 			out = MatchUnread

@@ -70,6 +70,16 @@ func (s *State) SourcesOf(environment string) (*registry.Sources, error) {
 	return of.sources, nil
 }
 
+// SourcesOfAll are the sources of all environments by name, which costs no more than those of one.
+func (s *State) SourcesOfAll() (map[string]*registry.Sources, error) {
+	all, err := s.allSources()
+	out := make(map[string]*registry.Sources, len(all))
+	for name, of := range all {
+		out[name] = of.sources
+	}
+	return out, err
+}
+
 // allSources folds what was released since, in all environments at once: those with the same history share their sources.
 func (s *State) allSources() (map[string]foldedSources, error) {
 	s.sourced.mu.Lock()

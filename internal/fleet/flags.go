@@ -1,0 +1,175 @@
+package fleet
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/registry"
+)
+
+// A FlagMatrix are all flags of some environments, side by side.
+type FlagMatrix struct {
+	Environments []string
+	Flags        []FlagRow
+}
+
+// A FlagRow is one flag. Its health begins at 100: 40 are taken away where an environment's agents have not applied its newest value, 30
+// more where they failed to, 20 where environments of one stage differ, and 10 where it is deprecated or past the day it should be gone.
+type FlagRow struct {
+	Key       string
+	Cells     []FlagCell // one for each environment
+	Owner     string
+	Lifecycle string    // active, deprecated, …; "" where it has no manifest
+	Expires   string    // date
+	Expired   bool      // and is still in use
+	Changed   time.Time // when the newest value was released: since then the row is as it is
+	Waiting   []string  // environments whose agents have not applied it
+	Failing   []string  // those of them that say they cannot
+	Split     []string  // stages whose environments differ
+	Health    int
+}
+
+// A FlagCell is a flag in an environment.
+type FlagCell struct {
+	There   bool
+	Enabled bool
+	Variant string          // the default one
+	Value   json.RawMessage // of that variant; nil where the definition names none
+	Change  string          // that set it
+	Unusual bool            // most environments of the row have another
+	Applied bool            // by every agent
+}
+
+// Same says whether two cells show the same.
+func (c FlagCell) Same(o FlagCell) bool {
+	return c.There == o.There && c.Enabled == o.Enabled && c.Variant == o.Variant && bytes.Equal(c.Value, o.Value)
+}
+
+// Flags are the flags of the environments that are wanted and not retired.
+func Flags(s *ledger.State, r Reports, wanted func(*ledger.Environment) bool, asOf time.Time) (FlagMatrix, error) {
+	var out FlagMatrix
+	var environments []*ledger.Environment
+	rows := map[string]*FlagRow{}
+	for _, e := range s.EnvironmentList() {
+		if e.Retired || !wanted(e) {
+			continue
+		}
+		environments = append(environments, e)
+		out.Environments = append(out.Environments, e.Name)
+	}
+	sources, err := s.SourcesOfAll()
+	if err != nil {
+		return out, err
+	}
+	for i, e := range environments {
+		standing := buildEnvironment(e, r, asOf)
+		for key, resource := range e.Fold.State.All() {
+			if !strings.HasPrefix(key, "flag/") || resource.Value == nil {
+				continue
+			}
+			row := rows[key]
+			if row == nil {
+				row = &FlagRow{Key: key, Cells: make([]FlagCell, len(environments))}
+				rows[key] = row
+			}
+			row.Cells[i] = flagCell(resource.Value)
+			row.place(s, e, standing, i, e.Fold.Accepted[resource.Setter].ID)
+			if m, found := sources[e.Name].Manifest(key); found && m.Resource() != nil {
+				row.describe(m, asOf)
+			}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		row := rows[key]
+		row.judge(environments)
+		out.Flags = append(out.Flags, *row)
+	}
+	return out, nil
+}
+
+func flagCell(value json.RawMessage) FlagCell {
+	var flag struct {
+		State    string                     `json:"state"`
+		Variants map[string]json.RawMessage `json:"variants"`
+		Variant  string                     `json:"defaultVariant"`
+	}
+	_ = json.Unmarshal(value, &flag) // what is no flag shows as one without a variant
+	return FlagCell{There: true, Enabled: flag.State == "ENABLED", Variant: flag.Variant, Value: flag.Variants[flag.Variant]}
+}
+
+// place says which change set the flag in an environment, when, and whether it has arrived.
+func (row *FlagRow) place(s *ledger.State, e *ledger.Environment, standing Environment, i int, change string) {
+	cell := &row.Cells[i]
+	cell.Change, cell.Applied = change, true
+	c, found := s.Changes[change]
+	if !found {
+		return
+	}
+	part, found := c.PartFor(e.Name)
+	if !found || part.Revision == 0 {
+		return
+	}
+	if at := e.Releases[part.Revision-1].Time; at.After(row.Changed) {
+		row.Changed = at
+	}
+	if standing.Revision < part.Revision {
+		cell.Applied = false
+		row.Waiting = append(row.Waiting, e.Name)
+		if standing.Condition == Failing || standing.Condition == Torn {
+			row.Failing = append(row.Failing, e.Name)
+		}
+	}
+}
+
+func (row *FlagRow) describe(m *registry.Manifest, asOf time.Time) {
+	spec := m.Resource()
+	row.Owner, row.Lifecycle, row.Expires = m.Metadata().Owner, spec.Lifecycle, spec.Expires
+	if row.Lifecycle == "" {
+		row.Lifecycle = registry.Active
+	}
+	day, err := time.Parse(time.DateOnly, spec.Expires)
+	row.Expired = err == nil && day.AddDate(0, 0, 1).Before(asOf)
+}
+
+// judge finds what differs, and the health that follows.
+func (row *FlagRow) judge(environments []*ledger.Environment) {
+	usual, most := 0, 0
+	for i, cell := range row.Cells {
+		n := 0
+		for _, other := range row.Cells {
+			if cell.Same(other) {
+				n++
+			}
+		}
+		if n > most {
+			usual, most = i, n
+		}
+	}
+	stages := map[string]FlagCell{}
+	for i, cell := range row.Cells {
+		row.Cells[i].Unusual = !cell.Same(row.Cells[usual])
+		stage := environments[i].Labels["stage"]
+		if first, seen := stages[stage]; !seen {
+			stages[stage] = cell
+		} else if !first.Same(cell) && !slices.Contains(row.Split, stage) {
+			row.Split = append(row.Split, stage)
+		}
+	}
+	row.Health = 100
+	for _, lost := range []struct {
+		so     bool
+		points int
+	}{
+		{len(row.Waiting) > 0, 40}, {len(row.Failing) > 0, 30}, {len(row.Split) > 0, 20},
+		{row.Expired || row.Lifecycle == registry.Deprecated, 10},
+	} {
+		if lost.so {
+			row.Health -= lost.points
+		}
+	}
+}
