@@ -58,11 +58,12 @@ func observe(ctx context.Context, router *connector.Router, state *fold.State, w
 		if err != nil {
 			return seen, fmt.Errorf("connector %s: %w", s.Connector.Name(), err)
 		}
-		normal, err := connector.NormalValues(s.Connector, s.Values)
-		if err != nil {
-			return seen, fmt.Errorf("connector %s: %w", s.Connector.Name(), err)
-		}
-		for key, is := range normal {
+		for key, is := range s.Values {
+			if is != nil && !same(held[key], is) { // what is equal without it is in normal form already
+				if is, err = s.Connector.Normal(key, is); err != nil {
+					return seen, fmt.Errorf("connector %s: %w", s.Connector.Name(), err)
+				}
+			}
 			if !same(held[key], is) {
 				r, _ := state.Get(key)
 				seen.differs(key, held[key], is, hasSecret(r.Value))
