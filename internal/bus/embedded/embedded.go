@@ -30,6 +30,7 @@ const (
 	maxConsumers     = 100_000
 	writeDeadline    = 10 * time.Second
 	readyTimeout     = 30 * time.Second
+	readyStep        = 50 * time.Millisecond
 )
 
 // Options of a Server.
@@ -83,17 +84,21 @@ func Start(o Options) (*Server, error) {
 	return s, nil
 }
 
+// ready waits in short steps, so that nothing waits any more once the server has said that it cannot start.
 func ready(ns *server.Server, fatal <-chan error) error {
-	accepts := make(chan bool, 1)
-	go func() { accepts <- ns.ReadyForConnections(readyTimeout) }()
-	select {
-	case err := <-fatal:
-		return err
-	case ok := <-accepts:
-		if !ok || !ns.JetStreamEnabled() {
+	for until := time.Now().Add(readyTimeout); ; {
+		accepts := ns.ReadyForConnections(readyStep)
+		select {
+		case err := <-fatal:
+			return err
+		default:
+		}
+		if accepts && ns.JetStreamEnabled() {
+			return nil
+		}
+		if accepts || time.Now().After(until) {
 			return fmt.Errorf("it does not serve after %s", readyTimeout)
 		}
-		return nil
 	}
 }
 
