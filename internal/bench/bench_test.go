@@ -12,7 +12,9 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/agent/agentfile"
 	"github.com/lockstep-dev/lockstep/internal/bench"
+	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
 	"github.com/lockstep-dev/lockstep/internal/keys"
+	"github.com/lockstep-dev/lockstep/internal/leaktest"
 )
 
 // TestMain is the agent program too, for the measure of an idle one.
@@ -24,7 +26,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	leaktest.Main(m, bustest.LeftBehind()...)
 }
 
 func runAgent(enrolment, config string) error {

@@ -30,6 +30,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/connector/build"
 	"github.com/lockstep-dev/lockstep/internal/connector/file"
 	"github.com/lockstep-dev/lockstep/internal/keys"
+	"github.com/lockstep-dev/lockstep/internal/leaktest"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
 )
 
@@ -72,6 +73,10 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir) // what stays is in a temporary directory
+	}
+	if err := leaktest.Find(bustest.LeftBehind()...); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
 	}
 	os.Exit(code)
 }
