@@ -16,7 +16,9 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // cli is what all verbs share.
@@ -39,7 +41,20 @@ func (c *cli) connect() (*client.Client, string, error) {
 		return nil, "", err
 	}
 	publisher, err := client.New(target)
+	if err == nil {
+		publisher.Identify(target.As, func() (*events.Signer, error) { return readerKey(target) })
+	}
 	return publisher, target.As, err
+}
+
+// readerKey is the key of who reads, where the publisher asks.
+func readerKey(target client.Target) (*events.Signer, error) {
+	key, err := keys.Ring(target.Keys).Read(target.As)
+	if errors.Is(err, keys.ErrNoKey) {
+		return nil, &exitError{exitDenied, "the publisher asks who reads, and there is no key of " + plain(target.As) + " here: say who you are with --as, or make a key with 'publisher key new " + shellWord(plain(target.As)) +
+			"' and have an administrator add it to the trust document"}
+	}
+	return key.Signer, err
 }
 
 // writing are the flags of a verb that changes something.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -51,7 +52,7 @@ func New(o Options) http.Handler {
 	api := humago.New(mux, config)
 	sessions := &access.Sessions{}
 	registerLinks(api, sessions)
-	registerCommands(api, o.Backend)
+	registerCommands(api, o)
 	registerReads(api, o.Backend)
 	registerSources(api, o.Backend)
 	return guard(o, &door{Options: o, sessions: sessions, inside: known(mux, o.Pages)})
@@ -81,33 +82,37 @@ type Request[C ledger.Body] struct {
 // CommandPath is where a command is posted to.
 func CommandPath(c ledger.Command) string { return Prefix + "/commands/" + c.Verb() }
 
-func registerCommands(api huma.API, b Backend) {
-	register[ledger.Propose](api, b, "Propose a change", maxDirectory)
-	register[ledger.Revise](api, b, "Replace what an open change proposes", maxDirectory)
-	register[ledger.Rebase](api, b, "Compile a change whose base has moved anew", maxBody)
-	register[ledger.Approve](api, b, "Approve a change; the last approval demanded releases it", maxBody)
-	register[ledger.Reject](api, b, "Reject an open change", maxBody)
-	register[ledger.Withdraw](api, b, "Withdraw an open change of one's own", maxBody)
-	register[ledger.Rollback](api, b, "Undo a change, or bring an environment back to a revision", maxBody)
-	register[ledger.Pause](api, b, "Hold back what of an approved change is not released yet", maxBody)
-	register[ledger.Resume](api, b, "Let a paused change go on", maxBody)
-	register[ledger.BreakGlass](api, b, "Release a change at once, on one person's word", maxBody)
-	register[ledger.Review](api, b, "Sign a break-glass off that somebody else used", maxBody)
-	register[ledger.ProposeTrust](api, b, "Propose the next trust document", maxBody)
-	register[ledger.AddEnvironment](api, b, "Add an environment", maxBody)
-	register[ledger.UpdateEnvironment](api, b, "Replace an environment's labels, steward and approvals", maxBody)
-	register[ledger.RetireEnvironment](api, b, "Retire an environment", maxBody)
-	register[ledger.EnrolAgent](api, b, "Admit an agent's public key to an environment", maxBody)
-	register[ledger.RevokeAgent](api, b, "Take an agent's key away", maxBody)
+func registerCommands(api huma.API, o Options) {
+	register[ledger.Propose](api, o, "Propose a change", maxDirectory)
+	register[ledger.Revise](api, o, "Replace what an open change proposes", maxDirectory)
+	register[ledger.Rebase](api, o, "Compile a change whose base has moved anew", maxBody)
+	register[ledger.Approve](api, o, "Approve a change; the last approval demanded releases it", maxBody)
+	register[ledger.Reject](api, o, "Reject an open change", maxBody)
+	register[ledger.Withdraw](api, o, "Withdraw an open change of one's own", maxBody)
+	register[ledger.Rollback](api, o, "Undo a change, or bring an environment back to a revision", maxBody)
+	register[ledger.Pause](api, o, "Hold back what of an approved change is not released yet", maxBody)
+	register[ledger.Resume](api, o, "Let a paused change go on", maxBody)
+	register[ledger.BreakGlass](api, o, "Release a change at once, on one person's word", maxBody)
+	register[ledger.Review](api, o, "Sign a break-glass off that somebody else used", maxBody)
+	register[ledger.ProposeTrust](api, o, "Propose the next trust document", maxBody)
+	register[ledger.AddEnvironment](api, o, "Add an environment", maxBody)
+	register[ledger.UpdateEnvironment](api, o, "Replace an environment's labels, steward and approvals", maxBody)
+	register[ledger.RetireEnvironment](api, o, "Retire an environment", maxBody)
+	register[ledger.EnrolAgent](api, o, "Admit an agent's public key to an environment", maxBody)
+	register[ledger.RevokeAgent](api, o, "Take an agent's key away", maxBody)
 }
 
-func register[C ledger.Body](api huma.API, b Backend, summary string, most int64) {
+func register[C ledger.Body](api huma.API, o Options, summary string, most int64) {
 	var body C
 	path := CommandPath(ledger.Command{Body: body})
 	huma.Register(api, huma.Operation{
 		OperationID: ledger.Command{Body: body}.Verb(), Method: http.MethodPost, Path: path, Summary: summary, Tags: []string{"commands"}, MaxBodyBytes: most,
 	}, func(ctx context.Context, in *struct{ Body Request[C] }) (*answer[ledger.Outcome], error) {
 		r := in.Body
-		return answered(b.Do(ctx, ledger.Command{ID: r.ID, By: r.By, TraceParent: r.TraceParent, Body: r.Command, Statement: r.Statement}, r.DryRun))
+		out, err := o.Backend.Do(ctx, ledger.Command{ID: r.ID, By: r.By, TraceParent: r.TraceParent, Body: r.Command, Statement: r.Statement}, r.DryRun)
+		if reason := events.ReasonOf(err); slices.Contains(ofStatements, reason) {
+			o.refused(reason)
+		}
+		return answered(out, err)
 	})
 }

@@ -235,7 +235,7 @@ var remedies = map[events.Reason]string{
 
 // Refusals are all reasons with which Options.Refused is called.
 func Refusals() []events.Reason {
-	return append(slices.Sorted(maps.Keys(remedies)), ReasonHost, ReasonOrigin)
+	return append(slices.Sorted(maps.Keys(remedies)), ReasonHost, ReasonOrigin, ledger.ReasonUnsigned, ledger.ReasonStatement)
 }
 
 // forbidden are reasons that no other token mends.

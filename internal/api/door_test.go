@@ -21,6 +21,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
+	"github.com/lockstep-dev/lockstep/pkg/events/trusttest"
 )
 
 // A house is a publisher that other hosts reach, under a trust document that knows anna.
@@ -70,9 +71,9 @@ func signer(t *testing.T) *events.Signer {
 func (h *house) believe(people ...events.Person) {
 	h.publisher.Read(func(s *ledger.State, _ reports, _ asOf) {
 		h.ledger = s.ID
-		next := *s.Trust()
-		next.Version, next.Approvals, next.People = next.Version+1, events.ApprovalsAreSigned, people
-		s.Trusts = append(s.Trusts, next)
+		next := trusttest.Document(h.t, s.ID, s.Trust().Publishers...)
+		next.Version, next.People = s.Trust().Version+1, people
+		s.Trusts = append(s.Trusts, trusttest.Signed(h.t, next, "root 1"))
 	})
 }
 

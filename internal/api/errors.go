@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -79,10 +80,24 @@ func (p *Problem) GetStatus() int { return p.Status }
 // ContentType is the media type of a problem.
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
 
+// GetHeaders adds what such a status goes with.
+func (p *Problem) GetHeaders() http.Header {
+	if p.Status == http.StatusUnauthorized {
+		return http.Header{"Www-Authenticate": {`DSSE realm="lockstep"`}} // a statement beside the command
+	}
+	return nil
+}
+
+// ofStatements are reasons of commands that another statement mends.
+var ofStatements = []events.Reason{ledger.ReasonUnsigned, ledger.ReasonStatement}
+
 // problem is how the API tells an error.
 func problem(err error) *Problem {
 	kind := KindOf(err)
 	p := &Problem{Status: kinds[kind].status, Kind: kind, Detail: err.Error(), Reason: events.ReasonOf(err)}
+	if slices.Contains(ofStatements, p.Reason) {
+		p.Status = http.StatusUnauthorized
+	}
 	p.Title = http.StatusText(p.Status)
 	if refused, ok := errors.AsType[*ledger.Error](err); ok {
 		p.Next = refused.Next

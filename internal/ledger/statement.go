@@ -16,6 +16,18 @@ var ownVerbs = map[string]bool{Open{}.name(): true, SpreadTrust{}.name(): true, 
 // maxStatementLife is how long a statement that is no approval may say that it lives; it is used at once.
 const maxStatementLife = events.ApprovalLife
 
+// Reasons of commands that are refused for how they are signed.
+const (
+	ReasonUnsigned  events.Reason = "statement-missing"
+	ReasonStatement events.Reason = "statement-invalid"
+)
+
+// unsigned refuses a command for how it is signed.
+func unsigned(reason events.Reason, next, format string, args ...any) error {
+	why := fmt.Errorf(format, args...)
+	return &Error{Kind: KindDenied, Message: why.Error(), Next: next, Cause: &events.Error{Reason: reason, Err: why}}
+}
+
 // spoken is what a person signed for a command; nil where nobody needs to have.
 type spoken struct {
 	events.Statement
@@ -73,17 +85,17 @@ func (s *State) said(c Command, content events.Digest, now time.Time) (*spoken, 
 		return nil, nil
 	}
 	if c.Statement == nil {
-		return nil, refuse(KindDenied, "sign it: --as NAME chooses whose key signs, and 'publisher key list' shows the keys here", "the command of %s is not signed, and this ledger takes none that is not", c.By)
+		return nil, unsigned(ReasonUnsigned, "sign it: --as NAME chooses whose key signs, and 'publisher key list' shows the keys here", "the command of %s is not signed, and this ledger takes none that is not", c.By)
 	}
 	out, err := openSpoken(c.Statement)
 	if err != nil {
-		return nil, &Error{Kind: KindDenied, Message: "the statement of " + c.By + " is none: " + err.Error(), Cause: err}
+		return nil, unsigned(ReasonStatement, "", "the statement of %s is none: %w", c.By, err)
 	}
 	if why := s.unlike(out.Statement, events.Command{ID: c.ID, By: c.By, Digest: content}, now); why != "" {
-		return nil, refuse(KindDenied, "sign the command that is to be done, now, with a key of the trust document", "the statement is none for this command: %s", why)
+		return nil, unsigned(ReasonStatement, "sign the command that is to be done, now, with a key of the trust document", "the statement is none for this command: %s", why)
 	}
 	if out.Verb != c.Verb() {
-		return nil, refuse(KindDenied, "", "the statement is none for this command: it says %q, not %q", clip(out.Verb, 40), c.Verb())
+		return nil, unsigned(ReasonStatement, "", "the statement is none for this command: it says %q, not %q", clip(out.Verb, 40), c.Verb())
 	}
 	return out, nil
 }
