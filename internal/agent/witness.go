@@ -165,7 +165,7 @@ func (a *Agent) askForProof(ctx context.Context, q seal.Question) {
 		a.opts.Log.Warn().Err(err).Msg("could not write a question for a proof")
 		return
 	}
-	payload, signature, err := a.conn.AskProof(ctx, question)
+	payload, signature, err := a.conn.AskProof(ctx, a.opts.Enrolment.Environment, a.opts.Enrolment.Agent, question)
 	if err != nil {
 		a.opts.Log.Debug().Err(err).Uint64("entries", q.Size).Msg("nobody proves that the ledger continues the seal that was verified")
 		return

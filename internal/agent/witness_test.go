@@ -24,7 +24,7 @@ type sealer struct {
 func (w *world) seals() *sealer {
 	w.t.Helper()
 	s := &sealer{w: w}
-	stop, err := w.conn.AnswerProofs(func(question []byte) ([]byte, string) {
+	stop, err := w.conn.AnswerProofs(func(_, _ string, question []byte) ([]byte, string) {
 		s.asked.Add(1)
 		answer := s.answer.Load()
 		q, err := seal.DecodeQuestion(question)

@@ -55,6 +55,7 @@ func New(o Options) http.Handler {
 	registerCommands(api, o)
 	registerReads(api, o.Backend)
 	registerSources(api, o.Backend)
+	registerAudit(api, o.Backend)
 	return guard(o, &door{Options: o, sessions: sessions, inside: known(mux, o.Pages)})
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
@@ -23,6 +24,8 @@ type Backend interface {
 	BusURL() string
 	// Verify reads the whole ledger from the bus again and derives every release again.
 	Verify(ctx context.Context) (Verification, error)
+	// Export writes the whole ledger and what the release stream holds, as internal/audit reads it. After an error it has no end.
+	Export(ctx context.Context, w io.Writer) error
 	// Doctor looks at everything that this publisher needs.
 	Doctor(ctx context.Context) []Check
 }

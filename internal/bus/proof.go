@@ -12,21 +12,23 @@ import (
 
 // AskProof asks the publisher that leads for a proof, and returns its answer as it came: only the signature says whose it is.
 // ErrUnavailable: nobody answers now.
-func (c *Conn) AskProof(ctx context.Context, question []byte) (answer []byte, signature string, err error) {
-	reply, err := c.request(ctx, events.SubjectProof, question)
+func (c *Conn) AskProof(ctx context.Context, environment, agent string, question []byte) (answer []byte, signature string, err error) {
+	reply, err := c.request(ctx, events.ProofSubject(environment, agent), question)
 	if err != nil {
 		return nil, "", fmt.Errorf("ask for a proof: %w: %w", ErrUnavailable, err)
 	}
 	return reply.Data, reply.Header.Get(events.SignatureHeader), nil
 }
 
-// AnswerProofs hands every question to fn, one after the other, until stop is called. Where fn has no answer none is sent.
-func (c *Conn) AnswerProofs(fn func(question []byte) (answer []byte, signature string)) (stop func(), err error) {
-	sub, err := c.nc.Subscribe(events.SubjectProof, func(m *nats.Msg) {
-		if !isInbox(m.Reply) {
+// AnswerProofs hands every question to fn, with the agent that its subject names, one after the other until stop is called. Where fn
+// has no answer none is sent.
+func (c *Conn) AnswerProofs(fn func(environment, agent string, question []byte) (answer []byte, signature string)) (stop func(), err error) {
+	sub, err := c.nc.Subscribe(events.SubjectProofs, func(m *nats.Msg) {
+		environment, agent, ok := events.AgentOf(m.Subject)
+		if !ok || !isInbox(m.Reply) {
 			return
 		}
-		if answer, signature := fn(m.Data); answer != nil {
+		if answer, signature := fn(environment, agent, m.Data); answer != nil {
 			_ = c.publish("answer with a proof", outgoing(m.Reply, answer, signature)) // who asked asks again
 		}
 	})

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/seal"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
-// maxProofs is how many questions for proofs are answered in a second; who gets no answer asks again later.
+// maxProofs is how many questions for proofs are answered in a second, one of each agent at most; who gets no answer asks again later.
 const maxProofs = 500
 
 // A growth is the tree over the entries that were read back from the bus. It has a lock of its own: it is grown behind every append,
@@ -92,14 +93,17 @@ func (g *growth) after(before sealing, ledger string, by *events.Signer) (sealin
 // answerProofs answers agents that missed seals, until ctx ends.
 func (p *Publisher) answerProofs(ctx context.Context) error {
 	var window time.Time
-	var answered int
-	stop, err := p.conn.AnswerProofs(func(question []byte) ([]byte, string) {
+	answered := map[fleet.AgentID]bool{}
+	stop, err := p.conn.AnswerProofs(func(environment, agent string, question []byte) ([]byte, string) {
 		if now := time.Now(); now.Sub(window) > time.Second {
-			window, answered = now, 0
+			window = now
+			clear(answered)
 		}
-		if answered++; answered > maxProofs {
+		id := fleet.AgentID{Environment: environment, Agent: agent}
+		if answered[id] || len(answered) >= maxProofs {
 			return nil, ""
 		}
+		answered[id] = true
 		answer, signature, err := p.prove(ctx, question)
 		if err != nil {
 			p.log.Debug().Err(err).Msg("a question for a proof has no answer")

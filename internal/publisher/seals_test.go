@@ -23,6 +23,7 @@ type listener struct {
 	conn *bus.Conn
 	id   string
 	keys []string
+	asks int // of as many agents: each is answered once a second
 
 	mu       sync.Mutex
 	heard    seal.Head
@@ -87,14 +88,15 @@ func (l *listener) hears(p *publisher.Publisher) seal.Head {
 	return l.head()
 }
 
-// asks asks until it is answered.
-func (l *listener) asks(before seal.Head) (a seal.Answer, sealed seal.Head, err error) {
+// ask asks until it is answered.
+func (l *listener) ask(before seal.Head) (a seal.Answer, sealed seal.Head, err error) {
 	l.t.Helper()
 	q := seal.Question{Head: before, Nonce: "n"}
 	question, err := events.Encode(q)
 	must(l.t, err)
 	bustest.Eventually(l.t, "an answer", func() bool {
-		payload, signature, asked := l.conn.AskProof(bustest.Context(l.t), question)
+		l.asks++
+		payload, signature, asked := l.conn.AskProof(bustest.Context(l.t), "dev", fmt.Sprint("agent", l.asks), question)
 		if asked != nil {
 			return false
 		}
@@ -131,12 +133,12 @@ func TestSealsContinueEachOtherWhoeverLeads(t *testing.T) {
 	stop(t, p)
 	release(t, q, "variable/a", "two", "dev")
 	l.hears(q)
-	if _, sealed, err := l.asks(first); err != nil || sealed.Size < first.Size {
+	if _, sealed, err := l.ask(first); err != nil || sealed.Size < first.Size {
 		t.Errorf("the publisher that took over proves %+v: %v", sealed, err)
 	}
 	forked := first
 	forked.Root[0] ^= 1
-	if _, _, err := l.asks(forked); events.ReasonOf(err) != events.ReasonLedgerForked {
+	if _, _, err := l.ask(forked); events.ReasonOf(err) != events.ReasonLedgerForked {
 		t.Errorf("a seal of another ledger: %v", err)
 	}
 }
@@ -160,7 +162,7 @@ func TestALossThatWasAcceptedExplainsSeals(t *testing.T) {
 	p = start(t, r.data, on(r.process), oftenPulsing)
 	eventuallyWritable(t, p)
 	over := seal.Head{Ledger: l.id, Size: last / 2, Root: before.Root} // of a ledger that held the lost entry as its newest
-	a, sealed, err := l.asks(over)
+	a, sealed, err := l.ask(over)
 	if err != nil || a.Loss == nil || sealed.Size <= last {
 		t.Fatalf("%+v, %+v, %v", a, sealed, err)
 	}
@@ -173,7 +175,7 @@ func TestALossThatWasAcceptedExplainsSeals(t *testing.T) {
 	}
 	root, err := tree.Root(tree.Size())
 	must(t, err)
-	if a, _, err := l.asks(seal.Head{Ledger: l.id, Size: tree.Size(), Root: root}); err != nil || a.Loss != nil {
+	if a, _, err := l.ask(seal.Head{Ledger: l.id, Size: tree.Size(), Root: root}); err != nil || a.Loss != nil {
 		t.Errorf("a seal over entries before the loss: %+v, %v", a, err)
 	}
 }

@@ -16,16 +16,17 @@ const (
 
 	SubjectLedger   = "lockstep.ledger"
 	SubjectPulse    = "lockstep.pulse"
-	SubjectProof    = "lockstep.proof" // agents ask there; the answer goes to their inbox
 	subjectRelease  = "lockstep.release."
 	subjectLive     = "lockstep.live."
 	subjectAck      = "lockstep.ack."
 	subjectDrift    = "lockstep.drift."
 	subjectBeat     = "lockstep.beat."
+	subjectProof    = "lockstep.proof."
 	SubjectReleases = subjectRelease + "*"
 	SubjectAcks     = subjectAck + "*.*"
 	SubjectDrifts   = subjectDrift + "*.*"
 	SubjectBeats    = subjectBeat + "*.*"
+	SubjectProofs   = subjectProof + "*.*"
 
 	// ContentType marks a message as a CloudEvent in structured mode (CloudEvents NATS binding 3.2).
 	ContentType = "application/cloudevents+json"
@@ -51,15 +52,18 @@ func AckSubject(environment, agent string) string { return subjectAck + environm
 // BeatSubject is where one agent's beats go.
 func BeatSubject(environment, agent string) string { return subjectBeat + environment + "." + agent }
 
+// ProofSubject is where one agent asks for proofs.
+func ProofSubject(environment, agent string) string { return subjectProof + environment + "." + agent }
+
 // ReleaseEnvironment is the environment that a release subject names; ok is false for any other subject.
 func ReleaseEnvironment(subject string) (environment string, ok bool) {
 	environment, ok = strings.CutPrefix(subject, subjectRelease)
 	return environment, ok && CheckName(environment) == nil
 }
 
-// AgentOf is the environment and agent that an ack or beat subject names; ok is false for any other subject.
+// AgentOf is the environment and agent that the subject of an ack, a beat or a question for a proof names; ok is false for any other subject.
 func AgentOf(subject string) (environment, agent string, ok bool) {
-	for _, prefix := range []string{subjectAck, subjectBeat} {
+	for _, prefix := range []string{subjectAck, subjectBeat, subjectProof} {
 		if rest, found := strings.CutPrefix(subject, prefix); found {
 			environment, agent, ok = strings.Cut(rest, ".")
 			return environment, agent, ok && CheckName(environment) == nil && CheckName(agent) == nil

@@ -136,7 +136,7 @@ func (e *Environment) acceptTrust(r events.Release) error {
 
 func (e *Environment) acceptChange(r events.Release, at time.Time, opened events.Opened, step *Step) error {
 	c := r.Change
-	if err := checkLeaf(r); err != nil {
+	if err := CheckLeaf(r); err != nil {
 		return err
 	}
 	if err := e.Trust.CheckApprovals(&r, at, opened); err != nil {
@@ -164,7 +164,9 @@ func (e *Environment) acceptChange(r events.Release, at time.Time, opened events
 	return nil
 }
 
-func checkLeaf(r events.Release) error {
+// CheckLeaf says whether the operations of a change's release are the ones under the change's digest for its environment. Errors have
+// ReasonLeafPath.
+func CheckLeaf(r events.Release) error {
 	operations, err := events.OperationsDigest(r.Operations)
 	if err != nil {
 		return err

@@ -23,6 +23,8 @@ type Publisher struct {
 	mu         sync.Mutex
 	state      *ledger.State
 	entries    [][]byte
+	signer     *events.Signer
+	held       map[uint64][]ledger.Released // what the release stream would hold, by entry
 	agents     []*agent
 	unwritable *api.UnavailableError
 	unproven   bool
@@ -48,8 +50,8 @@ type agent struct {
 
 // New is a publisher whose ledger has begun.
 func New(t testing.TB) *Publisher {
-	p := &Publisher{t: t, state: ledger.New("0b7c5f0e-1f5e-4a1e-9d53-0d2f6a6f7c11")}
-	p.Must("publisher", ledger.Genesis{Publisher: newSigner(t).Public()})
+	p := &Publisher{t: t, state: ledger.New("0b7c5f0e-1f5e-4a1e-9d53-0d2f6a6f7c11"), signer: newSigner(t), held: map[uint64][]ledger.Released{}}
+	p.Must("publisher", ledger.Genesis{Publisher: p.signer.Public()})
 	return p
 }
 
@@ -128,10 +130,12 @@ func (p *Publisher) do(c ledger.Command, dryRun bool) (ledger.Outcome, error) {
 			if entry == nil {
 				continue
 			}
-			if _, _, err := p.state.Apply(entry, time.Now()); err != nil {
+			_, released, err := p.state.Apply(entry, time.Now())
+			if err != nil {
 				return out, err
 			}
 			p.entries = append(p.entries, entry)
+			p.held[p.state.Number] = released
 		}
 		if d.Entry != nil {
 			out.Entry = p.state.Number
