@@ -216,7 +216,7 @@ func TestOpenAPIListsEveryRoute(t *testing.T) {
 		"/environments/{name}/resources": "get", "/environments/{name}/resources/{kind}/{resource}": "get",
 		"/environments/{name}/releases/{revision}": "get", "/ledger": "get", "/ledger/verify": "post", "/doctor": "get", "/trust": "get",
 		"/diff": "post", "/environments/{name}/explain/{kind}/{resource}": "get",
-		"/links": "post", "/compare": "get", "/bundle": "get", "/impact/{kind}/{resource}": "get",
+		"/links": "post", "/compare": "get", "/bundle": "get", "/impact/{kind}/{resource}": "get", "/audit/export": "get",
 	}
 	for _, verb := range []string{"add-environment", "update-environment", "retire-environment", "enrol-agent", "revoke-agent",
 		"propose", "revise", "rebase", "approve", "reject", "withdraw", "rollback", "pause", "resume", "break-glass", "review", "propose-trust"} {

@@ -20,6 +20,7 @@ type Finding struct {
 	Ticket       string          `json:"ticket,omitempty"`
 	Proposed     time.Time       `json:"proposed"`
 	Approvals    []FoundApproval `json:"approvals"`
+	Reviews      []FoundApproval `json:"reviews,omitempty"` // of a break-glass
 	Environments []FoundRelease  `json:"environments"`
 	Ended        string          `json:"ended,omitempty"` // rejected or withdrawn: by whom, and why
 	Roots        []string        `json:"roots"`           // of the first signed trust document; none where approvals are names
@@ -70,6 +71,7 @@ type checker struct {
 
 	documents []events.Trust // in their order
 	proposal  *events.ChangeProposed
+	inForce   map[string]int // the version of its trust document, by environment
 	agentKeys map[[2]string]string
 }
 
@@ -82,6 +84,7 @@ func Check(file []byte, roots []string) (Finding, error) {
 	}
 	c := &checker{proof: p, releases: map[string]map[uint64]*ProofRelease{}}
 	c.Ledger, c.Change, c.Roots, c.agentKeys = p.Ledger, p.Change, []string{}, map[[2]string]string{}
+	c.inForce = map[string]int{}
 	c.Approvals, c.Environments = []FoundApproval{}, []FoundRelease{}
 	for _, step := range []func() error{c.openSeal, c.takeReleases, c.readEntries, func() error { return c.conclude(roots) }} {
 		if err := step(); err != nil {
@@ -179,9 +182,9 @@ func (c *checker) entry(entry events.Entry) error {
 				err = events.Errorf(events.ReasonMalformed, "a content is not what its digest says")
 			}
 		case *events.TrustUpdated:
-			if err = f.Document.CheckSuccession(c.trust()); err == nil {
-				c.documents = append(c.documents, f.Document)
-			}
+			err = c.trusted(f)
+		case *events.EnvironmentAdded:
+			c.inForce[f.Environment] = len(c.documents)
 		case *events.AgentEnrolled:
 			c.agentKeys[[2]string{f.Environment, f.Agent}] = f.Key
 		case *events.AgentRevoked:
@@ -200,6 +203,28 @@ func (c *checker) entry(entry events.Entry) error {
 	return nil
 }
 
+// trusted takes a trust document with the environments that it reaches; one may come again, for more of them.
+func (c *checker) trusted(f *events.TrustUpdated) error {
+	if version := f.Document.Version; version >= 1 && version <= len(c.documents) {
+		before, err := c.documents[version-1].Digest()
+		if again, err2 := f.Document.Digest(); err != nil || err2 != nil || again != before {
+			return events.Errorf(events.ReasonTrust, "trust document %d is another one than before", version)
+		}
+	} else {
+		if err := f.Document.CheckSuccession(c.trust()); err != nil {
+			return err
+		}
+		if c.trust() == nil && f.Document.Version != 1 || f.Document.Ledger != c.Ledger {
+			return events.Errorf(events.ReasonTrust, "the proof begins with trust document %d of ledger %s", f.Document.Version, f.Document.Ledger)
+		}
+		c.documents = append(c.documents, f.Document)
+	}
+	for _, ref := range f.Wave.Releases {
+		c.inForce[ref.Environment] = f.Document.Version
+	}
+	return nil
+}
+
 // fact takes what an entry says of the change.
 func (c *checker) fact(fact any, entry events.Entry) error {
 	if c.trust() == nil {
@@ -210,6 +235,12 @@ func (c *checker) fact(fact any, entry events.Entry) error {
 		return c.proposed(f, entry)
 	case *events.ApprovalGiven:
 		return c.approved(f.Digest, FoundApproval{By: f.By, Verb: events.VerbApprove, At: entry.Time, Entry: entry.Number, Reason: f.Comment}, entry)
+	case *events.BreakGlassUsed:
+		return c.approved(f.Digest, FoundApproval{By: f.By, Verb: events.VerbBreakGlass, At: entry.Time, Entry: entry.Number, Reason: f.Reason}, entry)
+	case *events.BreakGlassReviewed:
+		key, err := c.spoken(entry, f.By, c.Digest, "review")
+		c.Reviews = append(c.Reviews, FoundApproval{By: f.By, Verb: "review", At: entry.Time, Entry: entry.Number, Key: key, Reason: f.Comment})
+		return err
 	case *events.ChangeEnded:
 		c.Ended = f.By + ": " + f.Reason
 	case *events.WaveReleased:
@@ -232,7 +263,11 @@ func (c *checker) fact(fact any, entry events.Entry) error {
 
 // proposed takes a proposal, and forgets what was approved before it.
 func (c *checker) proposed(f *events.ChangeProposed, entry events.Entry) error {
-	if f.Trust == nil {
+	if f.Trust != nil {
+		if digest, err := events.TrustChangeDigest(f.Change, f.Trust); err != nil || digest != f.Digest {
+			return events.Errorf(events.ReasonTrust, "the digest of change %s is not that of the trust document that it proposes", f.Change)
+		}
+	} else {
 		leaves := make([]events.Leaf, len(f.Environments))
 		for i, e := range f.Environments {
 			leaves[i] = events.Leaf{Change: f.Change, Environment: e.Environment, Inverse: e.Inverse, Operations: e.Operations}
@@ -276,8 +311,11 @@ func (c *checker) spoken(entry events.Entry, by string, digest events.Digest, ve
 	if err != nil {
 		return "", err
 	}
-	if err := t.CheckStatement(s, c.Change, digest); err != nil {
+	if err := t.Owns(s); err != nil {
 		return "", err
+	}
+	if s.Ledger != c.Ledger || s.Change != c.Change || s.Digest != digest {
+		return "", events.Errorf(events.ReasonSignature, "%q signed for change %q (%s), and this is change %q (%s)", s.By, s.Change, s.Digest.Short(), c.Change, digest.Short())
 	}
 	if s.By != by || s.By != entry.Command.By || s.Command != entry.Command.ID || s.Content != entry.Command.Digest || !slices.Contains(verbs, s.Verb) {
 		return "", events.Errorf(events.ReasonSignature, "%q signed %q, which is another command", s.By, s.Verb)
@@ -324,13 +362,16 @@ func (c *checker) agreed(r *events.Release, entry events.Entry) error {
 	if err := fold.CheckLeaf(*r); err != nil {
 		return err
 	}
+	if c.inForce[r.Environment] == 0 {
+		return events.Errorf(events.ReasonTrust, "the proof lacks the trust document of %s", r.Environment)
+	}
 	for _, a := range r.Change.Approvals {
 		given := slices.ContainsFunc(c.Approvals, func(f FoundApproval) bool { return f.By == a.By && f.At.Equal(a.At) })
 		if !given {
 			return events.Errorf(events.ReasonApprovals, "revision %d of %s carries an approval of %q, which no entry of the proof records", r.Revision, r.Environment, a.By)
 		}
 	}
-	return c.trust().CheckApprovals(r, entry.Time)
+	return c.documents[c.inForce[r.Environment]-1].CheckApprovals(r, entry.Time, nil)
 }
 
 // delivered takes what agents said of the change's releases.

@@ -36,6 +36,12 @@ func aboutOf(fact any) (a about) {
 		a = about{changes: []string{f.Change}, reason: f.Reason}
 	case *events.ApprovalGiven:
 		a = about{changes: []string{f.Change}, reason: f.Comment}
+	case *events.BreakGlassUsed:
+		a = about{changes: []string{f.Change}, reason: f.Reason}
+	case *events.BreakGlassReviewed:
+		a = about{changes: []string{f.Change}, reason: f.Comment}
+	case *events.RolloutPaused:
+		a = about{changes: []string{f.Change}, reason: f.Reason}
 	case *events.RolloutStarted:
 		a.changes = []string{f.Change}
 	case *events.RolloutCompleted:
