@@ -66,10 +66,19 @@ func (w *Writer) line(v any) error {
 	return nil
 }
 
-// Entry adds the next entry.
+// Entry adds the next entry, whatever it is: who reads the export finds out.
 func (w *Writer) Entry(e Entry) error {
 	w.end.Entries++
-	return w.line(e)
+	stamp, err := events.Encode(e.Stamp)
+	if err != nil {
+		return err
+	}
+	for _, part := range [][]byte{beginsEntry, stamp, betweenEntry, e.Entry, []byte("}\n")} {
+		if _, err := w.w.Write(part); err != nil {
+			return fmt.Errorf("write the export: %w", err)
+		}
+	}
+	return nil
 }
 
 // Held adds a release.
@@ -127,8 +136,9 @@ func (r *Reader) next() ([]byte, error) {
 }
 
 var (
-	beginsEntry = []byte(`{"stamp":`)
-	beginsHeld  = []byte(`{"environment":`)
+	beginsEntry  = []byte(`{"stamp":`)
+	betweenEntry = []byte(`,"entry":`)
+	beginsHeld   = []byte(`{"environment":`)
 )
 
 // Entries hands over every entry, in order.
@@ -155,7 +165,7 @@ func (r *Reader) Entries(fn func(Entry) error) error {
 
 // readEntry reads a line without reading the entry in it, which is done strictly elsewhere.
 func readEntry(line []byte) (e Entry, err error) {
-	stamp, rest, found := bytes.Cut(line[len(beginsEntry):], []byte(`,"entry":`))
+	stamp, rest, found := bytes.Cut(line[len(beginsEntry):], betweenEntry)
 	if !found || !bytes.HasSuffix(rest, []byte("}")) {
 		return e, errors.New("it is no entry with its stamp")
 	}
