@@ -25,7 +25,9 @@ func ChangeOf(s *ledger.State, r Reports, id string, asOf time.Time) (Change, er
 	if !found {
 		return Change{}, &ledger.Error{Kind: ledger.KindNotFound, Message: "there is no change " + id, Next: "list them with 'publisher changes'"}
 	}
-	return change(s, r, c, asOf), nil
+	out := change(s, r, c, asOf)
+	s.Could(out.Demands, c, asOf)
+	return out, nil
 }
 
 func change(s *ledger.State, r Reports, c *ledger.Change, asOf time.Time) Change {
@@ -38,7 +40,14 @@ func change(s *ledger.State, r Reports, c *ledger.Change, asOf time.Time) Change
 	if out.Approvals == nil {
 		out.Approvals = []events.Approval{}
 	}
+	out.Proposal, out.ByRule, out.BreakGlass, out.UnderReview, out.Paused, out.Trust = c.Proposal, c.ByRule, c.BreakGlass, c.BreakGlass.UnderReview(), c.Paused, c.Trust
+	for _, root := range c.Roots {
+		out.Roots = append(out.Roots, root.Key)
+	}
 	open := out.Status == string(ledger.StatusOpen) || out.Status == string(ledger.StatusExpired)
+	if open {
+		out.Demands = s.Demands(c, asOf)
+	}
 	for _, part := range c.Parts {
 		e := changeEnvironment(s, r, part)
 		if open {

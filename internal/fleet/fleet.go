@@ -65,6 +65,9 @@ func Build(s *ledger.State, r Reports, ledgerView LedgerView, asOf time.Time) Vi
 		v.Totals[env.Condition]++
 	}
 	slices.SortStableFunc(v.Environments, func(a, b Environment) int { return worse(a.Condition, b.Condition) })
+	for _, c := range s.UnderReview() {
+		v.Reviews = append(v.Reviews, OpenReview{c.ID, *c.BreakGlass})
+	}
 	return v
 }
 

@@ -37,6 +37,14 @@ type View struct {
 	Ledger       LedgerView        `json:"ledger"`
 	Totals       map[Condition]int `json:"totals"`
 	Environments []Environment     `json:"environments"` // worst first, then by name
+	// Reviews are the break-glasses that not enough people have signed off, oldest first.
+	Reviews []OpenReview `json:"reviews,omitempty"`
+}
+
+// An OpenReview is a break-glass that waits to be signed off.
+type OpenReview struct {
+	Change string `json:"change"`
+	ledger.GlassBroken
 }
 
 // A LedgerView says which ledger this is and whether it can be written.
@@ -155,9 +163,17 @@ type Change struct {
 	Completed    time.Time           `json:"completed,omitzero"`
 	Approvals    []events.Approval   `json:"approvals"`
 	Demanded     int                 `json:"demanded"`
-	Risk         string              `json:"risk,omitempty"`     // the highest class that a policy says: low, medium, high, critical
-	Verdicts     []events.Verdict    `json:"verdicts,omitempty"` // of policies, when it was proposed
-	EndedBy      string              `json:"endedBy,omitempty"`  // rejected or withdrawn by
+	Demands      []ledger.Demand     `json:"demands,omitempty"`     // where approvals are signed, of an open change: in which environment how many must approve, and who is missing
+	Proposal     *events.Envelope    `json:"proposal,omitempty"`    // the author's statement
+	ByRule       bool                `json:"byRule,omitempty"`      // released because a rule demands nobody's approval
+	BreakGlass   *ledger.GlassBroken `json:"breakGlass,omitempty"`  // released on one person's word
+	UnderReview  bool                `json:"underReview,omitempty"` // and not enough people have signed that off
+	Paused       *ledger.Paused      `json:"paused,omitempty"`      // held back where it waits
+	Trust        *events.Trust       `json:"trust,omitempty"`       // the trust document that it proposes
+	Roots        []string            `json:"roots,omitempty"`       // that signed it
+	Risk         string              `json:"risk,omitempty"`        // the highest class that a policy says: low, medium, high, critical
+	Verdicts     []events.Verdict    `json:"verdicts,omitempty"`    // of policies, when it was proposed
+	EndedBy      string              `json:"endedBy,omitempty"`     // rejected or withdrawn by
 	EndReason    string              `json:"endReason,omitempty"`
 	Environments []ChangeEnvironment `json:"environments"`
 }

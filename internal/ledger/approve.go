@@ -77,7 +77,7 @@ func (d *decision) lacks(c *Change) bool {
 	if !d.signed() {
 		return len(c.Approvals) < d.Demanded(c)
 	}
-	return len(d.Lacking(c, d.now)) > 0
+	return unmet(d.Demands(c, d.now)) != nil
 }
 
 // with tries something with one more approval of a change.
@@ -105,7 +105,7 @@ func (d *decision) release(c *Change) error {
 	if released+len(d.sources)+len(d.frozen) == 0 {
 		return d.nowhere(c)
 	}
-	d.record(events.TypeChangeApproved, c.ID, &events.ChangeApproved{Change: c.ID, Digest: c.Digest})
+	d.record(events.TypeChangeApproved, c.ID, &events.ChangeApproved{Change: c.ID, Digest: c.Digest, ByRule: c.ByRule})
 	d.record(events.TypeRolloutStarted, c.ID, &events.RolloutStarted{Change: c.ID})
 	d.recordWave(c)
 	if released+len(d.frozen) == 0 {
@@ -135,6 +135,12 @@ func (d *decision) gather(c *Change, parts []Part) (int, error) {
 			return 0, err
 		}
 		if e == nil {
+			continue
+		}
+		if err := d.unapproved(e, c, part); err != nil && c.status != StatusReleased {
+			return 0, &Error{Kind: KindDenied, Message: fmt.Sprintf("agents of %s would refuse it: %s", e.Name, events.MessageOf(err)), Cause: err}
+		} else if err != nil {
+			d.left = append(d.left, events.LeftOut{Environment: e.Name, Reason: events.ReasonApprovals, Detail: events.MessageOf(err)})
 			continue
 		}
 		if part.SourcesOnly() {

@@ -38,6 +38,7 @@ type book struct {
 	unwatched bool
 	// signs says that people sign what they do.
 	signs bool
+	life  time.Duration // of approvals; 0: a week
 }
 
 const ledgerID = "0b7c5f0e-1f5e-4a1e-9d53-0d2f6a6f7c11"

@@ -41,8 +41,11 @@ func (b BreakGlass) decide(d *decision) error {
 		return refuse(KindDenied, "its roots sign it: 'publisher approve "+c.ID+" --root-key FILE'", "no break-glass replaces the signatures under a trust document")
 	case b.Digest != c.Digest:
 		return revised(c, b.Digest)
-	case d.said != nil && d.said.Reason != b.Reason:
-		return refuse(KindDenied, "sign it with the reason", "the statement gives another reason than the command")
+	}
+	if d.said != nil { // before agents are asked, who would say it less clearly
+		if err := (asking{d.State, d.by, d.now}).breakGlass(d.said, c, b.Reason); err != nil {
+			return err
+		}
 	}
 	d.change = c.ID
 	d.record(events.TypeBreakGlassUsed, c.ID, &events.BreakGlassUsed{Change: c.ID, Digest: c.Digest, By: d.by, Reason: b.Reason})

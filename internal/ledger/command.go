@@ -108,7 +108,7 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
-	d := &decision{State: s, by: c.By, said: said, unsigned: s.signed() && said == nil, trace: c.TraceParent, agents: c.Agents, number: s.Number + 1, now: s.recordedTime(now), wave: wave{state: s}, storing: map[events.Digest]bool{}}
+	d := &decision{State: s, by: c.By, said: said, unsigned: s.signed() && c.DryRun, trace: c.TraceParent, agents: c.Agents, number: s.Number + 1, now: s.recordedTime(now), wave: wave{state: s}, storing: map[events.Digest]bool{}}
 	err = c.Body.decide(d)
 	d.wave.undo()
 	if err != nil {

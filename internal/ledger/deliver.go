@@ -269,6 +269,9 @@ func (p positions) note(environment, agent string, revision uint64) {
 // every agent that came later. An environment without agents has received nothing; a retired one is not waited for.
 func (s *State) delivered(c *Change, reached positions) bool {
 	waited := 0
+	if c.Trust != nil && s.lacksDocument(c.Trust.Version) {
+		return false
+	}
 	for _, part := range c.Parts {
 		e := s.Environments[part.Environment]
 		if part.SourcesOnly() && part.InSources {

@@ -41,47 +41,62 @@ const maxCould = 10
 // environment, and by policies. A change is released when nothing is lacking. Approvals that expired, or are of nobody any more, do not
 // count.
 func (s *State) Demands(c *Change, at time.Time) []Demand {
-	if !s.signed() {
+	if !s.signed() || c.Trust != nil {
 		return nil
 	}
-	t := s.Trust()
-	approvers := s.approvers(c, at)
-	var out []Demand
+	return s.demands(c, s.approvers(c, at), at)
+}
+
+// demands are those of a change that some people approved.
+func (s *State) demands(c *Change, approvers []string, at time.Time) (out []Demand) {
 	for _, part := range c.Parts {
-		e := s.Environments[part.Environment]
-		if e == nil || e.Retired || c.Trust != nil {
-			continue
-		}
-		d := demanding{t, part.Environment, c.Author, approvers, at}
-		var counting []events.Role
-		for _, rule := range t.Governing(part.Environment, part.Operations) {
-			out = append(out, d.demand(fmt.Sprintf("trust document %d", t.Version), rule.Approvals, rule.Counting()))
-			counting = append(counting, rule.Counting()...)
-		}
-		if e.Approvals > 0 {
-			slices.Sort(counting)
-			out = append(out, d.demand("environment "+e.Name, e.Approvals, slices.Compact(counting)))
-		}
-		for _, v := range c.Verdicts {
-			if v.Approvals > 0 && concerns(v, e.Name) {
-				out = append(out, d.demand("policy "+v.Policy, v.Approvals, roles(v)))
-			}
+		if e := s.Environments[part.Environment]; e != nil && !e.Retired {
+			out = append(out, s.demandsIn(e, c, part, approvers, at)...)
 		}
 	}
 	return out
 }
 
-// Lacking are the demands that are not met, with some of those who could.
-func (s *State) Lacking(c *Change, at time.Time) []Demand {
-	out := slices.DeleteFunc(s.Demands(c, at), func(d Demand) bool { return d.Lacking <= 0 })
-	for i := range out {
-		for _, name := range Holders(s.Trust(), out[i].Roles, out[i].Environment, at) {
-			if len(out[i].Could) < maxCould && name != c.Author && !slices.Contains(out[i].Have, name) {
-				out[i].Could = append(out[i].Could, name)
-			}
+func (s *State) demandsIn(e *Environment, c *Change, part Part, approvers []string, at time.Time) (out []Demand) {
+	d := demanding{s.Trust(), e.Name, c.Author, approvers, at}
+	var counting []events.Role
+	for _, rule := range d.trust.Governing(e.Name, part.Operations) {
+		out = append(out, d.demand(fmt.Sprintf("trust document %d", d.trust.Version), rule.Approvals, rule.Counting()))
+		counting = append(counting, rule.Counting()...)
+	}
+	if e.Approvals > 0 {
+		slices.Sort(counting)
+		out = append(out, d.demand("environment "+e.Name, e.Approvals, slices.Compact(counting)))
+	}
+	for _, v := range c.Verdicts {
+		if v.Approvals > 0 && concerns(v, e.Name) {
+			out = append(out, d.demand("policy "+v.Policy, v.Approvals, roles(v)))
 		}
 	}
 	return out
+}
+
+// unmet is the first demand that is not met, or nil.
+func unmet(demands []Demand) *Demand {
+	if i := slices.IndexFunc(demands, func(d Demand) bool { return d.Lacking > 0 }); i >= 0 {
+		return &demands[i]
+	}
+	return nil
+}
+
+// Could says, of demands that are not met, some of the people whose approval would count.
+func (s *State) Could(demands []Demand, c *Change, at time.Time) {
+	for i := range demands {
+		d := &demands[i]
+		if d.Lacking == 0 {
+			continue
+		}
+		for _, name := range Holders(s.Trust(), d.Roles, d.Environment, at) {
+			if len(d.Could) < maxCould && name != c.Author && !slices.Contains(d.Have, name) {
+				d.Could = append(d.Could, name)
+			}
+		}
+	}
 }
 
 // demanding counts approvals in an environment.
@@ -117,6 +132,22 @@ func (s *State) approvers(c *Change, at time.Time) (out []string) {
 		}
 	}
 	return out
+}
+
+// unapproved says why agents would not take a part of a change from a release now, or the ledger would not make one: approvals that are
+// lacking, or that count no more; nil where nothing stands against it.
+func (d *decision) unapproved(e *Environment, c *Change, part Part) error {
+	if !d.signed() || d.unsigned || part.SourcesOnly() {
+		return nil
+	}
+	release, err := d.deriveV1(e.Name, Release{Kind: events.KindChange, Change: c.ID, approvals: len(c.Approvals)})
+	if err == nil {
+		err = e.Fold.Trust.CheckApprovals(&release, d.now, c.opened)
+	}
+	if lacking := unmet(d.demandsIn(e, c, part, d.approvers(c, d.now), d.now)); err == nil && lacking != nil && !d.atOnce && c.BreakGlass == nil {
+		err = events.Errorf(events.ReasonApprovals, "%s", lacking)
+	}
+	return err
 }
 
 // concerns says whether a verdict is about an environment. One that names only the first of many places is about all of them.

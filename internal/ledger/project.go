@@ -215,8 +215,8 @@ func (p *projection) changeApproved(f *events.ChangeApproved) error {
 	if demanded := p.Demanded(c); c.status != StatusOpen || f.Digest != c.Digest || (c.Trust == nil && !p.signed() && len(c.Approvals) < demanded) {
 		return fmt.Errorf("%w: change %s is %s with %d of %d approvals and cannot be released", ErrBroken, c.ID, c.status, len(c.Approvals), demanded)
 	}
-	if lacking := p.Lacking(c, p.entry.Time); len(lacking) > 0 {
-		return fmt.Errorf("%w: change %s lacks approvals: %s", ErrForged, c.ID, lacking[0])
+	if lacking := unmet(p.Demands(c, p.entry.Time)); lacking != nil {
+		return fmt.Errorf("%w: change %s lacks approvals: %s", ErrForged, c.ID, lacking)
 	}
 	c.status, c.Approved, c.ByRule = StatusReleased, p.entry.Time, f.ByRule
 	return nil

@@ -87,6 +87,9 @@ func (r Revise) decide(d *decision) error {
 	if c.Author != d.by {
 		return refuse(KindDenied, "ask them, or propose a change of your own", "change %s is %s's", c.ID, c.Author)
 	}
+	if c.Trust != nil {
+		return newDocument(c)
+	}
 	return d.propose(r.Propose, r.Change, events.TypeChangeRevised)
 }
 
@@ -148,7 +151,7 @@ func (d *decision) put(p Propose, sources Sources, compilation Compilation, id s
 	}
 	d.change = id
 	d.record(t, id, proposed)
-	return nil
+	return d.releaseByRule(proposed, t == events.TypeChangeRevised)
 }
 
 // compile is what is proposed as it is kept, and what it comes to.

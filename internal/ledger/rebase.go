@@ -24,16 +24,20 @@ func (r Rebase) decide(d *decision) error {
 	if err != nil {
 		return err
 	}
+	if c.Trust != nil {
+		return newDocument(c)
+	}
 	id, t := c.ID, events.TypeChangeRevised
 	parts := c.Parts
 	if c.status != StatusOpen {
-		parts = slices.DeleteFunc(slices.Clone(parts), func(part Part) bool { return part.LeftOut == nil || part.LeftOut.Reason != events.ReasonBaseMoved })
+		parts = slices.DeleteFunc(slices.Clone(parts), func(part Part) bool { return !part.again() })
 		id, t = d.nextChange(), events.TypeChangeProposed
 	} else if c.Author != d.by {
 		return refuse(KindDenied, "ask them, or propose a change of your own", "change %s is %s's", c.ID, c.Author)
 	}
 	moved := slices.ContainsFunc(parts, func(part Part) bool { return d.Moved(part) != "" })
-	if !moved && c.Status(d.now) != StatusExpired {
+	lapsed := slices.ContainsFunc(parts, func(part Part) bool { return part.LeftOut != nil && part.LeftOut.Reason == events.ReasonApprovals })
+	if !moved && !lapsed && c.Status(d.now) != StatusExpired {
 		return refuse(KindConflict, "", "nothing that change %s is based on has moved", c.ID)
 	}
 	b := &rebasing{compiler: d.newCompiler(id, nil), change: c}
@@ -56,6 +60,11 @@ func (r Rebase) decide(d *decision) error {
 	}
 	p := Propose{Reason: c.Reason, Ticket: c.Ticket, Within: int64(c.Within / time.Second), Source: c.Source}
 	return d.put(p, sources, compilation, id, t)
+}
+
+// again says that a change was left out where it can be proposed again.
+func (p Part) again() bool {
+	return p.LeftOut != nil && (p.LeftOut.Reason == events.ReasonBaseMoved || p.LeftOut.Reason == events.ReasonApprovals)
 }
 
 // Moved tells what moved under a change's part, by whom, in which change; "" where its base is what it was.

@@ -77,6 +77,7 @@ func (p ProposeTrust) decide(d *decision) error {
 		return err
 	}
 	d.change = id
+	d.notes = append(d.notes, d.restsOn(next)...)
 	d.record(events.TypeChangeProposed, id, &events.ChangeProposed{
 		Change: id, Digest: digest, Author: d.by, Reason: p.Reason, Ticket: p.Ticket, Expires: d.now.Add(proposalLife), Environments: []events.ProposedEnvironment{}, Trust: next})
 	return nil
@@ -131,6 +132,12 @@ func (a Approve) approveTrust(d *decision, c *Change) error {
 	}
 	d.record(events.TypeChangeApproved, c.ID, &events.ChangeApproved{Change: c.ID, Digest: c.Digest})
 	d.record(events.TypeTrustUpdated, fmt.Sprintf("trust.%d", document.Version), &events.TrustUpdated{Document: document, Wave: wave})
+	if len(wave.Releases) == 0 {
+		d.record(events.TypeRolloutCompleted, c.ID, &events.RolloutCompleted{Change: c.ID})
+	}
+	if d.Lagging() {
+		d.notes = append(d.notes, fmt.Sprintf("%d environments have it now; the publisher releases it to the others next", len(wave.Releases)))
+	}
 	return nil
 }
 
@@ -160,9 +167,11 @@ type SpreadTrust struct{}
 func (SpreadTrust) name() string { return "spread-trust" }
 
 func (SpreadTrust) decide(d *decision) error {
-	version := d.lagging()
-	if version == 0 {
-		return ErrNothingNew
+	version := 1
+	for ; !d.lacksDocument(version); version++ {
+		if version == len(d.Trusts) {
+			return ErrNothingNew
+		}
 	}
 	wave, err := d.spread(version)
 	if err != nil {
@@ -172,19 +181,23 @@ func (SpreadTrust) decide(d *decision) error {
 	return nil
 }
 
-// Lagging says whether an environment has not got the newest trust document yet.
-func (s *State) Lagging() bool { return s.lagging() > 0 }
-
-// lagging is the oldest document that an environment lacks; 0: none does.
-func (s *State) lagging() int {
-	oldest := 0
+// lacksDocument says whether an environment has not got a trust document yet.
+func (s *State) lacksDocument(version int) bool {
 	for _, e := range s.Environments {
-		if !e.Retired && e.Fold.Trust != nil && e.Fold.Trust.Version < len(s.Trusts) && (oldest == 0 || e.Fold.Trust.Version < oldest) {
-			oldest = e.Fold.Trust.Version + 1
+		if !e.Retired && e.Fold.Trust != nil && e.Fold.Trust.Version < version {
+			return true
 		}
 	}
-	return oldest
+	return false
 }
+
+// newDocument refuses to make something else of a change of trust.
+func newDocument(c *Change) error {
+	return refuse(KindConflict, "withdraw it, and propose another document with 'publisher trust'", "change %s proposes a trust document", c.ID)
+}
+
+// Lagging says whether an environment has not got the newest trust document yet.
+func (s *State) Lagging() bool { return s.lacksDocument(len(s.Trusts)) }
 
 func (p *projection) trustUpdated(f *events.TrustUpdated) error {
 	next := len(p.Trusts) + 1

@@ -16,6 +16,19 @@ type thaw struct {
 	looked uint64 // the ledger's entry at which all that waits was looked at
 }
 
+// spreadTrust releases a trust document to environments that the entry which approved it had no room for.
+func (p *Publisher) spreadTrust(ctx context.Context) {
+	var lagging bool
+	p.book.read(func(s *ledger.State) { lagging = s.Lagging() })
+	for lagging {
+		_, err := p.book.do(ctx, ledger.Command{By: "publisher", Body: ledger.SpreadTrust{}}, false)
+		if err != nil && !errors.Is(err, ledger.ErrNothingNew) && ctx.Err() == nil {
+			p.log.Warn().Err(err).Msg("a trust document could not be released to all environments; trying again")
+		}
+		lagging = err == nil
+	}
+}
+
 // release releases what need not wait any more: its time has come, or something was decided since that may have taken the freeze away.
 func (t *thaw) release(ctx context.Context) {
 	var ids []string

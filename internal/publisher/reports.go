@@ -361,8 +361,8 @@ func (r *reports) rejections() map[events.Reason]int {
 	return maps.Clone(r.rejected)
 }
 
-// gather records what agents said, at most one entry a second, and releases what waited for the end of a freeze, while this publisher
-// holds the lease. The others only forget what was recorded.
+// gather records what agents said, at most one entry a second, and releases what waited for the end of a freeze or for room in an entry,
+// while this publisher holds the lease. The others only forget what was recorded.
 func (p *Publisher) gather(ctx context.Context) error {
 	tick := time.NewTicker(gatherInterval)
 	defer tick.Stop()
@@ -378,6 +378,7 @@ func (p *Publisher) gather(ctx context.Context) error {
 			continue
 		}
 		frozen.release(ctx)
+		p.spreadTrust(ctx)
 		if len(due) == 0 {
 			continue
 		}
