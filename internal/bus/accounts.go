@@ -46,3 +46,16 @@ func pushAccount(ctx context.Context, nc *nats.Conn, account string) error {
 	}
 	return nil
 }
+
+// Account is the public key of the account that the server has the connection in; on a server without accounts it is $G.
+func (c *Conn) Account(ctx context.Context) (string, error) {
+	reply, err := c.request(ctx, "$SYS.REQ.USER.INFO", nil)
+	if err != nil {
+		return "", c.failed(ctx, "ask who the bus thinks this is", err)
+	}
+	var answer struct{ Data struct{ Account string } }
+	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+		return "", fmt.Errorf("ask who the bus thinks this is: %w", err)
+	}
+	return answer.Data.Account, nil
+}

@@ -111,7 +111,7 @@ func (p *Publisher) Verify(ctx context.Context) (out api.Verification, err error
 
 // Doctor looks at everything that this publisher needs.
 func (p *Publisher) Doctor(ctx context.Context) []api.Check {
-	return []api.Check{p.checkBus(), p.checkDurability(ctx), p.checkStanding(), p.checkLead(), p.checkReleases(ctx), p.checkAgents()}
+	return []api.Check{p.checkBus(), p.checkCredentials(), p.checkDurability(ctx), p.checkStanding(), p.checkLead(), p.checkReleases(ctx), p.checkAgents()}
 }
 
 func (p *Publisher) checkBus() api.Check {

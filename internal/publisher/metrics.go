@@ -35,6 +35,7 @@ var (
 	metricRollbacks = Metrics.Counter("rollbacks_total", "Releases that undid a change, by what ordered them: a person, so far.", "environment", "cause")
 	metricRejected  = Metrics.Counter("signature_failures_total", "Acks and beats that were not validly an enrolled agent's, by reason.", "reason")
 	metricRefused   = Metrics.Counter("http_refused_total", "Requests over HTTP that were refused for who asks or for how they are signed, by reason.", "reason")
+	metricBarred    = Metrics.Counter("bus_refused_total", "What agents asked the bus for without having the right to it, where a publisher decides that: consumers of releases.")
 	metricAcks      = Metrics.Counter("events_applied_total", "Statements of agents about releases that this publisher recorded, by their word.", "environment", "result")
 	metricPhases    = Metrics.Histogram("propagation_lag_seconds", "Time of one agent's releases by phase. total: from the bus's stamp of the ledger entry to the bus's stamp of the ack; an ack that was sent again counts as at most that. "+
 		"It is the sum of deliver (entry to agent), verify, apply, commit and ack (commit to bus), which the agent's clock divides, corrected by its skew. publish: from the decision to the release on the bus, by this publisher's clock; a part of deliver.", "environment", "phase")
@@ -46,14 +47,16 @@ type metrics struct {
 	phases    *prometheus.HistogramVec
 	acks      *prometheus.CounterVec
 	refused   *prometheus.CounterVec
+	barred    *prometheus.CounterVec
 }
 
 func newMetrics(registry prometheus.Registerer, p *Publisher) *metrics {
-	m := &metrics{publisher: p, phases: metricPhases.NewHistogram(), acks: metricAcks.NewCounter(), refused: metricRefused.NewCounter()}
+	m := &metrics{publisher: p, phases: metricPhases.NewHistogram(), acks: metricAcks.NewCounter(), refused: metricRefused.NewCounter(), barred: metricBarred.NewCounter()}
+	m.barred.WithLabelValues()
 	for _, reason := range api.Refusals() { // what never happened is seen, and so is the first time
 		m.refused.WithLabelValues(string(reason))
 	}
-	registry.MustRegister(m, m.phases, m.acks, m.refused)
+	registry.MustRegister(m, m.phases, m.acks, m.refused, m.barred)
 	return m
 }
 
@@ -80,6 +83,9 @@ func (m *metrics) observe(b *book, recorded []gathered) {
 
 // refusedHTTP counts a request.
 func (m *metrics) refusedHTTP(reason events.Reason) { m.refused.WithLabelValues(string(reason)).Inc() }
+
+// refusedBus counts what an agent asked the bus for.
+func (m *metrics) refusedBus() { m.barred.WithLabelValues().Inc() }
 
 // published takes the time from a decision to one of its releases on the bus.
 func (m *metrics) published(environment string, took time.Duration) {

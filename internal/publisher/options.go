@@ -26,11 +26,11 @@ type Options struct {
 	NATSListen string // address of the embedded bus; empty: 127.0.0.1:4222. Port 0 is chosen by the system. Beyond loopback it needs TLS
 
 	NATS                     string // an existing NATS server or cluster; empty: the embedded one
-	Credentials              string // NATS credentials file; empty: none
+	Credentials              string // NATS credentials file; empty: those in Data, if there are any
 	CA, Cert, Key            string // PEM files: the server's authority, this client's certificate and key; empty: none
 	Replicas                 int    // of the streams, at least; 0: as many as LEDGER has, and without a LEDGER 3 on a cluster, otherwise 1
 	MonitorURL               string // of the existing server, for proving its durability; empty: port 8222 of a server on this machine
-	SystemCredentials        string // credentials file of the system account, which proves the same; empty: MonitorURL is asked
+	SystemCredentials        string // credentials file of the system account, which proves the same; empty: those in Data, or MonitorURL is asked
 	AcceptUnprovenDurability bool   // go on where it cannot be proven, and say so on every screen
 
 	Log           zerolog.Logger       // the zero Logger writes nothing
@@ -44,7 +44,8 @@ type Options struct {
 }
 
 // TLS names the PEM files of the listeners that other machines reach. Clients show a certificate that ClientCA signed; where it is
-// empty, the HTTP API lets in nobody but who signs (internal/access), and the bus does not listen beyond loopback.
+// empty, the HTTP API lets in nobody but who signs (internal/access), and the bus nobody but who has credentials; without those it does
+// not listen beyond loopback.
 type TLS struct{ Cert, Key, ClientCA string }
 
 func (o Options) withDefaults() (Options, error) {
@@ -67,9 +68,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.NATS != "" {
 		return o, nil
-	}
-	if o.TLS != nil && o.TLS.ClientCA == "" && !isLoopback(o.NATSListen) {
-		return o, fmt.Errorf("--nats-listen %s reaches beyond this machine: name with --tls-client-ca who signs the certificates of agents", o.NATSListen)
 	}
 	return o, o.checkReach(o.NATSListen, "--nats-listen")
 }

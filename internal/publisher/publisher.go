@@ -18,6 +18,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/bus/credentials"
 	"github.com/lockstep-dev/lockstep/internal/bus/embedded"
 	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/keys"
@@ -33,6 +34,8 @@ type Publisher struct {
 	log        zerolog.Logger
 	name       string // among the publishers of one bus
 	signer     *events.Signer
+	authority  *credentials.Authority // nil where the bus's credentials are not this publisher's to issue
+	gate       gate
 	server     *embedded.Server // nil with an existing NATS
 	conn       *bus.Conn
 	book       *book
@@ -65,7 +68,7 @@ func New(ctx context.Context, o Options) (_ *Publisher, err error) {
 			err = errors.Join(err, p.Stop(context.WithoutCancel(ctx)))
 		}
 	}()
-	for _, open := range []func(context.Context) error{p.openData, p.openKey, p.openBook, p.listen, p.openBus, p.proveDurability} {
+	for _, open := range []func(context.Context) error{p.openData, p.openKey, p.openCredentials, p.openBook, p.listen, p.openBus, p.proveDurability} {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
@@ -159,6 +162,9 @@ func (p *Publisher) openBus(ctx context.Context) error {
 			return err
 		}
 		p.server, o.InProcess = server, server
+		if p.authority != nil {
+			o.Credentials = p.authority.Publisher()
+		}
 		p.group.Defer("bus", func(context.Context) error { server.Shutdown(); return nil })
 	} else {
 		o.URL, o.Credentials, o.CA, o.Cert, o.Key = p.opts.NATS, p.opts.Credentials, p.opts.CA, p.opts.Cert, p.opts.Key
@@ -169,7 +175,7 @@ func (p *Publisher) openBus(ctx context.Context) error {
 	}
 	p.conn = conn
 	p.group.Defer("bus connection", func(context.Context) error { conn.Close(); return nil })
-	return nil
+	return p.checkAuthority(ctx)
 }
 
 func (p *Publisher) startServer() (*embedded.Server, error) {
@@ -180,7 +186,13 @@ func (p *Publisher) startServer() (*embedded.Server, error) {
 	}
 	o := embedded.Options{StoreDir: filepath.Join(p.opts.Data, "bus"), Host: host, Port: number, Log: p.log.With().Str("part", "bus").Logger()}
 	if p.opts.TLS != nil && !isLoopback(p.opts.NATSListen) {
+		if p.opts.TLS.ClientCA == "" && p.authority == nil {
+			return nil, fmt.Errorf("--nats-listen %s reaches beyond this machine: name with --tls-client-ca who signs the certificates of agents, or make credentials for them with 'publisher trust init'", p.opts.NATSListen)
+		}
 		o.TLS = &embedded.TLS{Cert: p.opts.TLS.Cert, Key: p.opts.TLS.Key, CA: p.opts.TLS.ClientCA}
+	}
+	if o.Operator, err = p.operator(); err != nil {
+		return nil, err
 	}
 	return embedded.Start(o)
 }
@@ -224,6 +236,10 @@ func (p *Publisher) Start() error {
 	}
 	p.group.Defer("stream watch", func(context.Context) error { stop(); return nil })
 	p.group.Go("ledger", p.watchLedger)
+	if err := p.serveReaders(); err != nil {
+		return err
+	}
+	p.group.Go("revocations", p.keepOut)
 	p.group.Go("acks", p.insist("acks cannot be read", func(ctx context.Context) error { return p.conn.FollowAcks(ctx, 1, p.reports.ack) }))
 	p.group.Go("beats", p.insist("beats cannot be read", func(ctx context.Context) error { return p.conn.FollowBeats(ctx, p.reports.beat) }))
 	p.group.Go("gatherer", p.gather)

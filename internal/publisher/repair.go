@@ -73,7 +73,7 @@ func OpenRepair(ctx context.Context, o RepairOptions) (_ *Repair, err error) {
 	r := &Repair{o: o, p: &Publisher{
 		opts: o.Options, log: o.Log, name: "repair-" + uuid.NewString(), group: lifecycle.New(ctx), book: &book{changed: make(chan struct{})},
 	}}
-	for _, step := range []func(context.Context) error{r.p.openData, r.p.openBus, r.look} {
+	for _, step := range []func(context.Context) error{r.p.openData, r.p.openCredentials, r.p.openBus, r.look} {
 		if err := step(ctx); err != nil {
 			return r, err
 		}

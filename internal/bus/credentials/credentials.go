@@ -12,8 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -34,6 +36,9 @@ const (
 	systemFile    = "system.creds"
 	accountsDir   = "accounts"
 )
+
+// ErrNone: the data directory has no credentials of the bus.
+var ErrNone = errors.New("no credentials of the bus")
 
 // An Authority issues the bus's credentials.
 type Authority struct {
@@ -152,12 +157,12 @@ func (a *Authority) writeUser(file string, account nkeys.KeyPair, name string, p
 	return keys.WritePrivate(filepath.Join(a.dir, file), decorated)
 }
 
-// Open reads the credentials of a publisher's data directory. Where there are none it is fs.ErrNotExist; where others could read one of the
-// files, keys.ErrExposed.
+// Open reads the credentials of a publisher's data directory. Where it has none it is ErrNone; where others could read one of the files,
+// keys.ErrExposed.
 func Open(data string) (*Authority, error) {
 	a := &Authority{dir: filepath.Join(data, Directory)}
-	if _, err := os.Stat(a.dir); err != nil {
-		return nil, fmt.Errorf("the bus's credentials: %w", err)
+	if _, err := os.Stat(a.dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w in %s", ErrNone, data)
 	}
 	for name, pair := range map[string]*nkeys.KeyPair{operatorKey: &a.operator, systemKey: &a.system, publisherKey: &a.publisher, agentsKey: &a.agents} {
 		seed, err := keys.ReadPrivate(filepath.Join(a.dir, name))
@@ -195,11 +200,34 @@ func (a *Authority) Resolver() string { return filepath.Join(a.dir, accountsDir)
 // Account is the public key of LOCKSTEP, under which a server keeps the streams.
 func (a *Authority) Account() (string, error) { return a.publisher.PublicKey() }
 
-// Store writes the accounts' JWTs into the resolver's directory: a server that starts knows whom to keep out before anybody tells it.
+// Store writes the accounts' JWTs into the resolver's directory: a server that starts knows whom to keep out before anybody tells it. Who was
+// kept out there stays so.
 func (a *Authority) Store(revoked []string) error {
-	accounts, err := a.Accounts(revoked)
+	accounts, err := a.Accounts(append(a.stored(), revoked...))
 	for public, encoded := range accounts {
-		err = errors.Join(err, keys.WritePrivate(filepath.Join(a.Resolver(), public+".jwt"), []byte(encoded)))
+		err = errors.Join(err, keys.WritePrivate(a.account(public), []byte(encoded)))
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("write the bus's accounts: %w", err)
+	}
+	return nil
 }
+
+// stored are the keys that are kept out in the resolver's directory. What is no JWT there is written anew.
+func (a *Authority) stored() (revoked []string) {
+	public, err := a.agents.PublicKey()
+	if err != nil {
+		return nil
+	}
+	encoded, err := os.ReadFile(a.account(public))
+	if err != nil {
+		return nil
+	}
+	claims, err := jwt.DecodeAccountClaims(string(encoded))
+	if err != nil {
+		return nil
+	}
+	return slices.Collect(maps.Keys(claims.Revocations))
+}
+
+func (a *Authority) account(public string) string { return filepath.Join(a.Resolver(), public+".jwt") }

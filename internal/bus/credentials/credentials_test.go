@@ -65,7 +65,7 @@ func TestEveryFileIsItsOwnersAlone(t *testing.T) {
 
 func TestCredentialsAreMadeOnce(t *testing.T) {
 	data := t.TempDir()
-	if _, err := credentials.Open(data); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := credentials.Open(data); !errors.Is(err, credentials.ErrNone) {
 		t.Errorf("none there: %v", err)
 	}
 	_, err := credentials.Make(data)
@@ -103,7 +103,7 @@ func TestAnAgentsCredentialsNameItsEnvironmentAndItselfOnly(t *testing.T) {
 		t.Errorf("%+v", claims)
 	}
 	for _, subject := range append(claims.Sub.Allow, claims.Pub.Allow...) {
-		named := strings.Contains(subject, "prod-eu") || subject == "lockstep.pulse" ||
+		named := strings.Contains(subject, "prod-eu") || subject == "lockstep.pulse" || subject == "lockstep.proof" ||
 			subject == "lockstep.api.CONSUMER.MSG.NEXT.RELEASES.*" || subject == "lockstep.api.CONSUMER.DELETE.RELEASES.*"
 		if !named || strings.HasPrefix(subject, "$") {
 			t.Errorf("it may use %s", subject)
