@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ over another file.`,
 	f.StringVarP(&file, "output", "o", "", "file to write")
 	f.StringVar(&e.Bus.URL, "nats", "", "NATS addresses for the agent, separated by commas (default: what the publisher uses)")
 	f.StringVar(&e.Bus.Credentials, "creds", "", "NATS credentials file on the agent's host")
-	f.StringVar(&e.Bus.CA, "tlscacert", "", "PEM file on the agent's host: who signs the bus's certificate")
+	f.StringVar(&e.Bus.CA, "tlscacert", "", "PEM file: who signs the bus's certificate; here where the publisher issues the bus's credentials, and then its text is in the enrolment; else on the agent's host")
 	f.StringVar(&e.Bus.Cert, "tlscert", "", "PEM file on the agent's host: its certificate")
 	f.StringVar(&e.Bus.Key, "tlskey", "", "PEM file on the agent's host: its certificate's key")
 	w.register(cmd)
@@ -73,8 +74,28 @@ func (c *cli) enrol(ctx context.Context, w writing, e keys.Enrolment, file strin
 		c.done(w, "enrol %s in %s", e.Agent, e.Environment)
 		return nil
 	}
+	if err := c.admit(ctx, &e, file); err != nil {
+		return err
+	}
 	c.note("enrolled %s in %s; %s is its secret: start it with 'agent run --enrolment %s'", e.Agent, e.Environment, file, file)
 	return nil
+}
+
+// admit has the publisher say to the bus that the agent's key comes in, and writes that into the enrolment.
+func (c *cli) admit(ctx context.Context, e *keys.Enrolment, file string) error {
+	if e.Bus.Credentials != "" {
+		return nil
+	}
+	publisher, _, err := c.connect()
+	if err != nil {
+		return err
+	}
+	given, err := publisher.Credentials(ctx, e.Environment, e.Agent)
+	if err != nil || given.JWT == "" {
+		return err
+	}
+	e.Bus.JWT = given.JWT
+	return e.Write(file)
 }
 
 // fill makes the agent's key and writes the enrolment with what the publisher says now, or finds the one that an earlier try of the
@@ -94,12 +115,17 @@ func (c *cli) fill(ctx context.Context, e *keys.Enrolment, file string, dryRun b
 	if err != nil {
 		return false, err
 	}
-	e.Ledger, e.Publishers, e.Trust = pins.Ledger, pins.Document.Publishers, pins.Digest
-	e.Head = keys.Head{Revision: pins.Head.Revision, Chain: pins.Head.Chain}
-	if e.Bus.URL == "" {
-		e.Bus.URL = pins.BusURL
+	if err := pin(e, pins); err != nil {
+		return false, err
 	}
-	if strings.HasPrefix(e.Bus.URL, "tls://") && (e.Bus.CA == "" || e.Bus.Cert == "" || e.Bus.Key == "") && e.Bus.Credentials == "" {
+	if pins.Credentials && e.Bus.CA != "" && e.Bus.Credentials == "" {
+		authorities, err := os.ReadFile(e.Bus.CA)
+		if err != nil {
+			return false, fmt.Errorf("who signs the bus's certificate: %w", err)
+		}
+		e.Bus.CA, e.Bus.Authorities = "", string(authorities)
+	}
+	if strings.HasPrefix(e.Bus.URL, "tls://") && (e.Bus.CA == "" || e.Bus.Cert == "" || e.Bus.Key == "") && e.Bus.Credentials == "" && !pins.Credentials {
 		return false, &exitError{exitUsage, "the bus at " + e.Bus.URL + " wants certificates: name the agent's files with --tlscacert, --tlscert and --tlskey"}
 	}
 	seed, err := keys.NewSeed()
@@ -112,6 +138,13 @@ func (c *cli) fill(ctx context.Context, e *keys.Enrolment, file string, dryRun b
 		return false, err
 	}
 	return true, e.Write(file)
+}
+
+// pin has an enrolment pin what the publisher says now.
+func pin(e *keys.Enrolment, pins api.Pins) error {
+	e.Ledger, e.Head = pins.Ledger, keys.Head{Revision: pins.Head.Revision, Chain: pins.Head.Chain}
+	e.Bus.URL = cmp.Or(e.Bus.URL, pins.BusURL)
+	return e.Pin(&pins.Document)
 }
 
 func reserve(file string) error {

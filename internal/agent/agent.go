@@ -94,7 +94,10 @@ func New(o Options) (_ *Agent, err error) {
 
 func (a *Agent) load() error {
 	o := &a.opts
-	trusted := &believed{enrolment: o.Enrolment}
+	trusted, err := believe(o.Enrolment)
+	if err != nil {
+		return err
+	}
 	a.outbox = &outbox{
 		publish: func(ctx context.Context, payload []byte, signature string) error {
 			return a.conn.PublishAck(ctx, o.Enrolment.Environment, o.Enrolment.Agent, payload, signature)
@@ -163,7 +166,7 @@ func (a *Agent) Start(ctx context.Context) error {
 	e := a.opts.Enrolment
 	conn, err := bus.Connect(ctx, bus.Options{
 		Name: e.Environment + "." + e.Agent, URL: e.Bus.URL, InProcess: a.opts.InProcess,
-		Credentials: e.Bus.Credentials, CA: e.Bus.CA, Cert: e.Bus.Cert, Key: e.Bus.Key, Offline: true, Spread: a.opts.Intervals.Reconnect, OnChange: a.onChange,
+		Credentials: e.Bus.Credentials, JWT: e.Bus.JWT, Seed: e.Seed, CA: e.Bus.CA, Authorities: e.Bus.Authorities, Cert: e.Bus.Cert, Key: e.Bus.Key, Offline: true, Spread: a.opts.Intervals.Reconnect, OnChange: a.onChange,
 	})
 	if err != nil {
 		return err

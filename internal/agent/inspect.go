@@ -25,7 +25,10 @@ func PlanStopped(ctx context.Context, o Options) (_ *Plan, err error) {
 	}
 	e := o.Enrolment
 	p := &Plan{Environment: e.Environment, Agent: e.Agent}
-	trusted := &believed{enrolment: e}
+	trusted, err := believe(e)
+	if err != nil {
+		return nil, err
+	}
 	env, err := loadStopped(o.State, e.Ledger, e.Environment, trusted)
 	if err != nil {
 		return nil, err
@@ -76,7 +79,7 @@ func catchUp(ctx context.Context, o *Options, env *fold.Environment, trusted *be
 	e := o.Enrolment
 	conn, err := bus.Connect(ctx, bus.Options{
 		Name: e.Environment + "." + e.Agent + ".plan", URL: e.Bus.URL, InProcess: o.InProcess,
-		Credentials: e.Bus.Credentials, CA: e.Bus.CA, Cert: e.Bus.Cert, Key: e.Bus.Key,
+		Credentials: e.Bus.Credentials, JWT: e.Bus.JWT, Seed: e.Seed, CA: e.Bus.CA, Authorities: e.Bus.Authorities, Cert: e.Bus.Cert, Key: e.Bus.Key,
 	})
 	if err != nil {
 		return nil, err

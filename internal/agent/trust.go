@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 
@@ -15,6 +16,15 @@ type believed struct {
 
 	mu     sync.Mutex
 	newest *events.Trust
+}
+
+// believe begins with what an enrolment pins.
+func believe(e *keys.Enrolment) (*believed, error) {
+	pinned, err := e.Pinned()
+	if err != nil {
+		return nil, fmt.Errorf("enrolment: %w: enrol the agent again", err)
+	}
+	return &believed{enrolment: e, newest: pinned}, nil
 }
 
 // learn takes a verified trust document and says whether it is newer.

@@ -22,6 +22,10 @@ type Backend interface {
 	Fleet() fleet.View
 	// BusURL is where agents reach the bus: one or more NATS addresses, separated by commas.
 	BusURL() string
+	// IssuesCredentials says whether Credentials has any.
+	IssuesCredentials() bool
+	// Credentials are what an enrolled agent shows the bus beside its key: a user's JWT; empty where the bus wants none, or its own.
+	Credentials(environment, agent, key string) (string, error)
 	// Verify reads the whole ledger from the bus again and derives every release again.
 	Verify(ctx context.Context) (Verification, error)
 	// Export writes the whole ledger and what the release stream holds, as internal/audit reads it. After an error it has no end.
@@ -56,7 +60,14 @@ type Pins struct {
 	Document events.Trust  `json:"document"` // the newest
 	Digest   events.Digest `json:"digest"`   // of the document
 	BusURL   string        `json:"busURL"`
-	Head     *Head         `json:"head,omitempty"` // of the environment that was asked for
+	// Credentials says that the publisher issues the bus's credentials.
+	Credentials bool  `json:"credentials,omitempty"`
+	Head        *Head `json:"head,omitempty"` // of the environment that was asked for
+}
+
+// AgentCredentials are what an agent shows the bus beside its key.
+type AgentCredentials struct {
+	JWT string `json:"jwt,omitempty"` // empty where the bus wants none, or credentials of its own
 }
 
 // A Head is an environment's newest revision and its chain digest.

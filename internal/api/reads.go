@@ -109,6 +109,12 @@ func registerLedger(api huma.API, b Backend) {
 	}) (Pins, error) {
 		return trust(b, in.Environment)
 	})
+	get(api, "/environments/{name}/agents/{agent}/credentials", "credentials", "What an enrolled agent shows the bus beside its key", func(_ context.Context, in *struct {
+		Name  string `path:"name"`
+		Agent string `path:"agent"`
+	}) (AgentCredentials, error) {
+		return credentials(b, in.Name, in.Agent)
+	})
 	huma.Register(api, huma.Operation{
 		OperationID: "verify", Method: http.MethodPost, Path: Prefix + "/ledger/verify", Tags: []string{"reads"},
 		Summary: "Read the whole ledger again and derive every release again",
@@ -155,7 +161,7 @@ func trust(b Backend, environment string) (out Pins, err error) {
 			err = &UnavailableError{Message: "the ledger has not begun", Next: "wait for the publisher to be ready"}
 			return
 		}
-		out = Pins{Ledger: s.ID, Document: *document, BusURL: b.BusURL()}
+		out = Pins{Ledger: s.ID, Document: *document, BusURL: b.BusURL(), Credentials: b.IssuesCredentials()}
 		if out.Digest, err = document.Digest(); err != nil || environment == "" {
 			return
 		}
@@ -166,6 +172,24 @@ func trust(b Backend, environment string) (out Pins, err error) {
 		}
 		out.Head = &Head{Environment: e.Name, Revision: e.Fold.Revision, Chain: e.Fold.Chain}
 	})
+	return out, err
+}
+
+func credentials(b Backend, environment, agent string) (out AgentCredentials, err error) {
+	var key string
+	b.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) {
+		switch e, found := s.Environments[environment]; {
+		case !found:
+			err = noEnvironment(environment)
+		case e.Agents[agent] == nil || e.Agents[agent].Revoked || e.Retired:
+			err = &ledger.Error{Kind: ledger.KindNotFound, Message: "there is no agent " + agent + " in " + environment, Next: "enrol one with 'publisher env enrol'"}
+		default:
+			key = e.Agents[agent].Key
+		}
+	})
+	if err == nil {
+		out.JWT, err = b.Credentials(environment, agent, key)
+	}
 	return out, err
 }
 

@@ -116,8 +116,11 @@ func (d *demo) enrol(ctx context.Context, environment, path string) (*keys.Enrol
 	e = &keys.Enrolment{Environment: environment, Agent: agentName, Seed: string(seed), Bus: keys.Bus{URL: d.publisher.BusURL()}}
 	d.publisher.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) {
 		head := s.Environments[environment].Fold
-		e.Ledger, e.Publishers, e.Head = s.ID, s.Trust().Publishers, keys.Head{Revision: head.Revision, Chain: head.Chain}
-		e.Trust, err = s.Trust().Digest()
+		e.Ledger, e.Head = s.ID, keys.Head{Revision: head.Revision, Chain: head.Chain}
+		err = e.Pin(s.Trust())
 	})
+	if err == nil {
+		e.Bus.JWT, err = d.publisher.Credentials(environment, agentName, signer.Public())
+	}
 	return e, errors.Join(err, e.Write(path))
 }

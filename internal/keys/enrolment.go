@@ -1,10 +1,13 @@
 package keys
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 
@@ -27,8 +30,9 @@ type Enrolment struct {
 	Agent       string        `yaml:"agent"`
 	Seed        string        `yaml:"seed"` // the agent's nkey seed: the file is a secret
 	Ledger      string        `yaml:"ledger"`
-	Publishers  []string      `yaml:"publishers"` // public nkeys, of the newest trust document
-	Trust       events.Digest `yaml:"trust"`      // digest of that document
+	Publishers  []string      `yaml:"publishers"`         // public nkeys, of the newest trust document
+	Trust       events.Digest `yaml:"trust"`              // digest of that document
+	Document    string        `yaml:"document,omitempty"` // that document itself, as JSON; files of before there were credentials have none
 	Head        Head          `yaml:"head"`
 	Bus         Bus           `yaml:"bus"`
 }
@@ -46,6 +50,8 @@ type Bus struct {
 	Cert        string `yaml:"cert,omitempty"`
 	Key         string `yaml:"key,omitempty"`
 	Credentials string `yaml:"credentials,omitempty"` // NATS credentials file
+	JWT         string `yaml:"jwt,omitempty"`         // or the publisher's word that the seed's owner comes in
+	Authorities string `yaml:"authorities,omitempty"` // PEM text, instead of CA
 }
 
 // Write writes the enrolment to a file that only its owner can read.
@@ -85,21 +91,51 @@ func ReadEnrolment(path string) (*Enrolment, error) {
 	return &e, nil
 }
 
-// likeSeed is what a seed, or a part of one, looks like.
-var likeSeed = regexp.MustCompile(`[A-Z2-7]{16,}`)
+// secret is what a seed, a JWT, or a part of one looks like.
+var secret = regexp.MustCompile(`[A-Z2-7]{16,}|[A-Za-z0-9_-]{40,}(\.[A-Za-z0-9_-]*)*`)
 
-// hideSource takes the line of the file out of a decode error, and what looks like the seed out of its message.
+// hideSource takes the line of the file out of a decode error, and what looks like a secret out of its message.
 func hideSource(err error) error {
 	if e, ok := errors.AsType[*config.Error](err); ok {
 		hidden := *e
-		hidden.Source, hidden.Message = "", likeSeed.ReplaceAllString(hidden.Message, "…")
+		hidden.Source, hidden.Message = "", secret.ReplaceAllString(hidden.Message, "…")
 		return &hidden
 	}
 	return err
 }
 
+// Pin has the enrolment pin a trust document.
+func (e *Enrolment) Pin(t *events.Trust) (err error) {
+	if e.Trust, err = t.Digest(); err != nil {
+		return err
+	}
+	document, err := json.Marshal(t)
+	e.Publishers, e.Document = t.Publishers, string(document)
+	return err
+}
+
+// Pinned is the trust document that the enrolment pins; nil where the file has its digest only.
+func (e *Enrolment) Pinned() (*events.Trust, error) {
+	if e.Document == "" {
+		return nil, nil
+	}
+	t := new(events.Trust)
+	decoder := json.NewDecoder(strings.NewReader(e.Document))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(t); err != nil || decoder.More() {
+		return nil, errors.New("document is no trust document that this program understands")
+	}
+	digest, err := t.Digest()
+	if err != nil || digest != e.Trust || !slices.Equal(t.Publishers, e.Publishers) {
+		return nil, errors.New("document is not the one that trust and publishers are of")
+	}
+	return t, nil
+}
+
 // Signer signs as the agent.
 func (e *Enrolment) Signer() (*events.Signer, error) { return events.NewSigner([]byte(e.Seed)) }
+
+var isJWT = regexp.MustCompile(`^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$`)
 
 func (e *Enrolment) check() error {
 	switch {
@@ -111,6 +147,10 @@ func (e *Enrolment) check() error {
 		return errors.New("publishers is empty")
 	case e.Trust.IsZero():
 		return errors.New("trust is missing")
+	case e.Bus.JWT != "" && !isJWT.MatchString(e.Bus.JWT):
+		return errors.New("bus.jwt is no JWT")
+	case e.Bus.JWT != "" && e.Bus.Credentials != "":
+		return errors.New("bus.jwt and bus.credentials are both given: one of them is to say who comes in")
 	case e.Head.Revision == 0 || e.Head.Chain.IsZero():
 		return errors.New("head is missing")
 	}
@@ -119,6 +159,9 @@ func (e *Enrolment) check() error {
 	}
 	if err := events.CheckName(e.Agent); err != nil {
 		return fmt.Errorf("agent: %w", err)
+	}
+	if _, err := e.Pinned(); err != nil {
+		return err
 	}
 	if _, err := e.Signer(); err != nil {
 		return errors.New("seed is no user nkey seed (SU…)")

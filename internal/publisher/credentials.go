@@ -173,6 +173,9 @@ func (p *Publisher) checkCredentials() api.Check {
 	return api.Check{Name: "credentials", OK: true, Message: fmt.Sprintf("the bus lets in who has credentials, and keeps out %d agents", len(p.revoked()))}
 }
 
+// IssuesCredentials says whether Credentials has any.
+func (p *Publisher) IssuesCredentials() bool { return p.authority != nil }
+
 // Credentials are what an enrolled agent shows the bus beside its key: a user's JWT; empty where the bus wants none, or others.
 func (p *Publisher) Credentials(environment, agent, key string) (string, error) {
 	if p.authority == nil {

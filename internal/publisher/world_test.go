@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -240,6 +241,8 @@ type agent struct {
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
 
+	connected atomic.Bool
+
 	mu      sync.Mutex
 	fold    *fold.Environment
 	acks    uint64
@@ -259,7 +262,12 @@ func enrol(t testing.TB, p *publisher.Publisher, environment, name string) *agen
 func startAgent(t testing.TB, p *publisher.Publisher, environment, name string) *agent {
 	t.Helper()
 	a := &agent{t: t, id: fleet.AgentID{Environment: environment, Agent: name}, signer: foldtest.Signer(t, environment+"/"+name), changed: make(chan struct{})}
-	a.conn = bustest.Connect(t, p.BusURL(), func(o *bus.Options) { o.Name = environment + "-" + name })
+	jwt, err := p.Credentials(environment, name, a.signer.Public())
+	must(t, err)
+	a.conn = bustest.Connect(t, p.BusURL(), func(o *bus.Options) {
+		o.Name, o.JWT, o.Seed = environment+"."+name, jwt, string(foldtest.Seed(t, environment+"/"+name))
+		o.OnChange = a.changes
+	})
 	var allows func(string) bool
 	p.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) {
 		a.ledger, allows = s.ID, s.Trust().AllowsPublisher
@@ -278,6 +286,9 @@ func startAgent(t testing.TB, p *publisher.Publisher, environment, name string) 
 	t.Cleanup(a.stop)
 	return a
 }
+
+// changes keeps whether the bus lets the agent in.
+func (a *agent) changes(c bus.Change) { a.connected.Store(c.Connected) }
 
 func (a *agent) stop() {
 	a.cancel()

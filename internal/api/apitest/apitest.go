@@ -235,6 +235,12 @@ func (p *Publisher) Fleet() (view fleet.View) {
 // BusURL implements api.Backend.
 func (p *Publisher) BusURL() string { return "nats://127.0.0.1:4222" }
 
+// IssuesCredentials implements api.Backend.
+func (p *Publisher) IssuesCredentials() bool { return false }
+
+// Credentials implements api.Backend.
+func (p *Publisher) Credentials(string, string, string) (string, error) { return "", nil }
+
 // Verify implements api.Backend.
 func (p *Publisher) Verify(context.Context) (api.Verification, error) {
 	p.mu.Lock()

@@ -186,6 +186,11 @@ func (c *Client) Pins(ctx context.Context, environment string) (api.Pins, error)
 	return get[api.Pins](ctx, c, "/trust", query("environment", environment))
 }
 
+// Credentials are what an enrolled agent shows the bus beside its key.
+func (c *Client) Credentials(ctx context.Context, environment, agent string) (api.AgentCredentials, error) {
+	return get[api.AgentCredentials](ctx, c, "/environments/"+url.PathEscape(environment)+"/agents/"+url.PathEscape(agent)+"/credentials", nil)
+}
+
 // Doctor is everything that the publisher needs.
 func (c *Client) Doctor(ctx context.Context) ([]api.Check, error) {
 	return get[[]api.Check](ctx, c, "/doctor", nil)

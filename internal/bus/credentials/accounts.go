@@ -137,7 +137,7 @@ func user(account nkeys.KeyPair, key, name string, publish, subscribe []string) 
 	claims.Name = name
 	claims.Permissions.Pub.Allow.Add(publish...)
 	claims.Permissions.Sub.Allow.Add(subscribe...)
-	claims.AllowedConnectionTypes.Add(jwt.ConnectionTypeStandard) // no leaf node, which would be a whole account
+	claims.AllowedConnectionTypes.Add(jwt.ConnectionTypeStandard, jwt.ConnectionTypeInProcess) // no leaf node, which would be a whole account
 	encoded, err := claims.Encode(account)
 	if err != nil {
 		return "", fmt.Errorf("credentials for %s: %w", name, err)
