@@ -37,12 +37,11 @@ type entrance struct{ local, arrives, leads string }
 
 func entrances() []entrance {
 	var out []entrance
-	for _, word := range []string{"ack", "beat", "drift"} {
+	for _, word := range []string{"ack", "beat", "drift", "proof"} {
 		out = append(out, entrance{"lockstep." + word + ".$1.$2", door + word + ".*.*", "lockstep." + word + ".$1.$2"})
 	}
 	release := events.ReleaseSubject("$1")
 	return append(out,
-		entrance{events.SubjectProof, door + "proof", events.SubjectProof},
 		entrance{API + ".DIRECT.GET." + events.StreamReleases + "." + release, door + "last.*", "$JS.API.DIRECT.GET." + events.StreamReleases + "." + release},
 		entrance{API + ".CONSUMER.CREATE." + events.StreamReleases + ".$1." + events.ReleaseSubject("$2"), ReaderSubject, ""},
 		entrance{API + ".CONSUMER.MSG.NEXT." + events.StreamReleases + ".$1", door + "next.*", "$JS.API.CONSUMER.MSG.NEXT." + events.StreamReleases + ".$1"},
@@ -60,7 +59,7 @@ func Rights(environment, agent string) (publish, subscribe []string) {
 			API + ".CONSUMER.MSG.NEXT." + events.StreamReleases + ".*",
 			API + ".CONSUMER.DELETE." + events.StreamReleases + ".*",
 			events.AckSubject(environment, agent), events.BeatSubject(environment, agent),
-			"lockstep.drift." + own, events.SubjectProof,
+			"lockstep.drift." + own, events.ProofSubject(environment, agent),
 		}, []string{
 			events.LiveSubject(environment), events.SubjectPulse, inbox + ".>", inbox + "_plan.>",
 		}

@@ -103,7 +103,7 @@ func TestAnAgentsCredentialsNameItsEnvironmentAndItselfOnly(t *testing.T) {
 		t.Errorf("%+v", claims)
 	}
 	for _, subject := range append(claims.Sub.Allow, claims.Pub.Allow...) {
-		named := strings.Contains(subject, "prod-eu") || subject == "lockstep.pulse" || subject == "lockstep.proof" ||
+		named := strings.Contains(subject, "prod-eu") || subject == "lockstep.pulse" ||
 			subject == "lockstep.api.CONSUMER.MSG.NEXT.RELEASES.*" || subject == "lockstep.api.CONSUMER.DELETE.RELEASES.*"
 		if !named || strings.HasPrefix(subject, "$") {
 			t.Errorf("it may use %s", subject)
