@@ -10,18 +10,18 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 )
 
-// Charts are drawn on a logarithmic scale from ten milliseconds to a day: lag is of interest at both ends.
-const (
-	leastLag = 0.01
-	mostLag  = 86400
-)
+// leastLag is where charts begin, in seconds. They are drawn on a logarithmic scale: lag is of interest at both ends.
+const leastLag = 0.01
 
-// height is where on the scale a lag stands, from 0 to 1.
-func height(seconds float64) float64 {
-	return math.Log(min(max(seconds, leastLag), mostLag)/leastLag) / math.Log(mostLag/leastLag)
+// height is where a lag stands on a scale up to most, from 0 to 1.
+func height(seconds, most float64) float64 {
+	return math.Log(min(max(seconds, leastLag), most)/leastLag) / math.Log(most/leastLag)
 }
 
-const sparkWidth, sparkHeight = 96, 20
+const (
+	sparkWidth, sparkHeight = 96, 20
+	sparkMost               = 3600 // seconds; the same for all, so that they can be compared
+)
 
 // spark is the lag of an environment's newest releases as a small line. The words beside it say the same.
 func spark(points []fleet.LagPoint) template.HTML {
@@ -33,7 +33,7 @@ func spark(points []fleet.LagPoint) template.HTML {
 	slowest := points[0]
 	for i, p := range points {
 		x = 2 + float64(i+sparkPoints-len(points))*(sparkWidth-4)/(sparkPoints-1)
-		y = 2 + (sparkHeight-4)*(1-height(p.Seconds))
+		y = 2 + (sparkHeight-4)*(1-height(p.Seconds, sparkMost))
 		fmt.Fprintf(&line, "%c%.0f %.1f", "ML"[min(i, 1)], x, y)
 		if p.Seconds > slowest.Seconds {
 			slowest = p
@@ -117,10 +117,16 @@ func overTime(p fleet.Propagation) template.HTML {
 	x := func(i int) float64 {
 		return chartLeft + (float64(i)+0.5)*(chartWidth-chartLeft-chartRight)/float64(len(p.Buckets))
 	}
-	y := func(seconds float64) float64 { return chartTop + (1-height(seconds))*(chartHeight-chartTop-chartFoot) }
+	lines := []float64{0.01, 0.1, 1, 10, 60, 600, 3600, 86400}
+	for len(lines) > 3 && lines[len(lines)-2] >= p.All.Max {
+		lines = lines[:len(lines)-1]
+	}
+	y := func(seconds float64) float64 {
+		return chartTop + (1-height(seconds, lines[len(lines)-1]))*(chartHeight-chartTop-chartFoot)
+	}
 	fmt.Fprintf(&b, `<svg class="chart" role="img" aria-label="Lag over time: half within %s, 95 in 100 within %s, 99 in 100 within %s" viewBox="0 0 %d %d">`,
 		fleet.Span(p.All.P50), fleet.Span(p.All.P95), fleet.Span(p.All.P99), chartWidth, chartHeight)
-	for _, seconds := range []float64{0.01, 0.1, 1, 10, 60, 600, 3600, 86400} {
+	for _, seconds := range lines {
 		fmt.Fprintf(&b, `<path class="grid" d="M%d %.1fH%d"/><text x="%d" y="%.1f" class="end">%s</text>`, chartLeft, y(seconds), chartWidth-chartRight, chartLeft-6, y(seconds)+4, fleet.Span(seconds))
 	}
 	for i := range 5 {

@@ -30,6 +30,7 @@ type overview struct {
 	Totals    []total
 	Attention []row // not in step, worst first
 	Groups    []group
+	Folded    bool // they are too many to list one by one
 }
 
 // A total is how many environments are in a condition.
@@ -45,7 +46,6 @@ type group struct {
 	Size   int
 	Rows   []row // of those that are in step or retired; the others are listed before all groups
 	Totals []total
-	Open   bool
 	counts map[fleet.Condition]int
 }
 
@@ -137,16 +137,26 @@ func groupOf(e fleet.Environment) string {
 // arrange puts the groups in order and folds them where there are too many environments to read. Rows came worst first and stay so.
 func (o *overview) arrange() {
 	slices.SortFunc(o.Groups, func(a, b group) int {
-		return cmp.Or(cmp.Compare(last(a.Name), last(b.Name)), strings.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(rank(a.Name), rank(b.Name)), strings.Compare(a.Name, b.Name))
 	})
+	o.Folded = o.Shown > readable
 	for i := range o.Groups {
 		g := &o.Groups[i]
-		g.Totals, g.Open = o.totals(g.counts), o.Shown <= readable
+		g.Totals = o.totals(g.counts)
 	}
 }
 
-// last puts what has no place of its own behind what has.
-func last(group string) int { return slices.Index([]string{"without stage", "retired"}, group) }
+// stages are in the order in which changes usually come to them.
+var stages = []string{"dev", "development", "test", "qa", "staging", "preprod", "prod", "production"}
+
+// rank is where a group stands: by its stage, then others, then what has no stage, and last what is retired.
+func rank(group string) int {
+	stage, _, _ := strings.Cut(group, " · ")
+	if i := slices.Index(stages, stage); i >= 0 {
+		return i
+	}
+	return len(stages) + 1 + slices.Index([]string{"without stage", "retired"}, stage)
+}
 
 func (o *overview) totals(counts map[fleet.Condition]int) (out []total) {
 	for _, c := range fleet.Conditions {

@@ -8,13 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 )
 
 // shownPages are those of everyState.
-var shownPages = []string{"/", "/environments/prod-eu", "/environments/prod-ap", "/environments/old-prod", "/propagation?window=30d", "/approvals", "/flags", "/delivery", "/changes", "/changes/c2", "/changes/c19", "/changes/c20", "/changes/c21", "/nowhere"}
+var shownPages = []string{"/", "/environments/prod-eu", "/environments/prod-ap", "/environments/old-prod", "/propagation?window=30d", "/approvals", "/flags", "/delivery", "/changes", "/changes/c2", "/changes/c19", "/changes/c21", "/changes/c22", "/nowhere"}
 
 // TestScreenshots writes pages as pictures into the directory that LOCKSTEP_SCREENSHOTS names, for people to look at; without one it
 // sees to it that they can be taken.
@@ -48,13 +47,7 @@ func TestScreenshots(t *testing.T) {
 	if dir == "" {
 		return
 	}
-	many := newWorld(t)
-	for _, n := range names(500) {
-		many.add(n[0], n[1], n[2], "a1")
-	}
-	many.pass(time.Minute)
-	many.beatAll("prod-eu-003", "test-us-011")
-	p = open(t, many)
+	p = open(t, manyEnvironments(t, 500))
 	for _, l := range looks {
 		p.as(l)
 		p.visit("/")

@@ -30,10 +30,14 @@ func sections() []section {
 // A listing is a table of environments. ID tells it from others on the page.
 type listing struct {
 	ID, Caption string
-	Rows        []row
+	Groups      []group
 }
 
-func table(id, caption string, rows []row) listing { return listing{id, caption, rows} }
+func table(id, caption string, rows []row) listing {
+	return listing{id, caption, []group{{Rows: rows}}}
+}
+
+func grouped(id, caption string, groups []group) listing { return listing{id, caption, groups} }
 
 // count is a number with its noun.
 func count(of any, one, many string) string {

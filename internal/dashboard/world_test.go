@@ -135,6 +135,7 @@ func (w *world) approve(by, change string) {
 func (w *world) release(reason, key, value string, environments ...string) string {
 	w.t.Helper()
 	id := w.propose("anna", reason, key, value, environments...)
+	w.pass(37 * time.Minute)
 	w.approve("ben", id)
 	return id
 }
@@ -189,6 +190,9 @@ func (w *world) delivery(environment, agent string, word events.Word, after time
 	payload, header, err := events.EncodeAck(ack, step(9), w.keys[fleet.AgentID{Environment: environment, Agent: agent}])
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if arrived := step(10); arrived.After(w.clock) {
+		w.pass(arrived.Sub(w.clock))
 	}
 	return events.Delivery{Environment: environment, Agent: agent, Stamp: step(10), Ack: payload, Signature: header}
 }
@@ -275,6 +279,12 @@ func everyState(t testing.TB) *world {
 			w.apply(time.Duration(20+(i*37+n*13)%90)*time.Millisecond+time.Duration(i%7/6*n)*time.Second, name)
 		}
 	}
+	broken := w.release("Take payments from the new provider", "endpoint/payments", `{"url":"https://pay.example.com/v2"}`, "prod-*")
+	w.apply(60*time.Millisecond, "prod-eu", "prod-ap")
+	w.say("prod-us", "a1", events.WordFailed, fleet.Failing, events.ReasonConnector, "the certificate of pay.example.com is not trusted")
+	w.pass(11 * time.Minute)
+	w.do("ben", ledger.Rollback{Change: broken, Reason: "prod-us cannot reach the new provider"})
+	w.apply(50*time.Millisecond, "prod-eu", "prod-ap", "prod-us")
 	w.do("sam", ledger.RetireEnvironment{Name: "old-prod", Reason: "moved to prod-eu"})
 	w.pass(3 * time.Hour)
 	undone := w.release("Try the new theme", "document/theme", `{"name":"winter","colours":{"accent":"#3b5","paper":"#fff"}}`, "test", "staging")
@@ -297,5 +307,26 @@ func everyState(t testing.TB) *world {
 	})
 	w.beat("tenant-corvo", "a1", fleet.InStep, func(b *events.Beat) { b.Observed = events.Sum([]byte("edited by hand")) })
 	w.pass(4 * time.Second)
+	return w
+}
+
+// manyEnvironments is a fleet of n environments, some of which are not in step.
+func manyEnvironments(t testing.TB, n int) *world {
+	w := newWorld(t)
+	var all []string
+	for _, name := range names(n) {
+		w.add(name[0], name[1], name[2], "a1")
+		all = append(all, name[0])
+	}
+	for i := range 3 {
+		w.pass(5 * time.Hour)
+		w.release(fmt.Sprintf("Larger orders without a second signature, step %d", i+1), "variable/order-limit", fmt.Sprint(5000+100*i), "*")
+		w.apply(time.Duration(40+20*i)*time.Millisecond, all...)
+	}
+	w.release("One page for an order", "flag/order-on-one-page", fmt.Sprintf(flag, "on"), "*")
+	w.apply(60*time.Millisecond, slices.DeleteFunc(slices.Clone(all), func(name string) bool { return slices.Contains(all[:4], name) })...)
+	w.say(all[0], "a1", events.WordFailed, fleet.Failing, events.ReasonConnector, "the instance answered 503 Service Unavailable to PUT /settings/flags")
+	w.pass(time.Minute)
+	w.beatAll(all[1], all[2])
 	return w
 }

@@ -14,7 +14,7 @@ type DeliveryReport struct {
 	Since    time.Time
 	All      Deliveries
 	Weeks    []DeliveryWeek // oldest first
-	Stages   []Deliveries   // by the label stage of the environments that a change was released to; it counts in each
+	Stages   []Deliveries   // by the label stage of the environments that a change was released to; it counts in each, with what became of it there
 	Products []Deliveries   // by the label product
 }
 
@@ -58,20 +58,17 @@ func ReportDeliveries(s *ledger.State, r Reports, weeks int, asOf time.Time) Del
 		if c.Approved.IsZero() || c.Approved.Before(out.Since) {
 			continue
 		}
-		fare := fareOf(s, r, c)
-		out.All.add(fare)
+		fared := fareOf(s, r, c, "", "")
+		out.All.add(fared)
 		if i := int(c.Approved.Sub(out.Since) / (7 * 24 * time.Hour)); i < weeks {
-			out.Weeks[i].add(fare)
+			out.Weeks[i].add(fared)
 		}
-		for _, of := range []struct {
-			by    map[string]*Deliveries
-			label string
-		}{{stages, "stage"}, {products, "product"}} {
-			for _, value := range fare.labels(s, c, of.label) {
-				if of.by[value] == nil {
-					of.by[value] = &Deliveries{Name: value}
+		for label, by := range map[string]map[string]*Deliveries{"stage": stages, "product": products} {
+			for _, value := range valuesOf(s, c, label) {
+				if by[value] == nil {
+					by[value] = &Deliveries{Name: value}
 				}
-				of.by[value].add(fare)
+				by[value].add(fareOf(s, r, c, label, value))
 			}
 		}
 	}
@@ -101,12 +98,16 @@ type fare struct {
 	recovered  float64
 }
 
-func fareOf(s *ledger.State, r Reports, c *ledger.Change) fare {
+// fareOf is what became of a change, in the environments that have a label, or in all where none is named.
+func fareOf(s *ledger.State, r Reports, c *ledger.Change, label, value string) fare {
 	out := fare{toStep: -1, mended: true}
 	if !c.Completed.IsZero() {
 		out.toStep = c.Completed.Sub(c.Proposed).Seconds()
 	}
 	for _, part := range c.Parts {
+		if label != "" && s.Environments[part.Environment].Labels[label] != value {
+			continue
+		}
 		out.rolledBack = out.rolledBack || part.Undone > 0
 		if part.Revision == 0 {
 			continue
@@ -149,8 +150,8 @@ func mendedAfter(a *ledger.Agent, failed ledger.Delivery, revision uint64) (seco
 	return 0, false
 }
 
-// labels are the values of a label of the environments that a change was released to.
-func (fare) labels(s *ledger.State, c *ledger.Change, label string) (out []string) {
+// valuesOf are the values of a label of the environments that a change was released to.
+func valuesOf(s *ledger.State, c *ledger.Change, label string) (out []string) {
 	for _, part := range c.Parts {
 		if value := s.Environments[part.Environment].Labels[label]; part.Revision > 0 && value != "" && !slices.Contains(out, value) {
 			out = append(out, value)
