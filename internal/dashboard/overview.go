@@ -27,6 +27,7 @@ type overview struct {
 	Known     []string // what the filter could say
 	Shown     int
 	All       int
+	Retired   int // of those that are shown
 	Totals    []total
 	Attention []row // not in step, worst first
 	Groups    []group
@@ -89,6 +90,9 @@ func (d *dashboard) overview(r *http.Request, p *page) error {
 			}
 			o.Shown++
 			totals[e.Condition]++
+			if e.Condition == fleet.Retired {
+				o.Retired++
+			}
 			o.add(row{e, asOf, spark(fleet.LagSeries(s.Environments[e.Name], reports, sparkPoints, asOf)), common})
 		}
 	})
@@ -100,6 +104,9 @@ func (d *dashboard) overview(r *http.Request, p *page) error {
 	o.arrange()
 	return nil
 }
+
+// Active is how many of those that are shown are not retired.
+func (o *overview) Active() int { return o.Shown - o.Retired }
 
 func (o *overview) add(r row) {
 	listed := r.Condition == fleet.InStep || r.Condition == fleet.Retired

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -23,7 +24,7 @@ var shared = template.Must(template.New("").Funcs(template.FuncMap{
 	"text": text, "brief": brief, "plain": plain, "ago": ago, "for": lasting, "stamp": stamp, "count": count, "thousands": thousands,
 	"span": fleet.Span, "icon": icon, "slug": slug, "short": events.Digest.Short, "advice": advice, "summary": summary,
 	"sections": sections, "table": table, "grouped": grouped, "skew": skew, "long": long, "kebab": kebab, "phases": phaseList, "phase": phaseWord,
-	"few": few, "parts": parts, "day": day, "bound": bound, "rows": rows, "fares": fares, "bar": bar, "spark": spark, "overTime": overTime,
+	"few": few, "said": func(r events.Reason) template.HTML { return brief(string(r)) }, "parts": parts, "day": day, "bound": bound, "rows": rows, "fares": fares, "bar": bar, "spark": spark, "overTime": overTime,
 }).ParseFS(templates, "templates/layout.html", "templates/parts.html"))
 
 // parsed are the pages by name.
@@ -78,7 +79,21 @@ func (d *dashboard) render(now *snapshot, name string, r *http.Request, build fu
 	if err := parsed[name].ExecuteTemplate(&b, "layout", p); err != nil {
 		return http.StatusInternalServerError, []byte("the page cannot be shown: " + template.HTMLEscapeString(plain(err.Error())))
 	}
-	return status, b.Bytes()
+	return status, seen(b.String())
+}
+
+// seen names what a page holds that would not be seen: templates have named it where somebody's words are shown, and this is for where
+// one forgets to.
+func seen(page string) []byte {
+	out := make([]byte, 0, len(page))
+	for _, r := range page {
+		if name := odd(r); name != "" && r != '\n' && r != narrow {
+			out = append(out, name...)
+			continue
+		}
+		out = utf8.AppendRune(out, r)
+	}
+	return out
 }
 
 func statusOf(err error) int {

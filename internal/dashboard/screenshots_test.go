@@ -15,9 +15,9 @@ import (
 // shownPages are those of everyState.
 var shownPages = []string{"/", "/environments/prod-eu", "/environments/prod-ap", "/environments/old-prod", "/propagation?window=30d", "/approvals", "/flags", "/delivery", "/changes", "/changes/c2", "/changes/c19", "/changes/c21", "/changes/c22", "/nowhere"}
 
-// TestScreenshots writes pages as pictures into the directory that LOCKSTEP_SCREENSHOTS names, for people to look at; without one it
+// TestBrowserScreenshots writes pages as pictures into the directory that LOCKSTEP_SCREENSHOTS names, for people to look at; without one it
 // sees to it that they can be taken.
-func TestScreenshots(t *testing.T) {
+func TestBrowserScreenshots(t *testing.T) {
 	dir := os.Getenv("LOCKSTEP_SCREENSHOTS")
 	shoot := func(p *tab, name string) {
 		ctx, cancel := context.WithTimeout(p.ctx, limit)

@@ -48,11 +48,14 @@ func count(of any, one, many string) string {
 	return thousands(n) + " " + many
 }
 
+// narrow is a space that keeps the digits of a number together.
+const narrow = '\u202f'
+
 // thousands is a number with its digits in groups.
 func thousands(of any) string {
 	s := fmt.Sprint(number(of))
 	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "\u202f" + s[i:]
+		s = s[:i] + string(narrow) + s[i:]
 	}
 	return s
 }

@@ -1,0 +1,240 @@
+package dashboard_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/dashboard"
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+)
+
+// quick is how long a snapshot lasts in tests that wait for the next one.
+const quick = 5 * time.Millisecond
+
+func small(t testing.TB) *world {
+	w := newWorld(t)
+	w.add("prod", "prod", "eu", "a1")
+	w.add("test", "test", "", "a1")
+	w.release("because", "variable/x", `1`, "*")
+	w.apply(50*time.Millisecond, "prod", "test")
+	return w
+}
+
+func servePaused(t testing.TB, b dashboard.Backend, pause time.Duration) *httptest.Server {
+	t.Helper()
+	server := httptest.NewServer(dashboard.NewPaused(dashboard.Options{Backend: b, Version: "v1", Done: t.Context().Done()}, pause))
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return server
+}
+
+// A stream is one who watches.
+type stream struct {
+	t      testing.TB
+	answer *http.Response
+	lines  *bufio.Scanner
+	leave  context.CancelFunc
+}
+
+func watch(t testing.TB, url, query, lastEventID string) *stream {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/live?"+query, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lastEventID != "" {
+		r.Header.Set("Last-Event-ID", lastEventID)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stream{t, answer, bufio.NewScanner(answer.Body), func() { cancel(); answer.Body.Close() }}
+	t.Cleanup(s.leave)
+	return s
+}
+
+// next is the id and name of the next event.
+func (s *stream) next() (id, event string) {
+	s.t.Helper()
+	for s.lines.Scan() {
+		name, value, _ := strings.Cut(s.lines.Text(), ": ")
+		switch name {
+		case "id":
+			id = value
+		case "event":
+			event = value
+		case "":
+			if event != "" {
+				return id, event
+			}
+		}
+	}
+	s.t.Fatalf("the stream ended: %v", s.lines.Err())
+	return "", ""
+}
+
+func markOf(t testing.TB, url string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`data-mark="([^"]+)"`).FindSubmatch(body)
+	if found == nil {
+		t.Fatalf("%s has no mark", url)
+	}
+	return string(found[1])
+}
+
+func TestAStreamTellsOfWhatChangedSinceThePageWasMade(t *testing.T) {
+	w := small(t)
+	server := servePaused(t, w, quick)
+	before := markOf(t, server.URL+"/")
+	w.release("because", "variable/x", `2`, "prod") // after the page, before the stream
+	id, event := watch(t, server.URL, "since="+before, "").next()
+	if event != "changed" || id == before {
+		t.Errorf("event %s with id %s, the page had %s", event, id, before)
+	}
+}
+
+func TestAStreamThatIsResumedTellsOnlyOfWhatWasMissed(t *testing.T) {
+	w := small(t)
+	server := servePaused(t, w, quick)
+	s := watch(t, server.URL, "", "")
+	last, _ := s.next()
+	s.leave()
+	s = watch(t, server.URL, "since=older", last) // nothing has happened: the header counts
+	w.release("because", "variable/x", `2`, "prod")
+	missed, event := s.next()
+	if event != "changed" || missed == last {
+		t.Errorf("event %s, id %s after %s", event, missed, last)
+	}
+	s.leave()
+	w.release("because", "variable/x", `3`, "prod")
+	if id, event := watch(t, server.URL, "", missed).next(); event != "changed" || id == missed {
+		t.Errorf("what happened meanwhile is not told: %s, id %s", event, id)
+	}
+}
+
+// TestAStreamOfOneEnvironmentIsSilentAboutOthers: what the id is does not change with them either.
+func TestAStreamOfOneEnvironmentIsSilentAboutOthers(t *testing.T) {
+	w := small(t)
+	server := servePaused(t, w, quick)
+	prod, test, all := markOf(t, server.URL+"/environments/prod"), markOf(t, server.URL+"/environments/test"), markOf(t, server.URL+"/")
+	everything := watch(t, server.URL, "since="+all, "")
+	w.approve("ben", w.propose("anna", "because", "variable/x", `2`, "test")) // in no time: nobody falls silent
+	everything.next()
+	if now := markOf(t, server.URL+"/environments/prod"); now != prod {
+		t.Error("a release to test changed the mark of prod")
+	}
+	if id, _ := watch(t, server.URL, "of=test&since="+test, "").next(); id == test {
+		t.Error("a release to test did not change the mark of test")
+	}
+}
+
+func TestTimeAloneChangesNoMarkBeforeAnAgentIsSilent(t *testing.T) {
+	w := small(t)
+	mark := func() string { return markOf(t, servePaused(t, w, time.Hour).URL+"/") }
+	before := mark()
+	w.pass(20 * time.Second)
+	if mark() != before {
+		t.Error("the mark changed with the time")
+	}
+	w.pass(fleet.SilentAfter)
+	if mark() == before {
+		t.Error("the mark did not change when the agents fell silent")
+	}
+}
+
+// counted counts what is asked of a backend.
+type counted struct {
+	*world
+	fleets, reads atomic.Int32
+}
+
+func (c *counted) Fleet() fleet.View {
+	c.fleets.Add(1)
+	return c.world.Fleet()
+}
+
+func (c *counted) Read(fn func(*ledger.State, fleet.Reports, time.Time)) {
+	c.reads.Add(1)
+	c.world.Read(fn)
+}
+
+// TestManyWhoWatchCostAsMuchAsOne: a snapshot is taken once, and a page of it rendered once, for all who ask while it lasts.
+func TestManyWhoWatchCostAsMuchAsOne(t *testing.T) {
+	c := &counted{world: small(t)}
+	server := servePaused(t, c, time.Hour)
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { markOf(t, server.URL+"/") })
+	}
+	wg.Wait()
+	if c.fleets.Load() != 1 || c.reads.Load() != 1 {
+		t.Errorf("50 who asked for the overview took %d snapshots and rendered %d pages", c.fleets.Load(), c.reads.Load())
+	}
+}
+
+func TestNoMoreThanSoManyWatchAndTheOthersAreTold(t *testing.T) {
+	server := servePaused(t, small(t), time.Hour)
+	var streams []*stream
+	for range dashboard.MaxStreams {
+		s := watch(t, server.URL, "", "")
+		s.next()
+		streams = append(streams, s)
+	}
+	refused := watch(t, server.URL, "", "")
+	if refused.answer.StatusCode != http.StatusServiceUnavailable || refused.answer.Header.Get("Retry-After") == "" {
+		t.Errorf("status %d, header %v", refused.answer.StatusCode, refused.answer.Header)
+	}
+	if mark := markOf(t, server.URL+"/"); mark == "" {
+		t.Error("who cannot watch cannot look either")
+	}
+	streams[0].leave()
+	for deadline := time.Now().Add(time.Minute); ; {
+		if s := watch(t, server.URL, "", ""); s.answer.StatusCode == http.StatusOK {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("one left, and nobody else is let in")
+		}
+	}
+}
+
+func TestStreamsEndWithThePublisher(t *testing.T) {
+	done := make(chan struct{})
+	server := httptest.NewServer(dashboard.NewPaused(dashboard.Options{Backend: small(t), Done: done}, quick))
+	defer server.Close()
+	s := watch(t, server.URL, "", "")
+	s.next()
+	close(done)
+	for s.lines.Scan() {
+	}
+	if err := s.lines.Err(); err != nil {
+		t.Errorf("it was cut off: %v", err)
+	}
+}
