@@ -175,7 +175,14 @@ func (w *world) attack() {
 	case 13:
 		w.release(set(a.environment, "by-hand", "never"))
 		a.says("something applied", func(s *agent.Status) bool { return s.Checkpoint.Revision > 1 }) // what was there before is not overwritten
-		a.edit()
+		if w.random.IntN(2) == 0 {
+			a.kill()
+			a.edit()
+			a.start()
+		} else {
+			a.edit()
+			w.moment()
+		}
 		w.release(set(a.environment, "by-hand", fmt.Sprint(w.random.Uint32()))) // which overwrites it
 	case 14:
 		w.bus.Kill()
@@ -193,10 +200,8 @@ func (w *world) attack() {
 	}
 }
 
-// edit changes a file of the instance by hand while the agent is away, which finds it at its start.
+// edit changes a file of the instance by hand. An agent that is away finds it at its start, one that runs by a look of its own.
 func (a *inst) edit() {
 	a.w.t.Helper()
-	a.kill()
 	must(a.w.t, os.WriteFile(filepath.Join(a.settings.Root, "variables.json"), []byte(`{"always": "by hand", "theirs": 7}`), 0o600))
-	a.start()
 }
