@@ -48,12 +48,18 @@ func (c *chain) apply(ctx context.Context) error {
 	if err := c.firstContact(ctx, want, plans); err != nil {
 		return err
 	}
+	begun := c.intent != nil // by a process that died
 	if err := c.declare(ctx, plans); err != nil {
 		return err
 	}
 	c.between = true
-	if err := c.applyAll(ctx, plans); err != nil {
-		if undo := c.putBack(ctx, plans); undo != nil {
+	if done, err := c.applyAll(ctx, plans); err != nil {
+		units := unitsOf(touched(plans, done, err))
+		undo := c.putBackUnits
+		if begun {
+			undo, units = c.putBack, unitsOf(plans)
+		}
+		if undo := undo(ctx, units); undo != nil {
 			return errors.Join(undo, err)
 		}
 		return err
@@ -64,7 +70,7 @@ func (c *chain) apply(ctx context.Context) error {
 		return err
 	})
 	if err != nil && connector.AsError(err).Permanent {
-		if undo := c.putBack(ctx, plans); undo != nil {
+		if undo := c.putBack(ctx, unitsOf(plans)); undo != nil {
 			return errors.Join(undo, err)
 		}
 	}
@@ -149,11 +155,7 @@ func (c *chain) declare(ctx context.Context, plans []shared) error {
 	if err := prepare(ctx, plans, c.preImages()); err != nil {
 		return err
 	}
-	var units []connector.Unit
-	for _, p := range plans {
-		units = append(units, p.plan.Units...)
-	}
-	text, err := json.Marshal(units)
+	text, err := json.Marshal(unitsOf(plans))
 	if err != nil {
 		return err
 	}
@@ -181,6 +183,13 @@ func needsIntent(plans []shared) bool {
 	})
 }
 
+func unitsOf(plans []shared) (units []connector.Unit) {
+	for _, p := range plans {
+		units = append(units, p.plan.Units...)
+	}
+	return units
+}
+
 func (c *chain) keys() []string {
 	keys := map[string]bool{}
 	for _, l := range c.waiting {
@@ -191,30 +200,45 @@ func (c *chain) keys() []string {
 	return sorted(keys)
 }
 
-func (c *chain) applyAll(ctx context.Context, plans []shared) error {
-	return fault.Parts(c.opts.Fault, fault.InstanceApplied, plans, func(p shared) error {
+// applyAll says how many plans are applied whole.
+func (c *chain) applyAll(ctx context.Context, plans []shared) (done int, err error) {
+	err = fault.Parts(c.opts.Fault, fault.InstanceApplied, plans, func(p shared) error {
 		if err := p.connector.Apply(ctx, p.plan); err != nil {
 			return fmt.Errorf("connector %s: %w", p.connector.Name(), err)
 		}
+		done++
 		return nil
 	})
+	return done, err
+}
+
+// touched are the plans that an apply which failed may have carried out in part. The one that met somebody else's change has touched
+// nothing: what stands there is as they left it, and the next try plans anew.
+func touched(plans []shared, done int, err error) []shared {
+	if errors.Is(err, connector.ErrForeign) {
+		return plans[:done]
+	}
+	return plans
 }
 
 // putBack undoes an apply that failed, of the intent if one was declared, and forgets the intent.
-func (c *chain) putBack(ctx context.Context, plans []shared) error {
+func (c *chain) putBack(ctx context.Context, planned []connector.Unit) error {
 	var units []connector.Unit
 	if c.intent != nil {
 		if err := json.Unmarshal(c.intent.Units, &units); err != nil {
 			return events.Errorf(events.ReasonUndo, "the intent of revision %d is not readable: %w", c.intent.Revision, err)
 		}
 	}
-	for _, p := range plans {
-		for _, u := range p.plan.Units {
-			if !slices.ContainsFunc(units, func(o connector.Unit) bool { return o.Connector == u.Connector && o.ID == u.ID }) {
-				units = append(units, u)
-			}
+	for _, u := range planned {
+		if !slices.ContainsFunc(units, func(o connector.Unit) bool { return o.Connector == u.Connector && o.ID == u.ID }) {
+			units = append(units, u)
 		}
 	}
+	return c.putBackUnits(ctx, units)
+}
+
+// putBackUnits undoes what an apply did to some units, and forgets the intent.
+func (c *chain) putBackUnits(ctx context.Context, units []connector.Unit) error {
 	if err := c.opts.Fault.Step(fault.InstancePutBack, func() error { return c.undo(ctx, units) }); err != nil {
 		return events.Errorf(events.ReasonUndo, "the instance could not be put back to revision %d: %w", c.checkpoint.Revision, err)
 	}

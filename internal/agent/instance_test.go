@@ -229,3 +229,36 @@ func TestARunningAgentTellsWhatIsEditedByHandAndLeavesIt(t *testing.T) {
 	text(t, path, strings.Replace(string(good), "info", "debug", 1))
 	a.is("as it should be", mended)
 }
+
+// Somebody edits a file by hand between the plan and the apply of several: nothing was touched, so that nothing is torn, and the next try
+// plans anew.
+func TestAHandEditInTheMiddleOfAnApplyTearsNothing(t *testing.T) {
+	w := newWorld(t)
+	o, root := w.options(connectortest.NewFake("none")), t.TempDir()
+	o.Router = files(t, root, file.File{Path: "a.json", Resources: []connector.Glob{"variable/*"}}, file.File{Path: "b.json", Resources: []connector.Glob{"endpoint/*"}})
+	var armed atomic.Bool
+	o.Fault = func(p fault.Point, s fault.Stage) error {
+		if p == fault.InstanceApplied && s == fault.Before && armed.Swap(false) {
+			must(t, os.WriteFile(filepath.Join(root, "b.json"), []byte(`{"e": 7, "own": 1}`), 0o600))
+		}
+		return nil
+	}
+	a := start(t, o)
+	w.set("variable/a", `1`, "endpoint/e", `1`)
+	w.applied(2)
+	armed.Store(true)
+	w.set("variable/a", `2`, "endpoint/e", `2`)
+	if ack := w.applied(3); len(ack.Differing) > 0 || !ack.ReadBack {
+		t.Errorf("ack %+v", ack)
+	}
+	for _, word := range w.words() {
+		if word == events.WordFailed || word == events.WordTorn {
+			t.Errorf("it is said to be %s", word)
+		}
+	}
+	text(t, filepath.Join(root, "b.json"), `{"e": 2, "own": 1}`)
+	a.is("whole", func(s agent.Status) bool { return s.Whole && len(s.Differing) == 0 })
+	if left, err := filepath.Glob(filepath.Join(o.State, "pre-images", "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v (%v)", left, err)
+	}
+}

@@ -140,8 +140,8 @@ func (c *chain) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.applyAll(ctx, plans); err != nil {
-		if undo := c.putBack(ctx, plans); undo != nil {
+	if done, err := c.applyAll(ctx, plans); err != nil {
+		if undo := c.putBackUnits(ctx, unitsOf(touched(plans, done, err))); undo != nil {
 			return errors.Join(undo, err)
 		}
 		return err

@@ -88,8 +88,8 @@ type Connector interface {
 	// Undo works in another process. It is needed only before an Apply of which a part may survive a crash.
 	Prepare(ctx context.Context, plan *Plan, dir string) error
 
-	// Apply makes the units hold their after-images. After an error the instance may be in between: the caller calls Undo. A unit
-	// that holds neither image any more is not touched: an error that wraps ErrForeign.
+	// Apply makes the units hold their after-images. After an error the instance may be in between: the caller calls Undo. Where a unit
+	// holds neither image any more, nothing is touched: an error that wraps ErrForeign, after which there is nothing to undo.
 	Apply(ctx context.Context, plan Plan) error
 
 	// Undo puts back every unit that holds its after-image, or was left between by a failed Apply, from memory in the process that

@@ -232,15 +232,15 @@ func (h *harness) applyingAgain() {
 }
 
 func (h *harness) applyOverForeign() {
-	h.apply("one")
-	plan := h.plan(h.want(secret))
-	h.Foreign(h.T, h.Keys[0], "somebody's")
+	h.apply("one", "two", "three")
+	plan := h.plan(h.want("other", secret, "more"))
+	h.Foreign(h.T, h.Keys[1], "somebody's")
 	err := h.c.Apply(h.Context(), plan)
 	h.noSecret(err)
 	if e := connector.AsError(err); !errors.Is(err, connector.ErrForeign) || e.Reason != connector.ReasonForeignChange {
 		h.Fatalf("got %v", err)
 	}
-	h.holds("somebody's")
+	h.holds("one", "somebody's", "three")
 }
 
 func (h *harness) undoInProcess() {
