@@ -84,6 +84,9 @@ Look:       publisher status`,
 	flags.StringVar(&c.said.Server, "server", "", "the publisher's `URL` (default $LOCKSTEP_SERVER, the context file, or this user's publisher on this machine)")
 	flags.StringVar(&c.said.As, "as", "", "act as `NAME` (default $LOCKSTEP_AS, the context file, or this user)")
 	flags.StringVar(&c.said.Keys, "keys", "", "sign with the keys in `DIRECTORY` (default $LOCKSTEP_KEYS, the context file, those of this user's publisher, or keys beside the context file)")
+	flags.StringVar(&c.said.TLS.CA, "tls-ca", "", "PEM `FILE`: who signs the publisher's certificate (default $LOCKSTEP_TLS_CA, the context file, or whom this system trusts)")
+	flags.StringVar(&c.said.TLS.Cert, "tls-cert", "", "PEM `FILE`: the client's certificate, where the publisher demands one (default $LOCKSTEP_TLS_CERT or the context file)")
+	flags.StringVar(&c.said.TLS.Key, "tls-key", "", "PEM `FILE`: its key (default $LOCKSTEP_TLS_KEY or the context file)")
 	flags.VarP(&c.format, "output", "o", "write data as `FORMAT`: table, json or yaml")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
@@ -101,6 +104,7 @@ Look:       publisher status`,
 	add(groupTrust, keyCommand(c))
 	add(groupServe, demoCommand(c), serveCommand(c), benchCommand(c))
 	root.AddCommand(versionCommand(c), exitCodesTopic())
+	add(groupOperate, openCommand(c), tokenCommand(c))
 	root.InitDefaultHelpCmd()
 	demandKnownTopics(root)
 	demandKnownArguments(root)

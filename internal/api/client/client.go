@@ -56,6 +56,9 @@ func New(target Target) (*Client, error) {
 // Server is the publisher's address.
 func (c *Client) Server() string { return c.base }
 
+// Host is its name or address, without a port.
+func (c *Client) Host() string { return c.reader.url.Hostname() }
+
 // Do sends a command, again with the same id where its answer was lost.
 func (c *Client) Do(ctx context.Context, command ledger.Command, dryRun bool) (out ledger.Outcome, err error) {
 	body := api.Request[ledger.Body]{ID: command.ID, By: command.By, DryRun: dryRun, TraceParent: command.TraceParent, Statement: command.Statement, Command: command.Body}
