@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/seal"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/fold"
@@ -238,7 +239,7 @@ func (c *checker) fact(fact any, entry events.Entry) error {
 	case *events.BreakGlassUsed:
 		return c.approved(f.Digest, FoundApproval{By: f.By, Verb: events.VerbBreakGlass, At: entry.Time, Entry: entry.Number, Reason: f.Reason}, entry)
 	case *events.BreakGlassReviewed:
-		key, err := c.spoken(entry, f.By, c.Digest, "review")
+		key, err := c.spoken(entry, f.By, c.Digest, ledger.Command{Body: ledger.Review{}}.Verb())
 		c.Reviews = append(c.Reviews, FoundApproval{By: f.By, Verb: "review", At: entry.Time, Entry: entry.Number, Key: key, Reason: f.Comment})
 		return err
 	case *events.ChangeEnded:
@@ -280,7 +281,7 @@ func (c *checker) proposed(f *events.ChangeProposed, entry events.Entry) error {
 			return events.Errorf(events.ReasonLeafPath, "the digest of change %s is not that of its parts", f.Change)
 		}
 	}
-	if _, err := c.spoken(entry, f.Author, f.Digest, events.VerbPropose, events.VerbRevise, events.VerbRebase); err != nil {
+	if _, err := c.spoken(entry, f.Author, f.Digest, events.VerbPropose, events.VerbRevise, events.VerbRebase, ledger.Command{Body: ledger.ProposeTrust{}}.Verb()); err != nil {
 		return err
 	}
 	c.proposal, c.Approvals = f, c.Approvals[:0]
