@@ -154,7 +154,7 @@ func auditExportCommand(c *cli) *cobra.Command {
 		Long: `Write the whole ledger: a header with the publisher's seal, every entry with the bus's stamp, what the release stream holds, and how many
 lines there were. It is verified with 'publisher audit verify --file FILE', on any machine.`,
 		Example: `  publisher audit export > ledger.jsonl
-  publisher audit export --into ledger.jsonl`,
+  publisher audit export -o ledger.jsonl`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			from, err := c.ledgerStream(cmd, source{})
 			if err != nil {
@@ -167,7 +167,7 @@ lines there were. It is verified with 'publisher audit verify --file FILE', on a
 			return writeNew(path, func(to io.Writer) error { return whole(io.Copy(to, from)) })
 		},
 	}
-	cmd.Flags().StringVar(&path, "into", "", "write `FILE`, which must not be there, and not standard output")
+	cmd.Flags().StringVarP(&path, "output", "o", "", "`FILE` to write, which must not be there; standard output without it")
 	return cmd
 }
 

@@ -16,16 +16,16 @@ func auditProveCommand(c *cli) *cobra.Command {
 	var from source
 	var path string
 	cmd := &cobra.Command{
-		Use:   "prove ID --into FILE",
+		Use:   "prove ID -o FILE",
 		Short: "Write a proof of what became of a change, which 'audit check' verifies without access to anything",
 		Long: `Verify the whole ledger and write what proves one change: who proposed it and who approved it, what was released where, and which agent
 applied it when. Every entry that it rests on is in the file, with its place under the publisher's seal.`,
-		Example:           `  publisher audit prove c12 --into c12.proof`,
+		Example:           `  publisher audit prove c12 -o c12.proof`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.completeChanges(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if path == "" {
-				return usage(cmd, "name the file of the proof with --into")
+				return usage(cmd, "name the file of the proof with -o")
 			}
 			r, done, err := c.openLedger(cmd, from)
 			if err != nil {
@@ -56,7 +56,7 @@ applied it when. Every entry that it rests on is in the file, with its place und
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&path, "into", "", "write `FILE`, which must not be there")
+	cmd.Flags().StringVarP(&path, "output", "o", "", "`FILE` to write, which must not be there")
 	from.register(cmd)
 	return cmd
 }
