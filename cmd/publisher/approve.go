@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,57 +15,166 @@ import (
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
+// approving are the flags of approve.
+type approving struct {
+	writing
+	wait           waiting
+	comment, seen  string
+	valid          string
+	roots, brought []string
+	yes            bool
+}
+
 func approveCommand(c *cli) *cobra.Command {
-	var w writing
-	var wait waiting
-	var comment, seen string
+	var f approving
 	cmd := &cobra.Command{
 		Use:   "approve ID",
 		Short: "Approve a change; the last approval demanded releases it",
 		Long: `Approve a change of somebody else. The last approval demanded releases it to all its environments at once.
 
 What is approved is a digest. --digest pins the one that you looked at, whole or its first digits, so that a change revised since
-is not approved; without it the change is approved as it is now, and what that is is shown.`,
+is not approved; without it the change is approved as it is now, and what that is is shown.
+
+Where approvals are signed, what you sign is shown, and you are asked first: the operations in every environment, what is demanded, the
+digest, and until when the approval counts. A change of trust is approved with the keys of roots, or with what 'publisher trust sign' made of
+them on a machine without network.`,
 		Example: `  publisher approve c7 --wait
-  publisher approve c7 --digest 4f2c9d1a0b1c -m "looked at it with ops"`,
+  publisher approve c7 --digest 4f2c9d1a0b1c -m "looked at it with ops" --yes
+  publisher approve c8 --root-key /media/offline/root-1.key`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.completeChanges("open"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			publisher, _, err := c.connect()
-			if err != nil {
-				return err
-			}
-			change, err := publisher.Change(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if err := sameDigest(change, seen); err != nil {
-				return err
-			}
-			out, err := c.do(cmd.Context(), w, ledger.Approve{Change: change.ID, Digest: change.Digest, Comment: comment})
-			if err != nil {
-				return err
-			}
-			if err := c.show(out, func() { c.approved(change, out) }); err != nil || !wait.on || w.dryRun {
-				return err
-			}
-			if len(out.Frozen) > 0 {
-				return c.followToFreeze(cmd.Context(), wait, change.ID, out)
-			}
-			if len(out.Released) == 0 && len(out.SourcesOnly) > 0 {
-				return nil // there is nothing to wait for
-			}
-			if len(out.Released) == 0 {
-				return &exitError{exitWaiting, "approvals are missing, so nothing was released yet; see 'publisher show " + change.ID + "'"}
-			}
-			return c.follow(cmd.Context(), wait, change.ID, out.Released)
-		},
+		RunE:              func(cmd *cobra.Command, args []string) error { return c.approve(cmd, f, args[0]) },
 	}
-	cmd.Flags().StringVarP(&comment, "message", "m", "", "add a `COMMENT`")
-	cmd.Flags().StringVar(&seen, "digest", "", "approve only this `DIGEST` of the change")
-	w.register(cmd)
-	wait.register(cmd)
+	flags := cmd.Flags()
+	flags.StringVarP(&f.comment, "message", "m", "", "add a `COMMENT`")
+	flags.StringVar(&f.seen, "digest", "", "approve only this `DIGEST` of the change")
+	flags.StringVar(&f.valid, "valid", "7d", "where approvals are signed: it counts for this `TIME`, as in 36h or 14d, at most 30d, or until 2026-12-24")
+	flags.StringArrayVar(&f.roots, "root-key", nil, "of a change of trust: sign it with the root key in `FILE` (repeatable)")
+	flags.StringArrayVar(&f.brought, "root-signature", nil, "of a change of trust: the signature in `FILE` (repeatable)")
+	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+	f.writing.register(cmd)
+	f.wait.register(cmd)
 	return cmd
+}
+
+func (c *cli) approve(cmd *cobra.Command, f approving, id string) error {
+	now := time.Now()
+	until, err := timeOf(f.valid, now)
+	if err == nil && until.Sub(now) > events.ApprovalLife {
+		err = errors.New("an approval counts for at most 30 days")
+	}
+	if err != nil {
+		return usage(cmd, "--valid: %v", err)
+	}
+	act := c.act
+	if f.dryRun {
+		act = c.actUnsigned
+	}
+	a, err := act(cmd.Context())
+	if err != nil {
+		return err
+	}
+	change, err := a.desk.Change(cmd.Context(), id)
+	if err != nil {
+		return err
+	}
+	if err := sameDigest(change, f.seen); err != nil {
+		return err
+	}
+	f.life = until.Sub(now)
+	if change.Trust != nil {
+		return c.approveTrust(cmd, f, a, change)
+	}
+	if len(f.roots)+len(f.brought) > 0 {
+		return usage(cmd, "%s is no change of trust: roots sign nothing else", change.ID)
+	}
+	body := ledger.Approve{Change: change.ID, Digest: change.Digest, Comment: f.comment}
+	if a.signer != nil {
+		asked, err := a.send(cmd.Context(), ledger.Command{ID: f.id(), Body: body}, true, 0) // whether it could be approved at all
+		if err != nil {
+			return err
+		}
+		if !asked.Again {
+			c.toSign(change, a, body.Digest, "approve", until)
+			if err := c.confirm(cmd, f.yes, "sign it?"); err != nil {
+				return err
+			}
+		}
+	}
+	out, err := c.doAs(cmd.Context(), a, f.writing, body)
+	if err != nil {
+		return err
+	}
+	if err := c.show(out, func() { c.approved(change, out, a.signer != nil) }); err != nil || !f.wait.on || f.dryRun {
+		return err
+	}
+	if len(out.Frozen) > 0 {
+		return c.followToFreeze(cmd.Context(), f.wait, change.ID, out)
+	}
+	if len(out.Released) == 0 && len(out.SourcesOnly) > 0 {
+		return nil // there is nothing to wait for
+	}
+	if len(out.Released) == 0 {
+		return &exitError{exitWaiting, "approvals are missing, so nothing was released yet; see 'publisher show " + change.ID + "'"}
+	}
+	return c.follow(cmd.Context(), f.wait, change.ID, out.Released)
+}
+
+// toSign shows what somebody is about to sign.
+func (c *cli) toSign(change fleet.Change, a actor, digest events.Digest, verb string, until time.Time) {
+	ticket := ""
+	if change.Ticket != "" {
+		ticket = " (" + plain(change.Ticket) + ")"
+	}
+	c.note("%s  %s%s, by %s", change.ID, brief(change.Reason), ticket, plain(change.Author))
+	for _, e := range change.Environments {
+		c.note("%s", e.Environment)
+		c.note("%s", changed(e.Operations))
+	}
+	if said := policies(change); said != "" {
+		c.note("policies: %s", strings.ReplaceAll(said, "\n", "\n          "))
+	}
+	for _, line := range lackings(change.Demands) {
+		c.note("lacking: %s", line)
+	}
+	if a.signer != nil {
+		c.note("you sign: %s %s, as %s with key %s", verb, change.ID, plain(a.name), a.signer.Public())
+		c.note("  digest  %s", digest)
+		c.note("  counts  until %s", until.UTC().Format("2006-01-02 15:04:05Z"))
+	}
+}
+
+// approveTrust brings signatures of roots to a proposed trust document.
+func (c *cli) approveTrust(cmd *cobra.Command, f approving, a actor, change fleet.Change) error {
+	p, err := c.proposal(cmd.Context(), change.ID)
+	if err != nil {
+		return err
+	}
+	if len(f.roots)+len(f.brought) == 0 {
+		return &exitError{exitUsage, "a change of trust is approved with root keys, and " + lacking(p) + ": name a key with --root-key, or a signature that 'publisher trust sign' made with --root-signature"}
+	}
+	body := ledger.Approve{Change: change.ID, Digest: change.Digest, Comment: f.comment}
+	if body.Roots, err = c.rootSignatures(p, f.roots, f.brought); err != nil {
+		return err
+	}
+	c.note("%s  %s, by %s", change.ID, brief(change.Reason), plain(change.Author))
+	c.differs(p.Before, p.Document, c.environmentNames(cmd.Context()))
+	if !f.dryRun {
+		for _, root := range body.Roots {
+			c.note("signed by root %s", root.Key)
+		}
+		if err := c.confirm(cmd, f.yes, "send "+plural(len(body.Roots), "signature", "signatures")+"?"); err != nil {
+			return err
+		}
+	}
+	out, err := c.doAs(cmd.Context(), a, f.writing, body)
+	if err != nil {
+		return err
+	}
+	if err := c.show(out, func() { c.trustApproved(out, p.Document.Version) }); err != nil || !f.wait.on || f.dryRun || len(out.Released) == 0 {
+		return err
+	}
+	return c.follow(cmd.Context(), f.wait, change.ID, out.Released)
 }
 
 // followToFreeze follows what was released, and says what waits for the end of a freeze.
@@ -92,16 +203,23 @@ func sameDigest(change fleet.Change, seen string) error {
 	return nil
 }
 
-func (c *cli) approved(change fleet.Change, out ledger.Outcome) {
+// approved says what an approval did. Shown says that what the change is has been shown before.
+func (c *cli) approved(change fleet.Change, out ledger.Outcome, shown bool) {
 	for _, e := range change.Environments {
-		c.note("%s", e.Environment)
-		c.note("%s", changed(e.Operations))
+		if !shown {
+			c.note("%s", e.Environment)
+			c.note("%s", changed(e.Operations))
+		}
 	}
 	c.released(out)
 	for _, frozen := range out.Frozen {
 		c.note("frozen: %s", plain(frozen.String()))
 	}
-	switch missing := change.Demanded - len(change.Approvals) - 1; {
+	missing := change.Demanded - len(change.Approvals) - 1
+	if signed(change) {
+		missing = 0 // 'publisher show' says who; one approval may count for one demand and not for another
+	}
+	switch {
 	case len(out.Released) > 0 && out.DryRun:
 		c.note("dry run: your approval would release %s", change.ID)
 	case len(out.Released) > 0:
@@ -116,6 +234,8 @@ func (c *cli) approved(change fleet.Change, out ledger.Outcome) {
 		c.note("dry run: your approval would count")
 	case missing > 0:
 		c.note("approved %s; %s still missing%s", change.ID, plural(missing, "approval is", "approvals are"), demandedBy(change))
+	case signed(change):
+		c.note("approved %s; more is demanded, and 'publisher show %s' says what", change.ID, change.ID)
 	default:
 		c.note("approved %s", change.ID)
 	}

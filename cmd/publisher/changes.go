@@ -38,7 +38,7 @@ func changesCommand(c *cli) *cobra.Command {
 				return err
 			}
 			if view, err := publisher.Fleet(cmd.Context()); err == nil {
-				c.banner(view.Ledger)
+				c.banner(view)
 			}
 			return c.show(list, func() { c.listChanges(list) })
 		},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -61,6 +62,7 @@ func readerKey(target client.Target) (*events.Signer, error) {
 type writing struct {
 	dryRun bool
 	key    string
+	life   time.Duration // how long an approval counts; 0 is the usual time
 }
 
 func (w *writing) register(cmd *cobra.Command) {
@@ -68,20 +70,34 @@ func (w *writing) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&w.key, "idempotency-key", "", "a `KEY` of your own: the same command with the same key is done once")
 }
 
-// do sends a command.
-func (c *cli) do(ctx context.Context, w writing, body ledger.Body) (ledger.Outcome, error) {
-	publisher, as, err := c.connect()
-	if err != nil {
-		return ledger.Outcome{}, err
-	}
+// id is the command's: the person's own, or a new one.
+func (w *writing) id() string {
 	if w.key == "" {
 		w.key = uuid.NewString()
 	}
-	out, err := publisher.Do(ctx, ledger.Command{ID: w.key, By: as, Body: body}, w.dryRun)
+	return w.key
+}
+
+// do sends a command.
+func (c *cli) do(ctx context.Context, w writing, body ledger.Body) (ledger.Outcome, error) {
+	act := c.act
+	if w.dryRun {
+		act = c.actUnsigned
+	}
+	a, err := act(ctx)
+	if err != nil {
+		return ledger.Outcome{}, err
+	}
+	return c.doAs(ctx, a, w, body)
+}
+
+// doAs sends a command of somebody.
+func (c *cli) doAs(ctx context.Context, a actor, w writing, body ledger.Body) (ledger.Outcome, error) {
+	out, err := a.send(ctx, ledger.Command{ID: w.id(), Body: body}, w.dryRun, w.life)
 	if err == nil && !c.warned {
 		c.warned = true
-		if view, err := publisher.Fleet(ctx); err == nil {
-			c.banner(view.Ledger)
+		if view, err := a.desk.Fleet(ctx); err == nil {
+			c.banner(view)
 		}
 	}
 	if err == nil && out.Again {

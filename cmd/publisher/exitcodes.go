@@ -10,6 +10,7 @@ const (
 	exitDenied      = 4
 	exitWaiting     = 6
 	exitFailed      = 7
+	exitConflict    = 8
 	exitInterrupted = 130
 )
 

@@ -57,7 +57,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "world": world, "serving": serving, "hangup": hangup,
+			"exits": exits, "world": world, "serving": serving, "hangup": hangup, "says": says,
 		},
 	})
 }
@@ -148,4 +148,12 @@ func hangup(ts *testscript.TestScript, _ bool, _ []string) {
 		ts.Fatalf("%d commands run in the background", len(running))
 	}
 	ts.Check(running[0].Process.Signal(syscall.SIGHUP))
+}
+
+// says VARIABLE FILE: the variable becomes what the file says, without the end of its line.
+func says(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: says VARIABLE FILE")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }

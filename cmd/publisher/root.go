@@ -98,10 +98,10 @@ Look:       publisher status`,
 			root.AddCommand(cmd)
 		}
 	}
-	add(groupChange, initCommand(c), schemaCommand(c), checkCommand(c), policyCommand(c), diffCommand(c), renderCommand(c), proposeCommand(c), promoteCommand(c), reviseCommand(c), rebaseCommand(c), changesCommand(c), showCommand(c), approveCommand(c), rejectCommand(c), withdrawCommand(c), rollbackCommand(c))
+	add(groupChange, initCommand(c), schemaCommand(c), checkCommand(c), policyCommand(c), diffCommand(c), renderCommand(c), proposeCommand(c), promoteCommand(c), reviseCommand(c), rebaseCommand(c), changesCommand(c), showCommand(c), approveCommand(c), rejectCommand(c), withdrawCommand(c), pauseCommand(c), resumeCommand(c), rollbackCommand(c))
 	add(groupChange, importCommand(c), exportCommand(c))
 	add(groupOperate, statusCommand(c), topCommand(c), historyCommand(c), getCommand(c), explainCommand(c), impactCommand(c), environmentCommand(c), ledgerCommand(c), auditCommand(c), doctorCommand(c))
-	add(groupTrust, keyCommand(c))
+	add(groupTrust, trustCommand(c), keyCommand(c), breakGlassCommand(c), reviewCommand(c))
 	add(groupServe, demoCommand(c), serveCommand(c), benchCommand(c))
 	root.AddCommand(versionCommand(c), exitCodesTopic())
 	add(groupOperate, openCommand(c), tokenCommand(c))

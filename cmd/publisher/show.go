@@ -28,7 +28,7 @@ func showCommand(c *cli) *cobra.Command {
 				return err
 			}
 			if view, err := publisher.Fleet(cmd.Context()); err == nil {
-				c.banner(view.Ledger)
+				c.banner(view)
 			}
 			return c.show(change, func() { c.showChange(change) })
 		},
@@ -50,6 +50,16 @@ func (c *cli) showChange(change fleet.Change) {
 	}
 	field("digest", change.Digest.String())
 	field("approvals", approvals(change))
+	field("lacking", strings.Join(lackings(change.Demands), "\n"))
+	if g := change.BreakGlass; g != nil {
+		field("glass", "broken by "+plain(g.By)+", "+moment(g.At)+": "+plain(g.Reason)+reviews(*g))
+	}
+	if change.Paused != nil {
+		field("paused", "by "+plain(change.Paused.By)+", "+moment(change.Paused.Since)+": "+plain(change.Paused.Reason))
+	}
+	if change.Trust != nil {
+		field("trust", fmt.Sprintf("proposes trust document %d, signed by %s so far; see it with 'publisher trust show %s'", change.Trust.Version, plural(len(change.Roots), "root", "roots"), change.ID))
+	}
 	field("risk", change.Risk)
 	field("policies", policies(change))
 	if change.Recovered {
@@ -91,6 +101,14 @@ func because(reason string) string {
 
 // approvals say how many there are of how many, by whom, and what is missing.
 func approvals(change fleet.Change) string {
+	switch {
+	case change.ByRule:
+		return "none: a rule of the trust document approves it"
+	case change.Trust != nil:
+		return "by the signatures of roots"
+	case signed(change):
+		return signedApprovals(change)
+	}
 	out := fmt.Sprintf("%d of %d", len(change.Approvals), change.Demanded)
 	separator := ": "
 	for _, a := range change.Approvals {

@@ -48,7 +48,7 @@ The states, worst first: torn, differing, failing, silent, stale, held, behind, 
 			if err != nil {
 				return err
 			}
-			c.banner(view.Ledger)
+			c.banner(view)
 			if err := c.showStatus(view, args); err != nil {
 				return err
 			}
@@ -96,7 +96,7 @@ func (c *cli) showStatus(view fleet.View, args []string) error {
 }
 
 // banner says what is wrong with the ledger, on every screen.
-func (c *cli) banner(l fleet.LedgerView) { c.notes(warnings(l)) }
+func (c *cli) banner(view fleet.View) { c.notes(warnings(view)) }
 
 func (c *cli) notes(lines []string) {
 	for _, line := range lines {
@@ -104,8 +104,9 @@ func (c *cli) notes(lines []string) {
 	}
 }
 
-// warnings are what is wrong with the ledger.
-func warnings(l fleet.LedgerView) (out []string) {
+// warnings are what is wrong with the ledger, and what waits for a review.
+func warnings(view fleet.View) (out []string) {
+	l := view.Ledger
 	if !l.Writable {
 		since := ""
 		if !l.Since.IsZero() {
@@ -115,6 +116,9 @@ func warnings(l fleet.LedgerView) (out []string) {
 	}
 	if l.Durability != "proven" {
 		out = append(out, "! durability is "+plain(l.Durability)+": what is called released may be lost with the power")
+	}
+	for _, r := range view.Reviews {
+		out = append(out, "! "+plain(r.String())+"; look at it with 'publisher show "+r.Change+"', and sign it off with 'publisher review "+r.Change+"'")
 	}
 	return out
 }

@@ -74,7 +74,7 @@ func overview(ctx context.Context, publisher *client.Client, args []string) (vie
 		return view, nil, err
 	}
 	missed, err := missedWindows(ctx, publisher)
-	return view, append(warnings(view.Ledger), missed...), err
+	return view, append(warnings(view), missed...), err
 }
 
 // jsonLine writes what status -o json writes, on one line.

@@ -214,7 +214,7 @@ func TestOpenAPIListsEveryRoute(t *testing.T) {
 	want := map[string]string{
 		"/fleet": "get", "/environments/{name}": "get", "/changes": "get", "/changes/{id}": "get", "/history": "get",
 		"/environments/{name}/resources": "get", "/environments/{name}/resources/{kind}/{resource}": "get",
-		"/environments/{name}/releases/{revision}": "get", "/ledger": "get", "/ledger/verify": "post", "/doctor": "get", "/trust": "get", "/environments/{name}/agents/{agent}/credentials": "get",
+		"/environments/{name}/releases/{revision}": "get", "/ledger": "get", "/ledger/verify": "post", "/doctor": "get", "/trust": "get", "/trust/{version}": "get", "/environments/{name}/agents/{agent}/credentials": "get",
 		"/diff": "post", "/environments/{name}/explain/{kind}/{resource}": "get",
 		"/links": "post", "/compare": "get", "/bundle": "get", "/impact/{kind}/{resource}": "get", "/audit/export": "get",
 	}
@@ -262,6 +262,7 @@ func TestReadsSayWhatTheLedgerSays(t *testing.T) {
 		"/api/v1/doctor":                                                                 `"name":"bus"`,
 		"/api/v1/bundle?env=prod":                                                        `"name":"prod"`,
 		"/api/v1/bundle?env=prod&env=nobody":                                             `there is no environment nobody`,
+		"/api/v1/trust/1":                                                                `"approvals":"names"`,
 		"/api/v1/trust?environment=prod":                                                 `"revision":2`,
 		"/healthz":                                                                       `ok`,
 		"/readyz":                                                                        `ok`,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // EnvironmentPath names an environment. It is exported for huma, which cannot see embedded fields otherwise.
@@ -114,6 +115,18 @@ func registerLedger(api huma.API, b Backend) {
 		Agent string `path:"agent"`
 	}) (AgentCredentials, error) {
 		return credentials(b, in.Name, in.Agent)
+	})
+	get(api, "/trust/{version}", "trustDocument", "A trust document", func(_ context.Context, in *struct {
+		Version int `path:"version" minimum:"1"`
+	}) (out events.Trust, err error) {
+		b.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) {
+			if in.Version > len(s.Trusts) {
+				err = &ledger.Error{Kind: ledger.KindNotFound, Message: "there is no trust document " + strconv.Itoa(in.Version), Next: "the newest is " + strconv.Itoa(len(s.Trusts))}
+				return
+			}
+			out = s.Trusts[in.Version-1]
+		})
+		return out, err
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "verify", Method: http.MethodPost, Path: Prefix + "/ledger/verify", Tags: []string{"reads"},

@@ -31,6 +31,7 @@ const (
 // StreamOptions of EnsureStreams.
 type StreamOptions struct {
 	LedgerID string        // the ledger that must be there; empty: whichever is there, and a new one if there is none
+	Found    bool          // where there is no ledger, make the one with LedgerID
 	Replicas int           // at least so many; 0: as many as LEDGER has, and without a LEDGER 3 in a cluster, otherwise 1
 	LeaseTTL time.Duration // how long a dead publisher holds the lease; 0: 5 s; at least 100 ms
 }
@@ -64,7 +65,7 @@ func (c *Conn) EnsureStreams(ctx context.Context, o StreamOptions) (ledgerID str
 	var lost error
 	for _, want := range streams(o) {
 		ensure := c.ensureStream
-		if want.Name == events.StreamLedger && o.LedgerID != "" {
+		if want.Name == events.StreamLedger && o.LedgerID != "" && !o.Found {
 			ensure = c.knownLedger
 		}
 		info, err := ensure(ctx, want)

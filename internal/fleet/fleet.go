@@ -65,10 +65,16 @@ func Build(s *ledger.State, r Reports, ledgerView LedgerView, asOf time.Time) Vi
 		v.Totals[env.Condition]++
 	}
 	slices.SortStableFunc(v.Environments, func(a, b Environment) int { return worse(a.Condition, b.Condition) })
-	for _, c := range s.UnderReview() {
-		v.Reviews = append(v.Reviews, OpenReview{c.ID, *c.BreakGlass})
-	}
+	v.Reviews = Reviews(s)
 	return v
+}
+
+// Reviews are the break-glasses that not enough people have signed off, oldest first.
+func Reviews(s *ledger.State) (out []OpenReview) {
+	for _, c := range s.UnderReview() {
+		out = append(out, OpenReview{c.ID, *c.BreakGlass})
+	}
+	return out
 }
 
 // EnvironmentOf is where one environment stands, as Build says it. An unknown one is a *ledger.Error.

@@ -9,6 +9,7 @@ package fleet
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -45,6 +46,19 @@ type View struct {
 type OpenReview struct {
 	Change string `json:"change"`
 	ledger.GlassBroken
+}
+
+// String says it in one line.
+func (r OpenReview) String() string {
+	by := make([]string, len(r.Reviews))
+	for i, s := range r.Reviews {
+		by[i] = s.By
+	}
+	signed := "nobody has"
+	if len(by) > 0 {
+		signed = "only " + strings.Join(by, ", ") + " has"
+	}
+	return fmt.Sprintf("%s broke the glass for %s at %s (%s), and %s signed it off", r.By, r.Change, r.At.UTC().Format(time.RFC3339), r.Reason, signed)
 }
 
 // A LedgerView says which ledger this is and whether it can be written.

@@ -47,6 +47,11 @@ func (b BreakGlass) decide(d *decision) error {
 			return err
 		}
 	}
+	if d.said != nil { // before the release is tried, which an agent would refuse without saying whose role is lacking
+		if err := (asking{d.State, d.by, d.now}).breakGlass(d.said, c, b.Reason); err != nil {
+			return err
+		}
+	}
 	d.change = c.ID
 	d.record(events.TypeBreakGlassUsed, c.ID, &events.BreakGlassUsed{Change: c.ID, Digest: c.Digest, By: d.by, Reason: b.Reason})
 	parts := c.Parts

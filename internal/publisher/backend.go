@@ -111,7 +111,7 @@ func (p *Publisher) Verify(ctx context.Context) (out api.Verification, err error
 
 // Doctor looks at everything that this publisher needs.
 func (p *Publisher) Doctor(ctx context.Context) []api.Check {
-	return []api.Check{p.checkBus(), p.checkCredentials(), p.checkDurability(ctx), p.checkStanding(), p.checkLead(), p.checkReleases(ctx), p.checkAgents()}
+	return []api.Check{p.checkBus(), p.checkCredentials(), p.checkDurability(ctx), p.checkStanding(), p.checkTrust(), p.checkLead(), p.checkReleases(ctx), p.checkAgents()}
 }
 
 func (p *Publisher) checkBus() api.Check {
@@ -151,6 +151,23 @@ func (p *Publisher) checkStanding() api.Check {
 	}
 	return api.Check{Name: "ledger", Message: fmt.Sprintf("read-only since %s (%s): %s", s.since.UTC().Format(time.RFC3339), s.reason, s.message),
 		Next: p.next(s.reason)}
+}
+
+// checkTrust says how far what the ledger holds rests on signatures, and which break-glass nobody has reviewed.
+func (p *Publisher) checkTrust() api.Check {
+	c := api.Check{Name: "trust", OK: true, Message: "the ledger has not begun"}
+	p.book.read(func(s *ledger.State) {
+		switch reviews, trust := fleet.Reviews(s), s.Trust(); {
+		case trust == nil:
+		case len(reviews) > 0:
+			c = api.Check{Name: "trust", Message: reviews[0].String(), Next: "two others sign it off with 'publisher review " + reviews[0].Change + "'"}
+		case trust.Approvals == events.ApprovalsAreNames:
+			c.Message = "approvals are names: whoever reaches the API acts under any name; begin with 'publisher trust init'"
+		default:
+			c.Message = fmt.Sprintf("every command is signed, by the people of trust document %d", trust.Version)
+		}
+	})
+	return c
 }
 
 func (p *Publisher) checkLead() api.Check {

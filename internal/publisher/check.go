@@ -131,7 +131,7 @@ func (p *Publisher) openStreams(ctx context.Context) error {
 	p.book.read(func(s *ledger.State) { id = s.ID })
 	var found string
 	err := p.opts.Fault.Step(fault.StreamsMade, func() (err error) {
-		found, err = p.conn.EnsureStreams(ctx, bus.StreamOptions{LedgerID: id, Replicas: p.opts.Replicas, LeaseTTL: p.opts.LeaseTTL})
+		found, err = p.conn.EnsureStreams(ctx, bus.StreamOptions{LedgerID: id, Found: p.founds(), Replicas: p.opts.Replicas, LeaseTTL: p.opts.LeaseTTL})
 		return err
 	})
 	if setting, ok := errors.AsType[*bus.SettingError](err); ok && setting.Stream == events.StreamLedger {
@@ -286,7 +286,7 @@ func (p *Publisher) begin(ctx context.Context) error {
 	if trust == nil {
 		p.book.commit.Lock()
 		defer p.book.commit.Unlock()
-		d, err := p.book.decide(ledger.Command{By: "publisher", Body: ledger.Genesis{Publisher: p.signer.Public()}})
+		d, err := p.book.decide(ledger.Command{By: "publisher", Body: ledger.Genesis{Publisher: p.signer.Public(), Document: p.founding}})
 		if err != nil {
 			return err
 		}

@@ -36,6 +36,7 @@ type Publisher struct {
 	signer     *events.Signer
 	authority  *credentials.Authority // nil where the bus's credentials are not this publisher's to issue
 	gate       gate
+	founding   *events.Trust    // the document that was prepared for a new ledger; nil: there is none, or the ledger has begun
 	server     *embedded.Server // nil with an existing NATS
 	conn       *bus.Conn
 	book       *book
@@ -128,8 +129,10 @@ func (p *Publisher) openBook(context.Context) error {
 	}
 	p.group.Defer("copy of the ledger", func(context.Context) error { return entries.file.Close() })
 	entries.fault = p.opts.Fault
-	p.book, err = newBook(entries)
-	return err
+	if p.book, err = newBook(entries); err != nil {
+		return err
+	}
+	return p.openFounding()
 }
 
 // listen opens the HTTP listener before anything is started: a port in use is said at once.

@@ -22,6 +22,7 @@ type Proposal struct {
 	Reason   string        `json:"reason"`
 	Before   *events.Trust `json:"before"`
 	Document *events.Trust `json:"document"`
+	Signed   []string      `json:"signed"` // roots that have signed it so far
 }
 
 // A Signature is what a root's machine gives back.
@@ -67,24 +68,36 @@ func ReadSignature(b []byte, document *events.Trust) (events.RootSignature, erro
 	return s.Root, err
 }
 
-// Lacking says how many more signatures of which roots a document needs to follow another: its own roots' and those of the one before.
-func Lacking(before, document *events.Trust) (n int, of []string) {
-	for _, roots := range []events.Roots{rootsOf(before), rootsOf(document)} {
-		signed := 0
-		var open []string
-		for _, key := range roots.Keys {
-			if slices.ContainsFunc(document.Signatures, func(s events.RootSignature) bool { return s.Key == key }) {
-				signed++
-			} else {
-				open = append(open, key)
-			}
-		}
-		if more := roots.Threshold - signed; more > n {
-			n = more
-		}
-		if roots.Threshold > signed {
-			of = append(of, slices.DeleteFunc(open, func(key string) bool { return slices.Contains(of, key) })...)
+// Lacking says how many more signatures a document needs to follow another, at least, when some roots have signed it, and of which: its
+// own roots, and those of the one before. One signature counts for both where both have the root.
+func Lacking(before, document *events.Trust, signed []string) (n int, of []string) {
+	was, is := unsigned(rootsOf(before), signed), unsigned(rootsOf(document), signed)
+	both := 0
+	for _, key := range is.Keys {
+		if slices.Contains(was.Keys, key) {
+			both++
+		} else if is.Threshold > 0 {
+			of = append(of, key)
 		}
 	}
-	return n, of
+	for _, key := range was.Keys {
+		if was.Threshold > 0 || (is.Threshold > 0 && slices.Contains(is.Keys, key)) {
+			of = append(of, key)
+		}
+	}
+	return was.Threshold + is.Threshold - min(was.Threshold, is.Threshold, both), of
+}
+
+// unsigned are the roots that have not signed, and how many of them still must.
+func unsigned(roots events.Roots, signed []string) (out events.Roots) {
+	out.Threshold = roots.Threshold
+	for _, key := range roots.Keys {
+		if slices.Contains(signed, key) {
+			out.Threshold--
+		} else {
+			out.Keys = append(out.Keys, key)
+		}
+	}
+	out.Threshold = max(0, out.Threshold)
+	return out
 }

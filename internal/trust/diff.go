@@ -136,7 +136,7 @@ func Rule(r events.ApprovalRule) string {
 	if len(r.Resources) > 0 {
 		out += "for " + strings.Join(r.Resources, ", ") + " "
 	}
-	return out + Approvals(r.Approvals, counting(r))
+	return out + Approvals(r.Approvals, r.Counting())
 }
 
 // Approvals say how many approvals by whom are needed.

@@ -69,6 +69,13 @@ func sign(t testing.TB, document *events.Trust, roots []*events.Signer) {
 	}
 }
 
+func signedBy(document *events.Trust) (out []string) {
+	for _, s := range document.Signatures {
+		out = append(out, s.Key)
+	}
+	return out
+}
+
 func next(t testing.TB, document *events.Trust, edits ...trust.Edit) *events.Trust {
 	t.Helper()
 	out, err := trust.Next(document, edits...)
@@ -163,7 +170,7 @@ func TestWhoMayDoWhatWhere(t *testing.T) {
 	if people, needs := who(now.Add(time.Hour)); people != "anna ben " || !slices.Equal(needs[0].People, []string{"anna", "ben"}) {
 		t.Errorf("the delegation is over: %s %+v", people, needs)
 	}
-	if stuck := trust.Stuck(document, []string{"prod-eu", "dev"}, now.Add(time.Hour)); len(stuck) != 1 || !strings.HasPrefix(stuck[0], "in prod-eu a change must 2 times be approved besides its author, and only 2 people can") {
+	if stuck := trust.Stuck(document, []string{"prod-eu", "dev"}, now.Add(time.Hour)); len(stuck) != 1 || !strings.HasPrefix(stuck[0], "in prod-eu a change must be 2 times approved by somebody besides its author, and only 2 people can") {
 		t.Error(stuck)
 	}
 }
@@ -213,7 +220,7 @@ func TestWhateverIsEditedMayFollow(t *testing.T) {
 				}
 				continue
 			}
-			if n, of := trust.Lacking(document, after); n != 2 || len(of) != 2 {
+			if n, of := trust.Lacking(document, after, nil); n != 2 || len(of) != 2 {
 				rt.Fatalf("%d signatures of %v are lacking", n, of)
 			}
 			sign(t, after, roots)
@@ -231,7 +238,7 @@ func TestWhateverIsEditedMayFollow(t *testing.T) {
 func TestARootSignsAwayFromTheNetwork(t *testing.T) {
 	before, roots := first(t, 2, 2)
 	document := next(t, before, trust.Add("ben", key(t), []events.Role{events.RoleApprover}, []string{"*"}))
-	file, err := events.Encode(trust.Proposal{Kind: trust.ProposalKind, Change: "c7", By: "anna", Reason: "ben comes", Before: before, Document: document})
+	file, err := events.Encode(trust.Proposal{Kind: trust.ProposalKind, Change: "c7", By: "anna", Reason: "ben comes", Before: before, Document: document, Signed: []string{}})
 	must(t, err)
 	there, err := trust.ReadProposal(append(file, '\n'))
 	must(t, err)
@@ -257,7 +264,22 @@ func TestARootSignsAwayFromTheNetwork(t *testing.T) {
 	if err := document.CheckSuccession(before); err != nil {
 		t.Error(err)
 	}
-	if n, of := trust.Lacking(before, document); n != 0 || len(of) != 0 {
+	if n, of := trust.Lacking(before, document, signedBy(document)); n != 0 || len(of) != 0 {
+		t.Errorf("%d of %v are lacking", n, of)
+	}
+}
+
+func TestAnotherRootSignsBesideTheOneThatGoes(t *testing.T) {
+	before, roots := first(t, 1, 1)
+	come := signer(t)
+	document := next(t, before, trust.RotateRoot("", come.Public()))
+	for i, root := range []*events.Signer{come, roots[0]} {
+		if n, of := trust.Lacking(before, document, signedBy(document)); n != 2-i || len(of) != 2-i || document.CheckSuccession(before) == nil {
+			t.Errorf("%d of %v are lacking", n, of)
+		}
+		sign(t, document, []*events.Signer{root})
+	}
+	if n, of := trust.Lacking(before, document, signedBy(document)); n != 0 || len(of) != 0 || document.CheckSuccession(before) != nil {
 		t.Errorf("%d of %v are lacking", n, of)
 	}
 }
@@ -272,7 +294,7 @@ func FuzzReadProposal(f *testing.F) {
 	before, err := trust.First(&events.Trust{Ledger: id, Publishers: []string{signers[0].Public()}}, events.Roots{Keys: []string{signers[1].Public()}, Threshold: 1}, "anna", signers[2].Public())
 	must(f, err)
 	document := next(f, before, trust.Add("ben", signers[3].Public(), []events.Role{events.RoleApprover}, []string{"prod-*"}))
-	p := trust.Proposal{Kind: trust.ProposalKind, Change: "c7", By: "anna", Reason: "why", Before: before, Document: document}
+	p := trust.Proposal{Kind: trust.ProposalKind, Change: "c7", By: "anna", Reason: "why", Before: before, Document: document, Signed: []string{}}
 	whole, err := events.Encode(p)
 	must(f, err)
 	made, err := p.Sign(signers[1])

@@ -3,6 +3,7 @@ package trust
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -47,7 +48,7 @@ func Who(t *events.Trust, environment string, at time.Time) (seats []Seat, needs
 		if !slices.ContainsFunc(rule.Environments, func(s string) bool { return t.Selects(s, environment) }) {
 			continue
 		}
-		n := Need{Rule: i + 1, Resources: rule.Resources, Approvals: rule.Approvals, Roles: counting(rule), People: []string{}}
+		n := Need{Rule: i + 1, Resources: rule.Resources, Approvals: rule.Approvals, Roles: rule.Counting(), People: []string{}}
 		for _, p := range t.People {
 			if slices.ContainsFunc(n.Roles, func(role events.Role) bool { return t.May(p.Name, role, environment, at) }) {
 				n.People = append(n.People, p.Name)
@@ -67,28 +68,39 @@ func granted(t *events.Trust, p events.Person, role events.Role, environment str
 	})
 }
 
-// counting are the roles whose approvals count for a rule.
-func counting(rule events.ApprovalRule) []events.Role {
-	if len(rule.Roles) == 0 {
-		return []events.Role{events.RoleApprover}
-	}
-	return rule.Roles
-}
-
 // Stuck says, for people, in which of some environments a change could never be approved at a time, because too few people could.
 func Stuck(t *events.Trust, environments []string, at time.Time) []string {
-	var out []string
+	where := map[string][]string{}
+	var order []string
 	for _, environment := range environments {
 		seats, needs := Who(t, environment, at)
 		authors := slices.DeleteFunc(seats, func(s Seat) bool { return !t.May(s.Person, events.RoleAuthor, environment, at) })
-		for _, n := range needs {
-			if n.Approvals > 0 && !slices.ContainsFunc(authors, func(a Seat) bool { return others(n.People, a.Person) >= n.Approvals }) {
-				out = append(out, fmt.Sprintf("in %s %s approved besides its author, and %s", environment, demands(n), able(n.People)))
-				break
-			}
+		i := slices.IndexFunc(needs, func(n Need) bool {
+			return n.Approvals > 0 && !slices.ContainsFunc(authors, func(a Seat) bool { return others(n.People, a.Person) >= n.Approvals })
+		})
+		if i < 0 {
+			continue
 		}
+		why := demands(needs[i]) + " approved by somebody besides its author, and " + able(needs[i].People)
+		if where[why] == nil {
+			order = append(order, why)
+		}
+		where[why] = append(where[why], environment)
+	}
+	var out []string
+	for _, why := range order {
+		out = append(out, "in "+some(where[why])+" "+why)
 	}
 	return out
+}
+
+// some is a list of names that stays short.
+func some(names []string) string {
+	const most = 6
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
 }
 
 // others are how many of some people are not a person.
@@ -103,7 +115,7 @@ func demands(n Need) string {
 	if n.Approvals == 1 {
 		return "a change must be"
 	}
-	return fmt.Sprintf("a change must %d times be", n.Approvals)
+	return fmt.Sprintf("a change must be %d times", n.Approvals)
 }
 
 func able(people []string) string {

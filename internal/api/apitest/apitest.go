@@ -117,12 +117,13 @@ func (p *Publisher) Do(_ context.Context, c ledger.Command, dryRun bool) (ledger
 }
 
 func (p *Publisher) do(c ledger.Command, dryRun bool) (ledger.Outcome, error) {
+	c.DryRun = dryRun
 	for {
 		d, err := p.state.Decide(c, time.Now())
 		if err != nil {
 			return ledger.Outcome{}, err
 		}
-		out := ledger.Outcome{Result: d.Result, DryRun: dryRun, Again: d.Known, Effect: d.Effect, Notes: d.Notes}
+		out := ledger.Outcome{Result: d.Result, Digest: d.Digest, DryRun: dryRun && !d.Known, Again: d.Known, Effect: d.Effect, Notes: d.Notes}
 		if d.Known || dryRun {
 			return out, nil
 		}

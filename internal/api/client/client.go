@@ -20,6 +20,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/registry"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 const (
@@ -192,6 +193,15 @@ func (c *Client) Pins(ctx context.Context, environment string) (api.Pins, error)
 // Credentials are what an enrolled agent shows the bus beside its key.
 func (c *Client) Credentials(ctx context.Context, environment, agent string) (api.AgentCredentials, error) {
 	return get[api.AgentCredentials](ctx, c, "/environments/"+url.PathEscape(environment)+"/agents/"+url.PathEscape(agent)+"/credentials", nil)
+}
+
+// Trust is the trust document with a version, or the newest where it is 0.
+func (c *Client) Trust(ctx context.Context, version int) (events.Trust, error) {
+	if version == 0 {
+		pins, err := c.Pins(ctx, "")
+		return pins.Document, err
+	}
+	return get[events.Trust](ctx, c, "/trust/"+strconv.Itoa(version), nil)
 }
 
 // Doctor is everything that the publisher needs.

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/keys"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/publisher"
+	"github.com/lockstep-dev/lockstep/internal/trust"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+// beginning are the flags of trust init.
+type beginning struct {
+	data, rootDir    string
+	roots, threshold int
+	reason           string
+}
+
+func trustInitCommand(c *cli) *cobra.Command {
+	var b beginning
+	var w writing
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Begin with signed trust: root keys, a first administrator, and the first trust document",
+		Long: `Begin with signed trust. From then on nobody changes anything without signing it, and agents apply nothing that does not carry the
+signatures that the trust document demands.
+
+With --data it prepares the data directory of a publisher that was never started: root keys, the publisher's key, and the first trust
+document, signed by the roots, with which 'publisher serve --data' begins the ledger. Without --data it proposes that document to a running
+publisher whose approvals are names so far; there is no way back.
+
+Who acts (--as) becomes the first administrator, with a key that is made where there is none: administrator, author, approver,
+release-manager and operator in every environment. Nobody approves their own changes, so that nothing is released before a second person
+is there. The root keys sign nothing but trust documents: take them offline. Those that are in --root-dir already, as root-1.key and so
+on, are used as they are.`,
+		Example: `  publisher trust init --data ./lockstep-data --as anna
+  publisher trust init --data ./lockstep-data --as anna --roots 3 --threshold 2 --root-dir /media/offline
+  publisher trust init --as anna -m "signed from now on"`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case b.roots < 1 || b.roots > 20:
+				return usage(cmd, "--roots: want 1 to 20 keys")
+			case b.threshold < 1 || b.threshold > b.roots:
+				return usage(cmd, "--threshold: want 1 to %d signatures, as many as there are root keys", b.roots)
+			case b.data != "" && (w.dryRun || w.key != "" || b.reason != ""):
+				return usage(cmd, "--dry-run, --idempotency-key and -m are for a running publisher; with --data nothing is sent")
+			case b.data != "":
+				return c.prepareTrust(b)
+			case b.reason == "":
+				return usage(cmd, "say why with -m, or name the data directory of a publisher that was never started with --data")
+			}
+			return c.moveToSigned(cmd.Context(), b, w)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&b.data, "data", "", "data `DIRECTORY` of a publisher that was never started")
+	f.StringVar(&b.rootDir, "root-dir", "lockstep-roots", "`DIRECTORY` for the root keys, such as one on a medium that you take away")
+	f.IntVar(&b.roots, "roots", 1, "how many root keys")
+	f.IntVar(&b.threshold, "threshold", 1, "how many of them must sign a trust document")
+	f.StringVarP(&b.reason, "message", "m", "", "with a running publisher: say `WHY`")
+	_ = cmd.MarkFlagDirname("data")     // the flag is there
+	_ = cmd.MarkFlagDirname("root-dir") // so is this
+	w.register(cmd)
+	return cmd
+}
+
+// A founding is what trust init made.
+type founding struct {
+	Administrator keys.PersonKey   `json:"administrator"`
+	Roots         []keys.PersonKey `json:"roots"`
+	Threshold     int              `json:"threshold"`
+	Publisher     string           `json:"publisher"` // public nkey
+	Document      string           `json:"document,omitempty"`
+	Change        string           `json:"change,omitempty"`
+	made          []string         // files, each with what it is for
+}
+
+// prepareTrust writes what a publisher begins with that was never started.
+func (c *cli) prepareTrust(b beginning) error {
+	document := filepath.Join(b.data, publisher.TrustFile)
+	for _, taken := range []string{document, filepath.Join(b.data, "ledger.copy")} {
+		if _, err := os.Stat(taken); err == nil {
+			return &exitError{exitConflict, taken + " is there already: the ledger of " + b.data + " has its trust; start it with 'publisher serve', and edit its trust with 'publisher trust add' and its siblings, or begin with 'publisher trust init' without --data where approvals are names"}
+		}
+	}
+	if err := os.MkdirAll(b.data, 0o700); err != nil {
+		return err
+	}
+	publisherKey, err := keyAt(filepath.Join(b.data, "publisher.key"))
+	if err != nil {
+		return err
+	}
+	before := &events.Trust{Ledger: uuid.NewString(), Publishers: []string{publisherKey.Key}}
+	first, made, err := c.found(b, before)
+	if err != nil {
+		return err
+	}
+	for _, root := range made.Roots {
+		sig, err := first.SignRoot(root.Signer)
+		if err != nil {
+			return err
+		}
+		first.Signatures = append(first.Signatures, sig)
+	}
+	if err := first.CheckSuccession(nil); err != nil {
+		return err
+	}
+	if err := writeNew(document, first); err != nil {
+		return err
+	}
+	made.Publisher, made.Document = publisherKey.Key, document
+	return c.show(made, func() {
+		c.founded(made)
+		c.note("  %-*s the publisher's: signs releases, and stays on its machine", made.width(), publisherKey.File)
+		c.note("  %-*s the first trust document, signed by %s", made.width(), document, plural(len(made.Roots), "root", "roots"))
+		c.firstRoles(made)
+		c.note("\nNext:")
+		c.note("  publisher serve --data %s", shellWord(b.data))
+		c.secondPerson(made)
+	})
+}
+
+// moveToSigned proposes the first signed document to a publisher whose approvals are names.
+func (c *cli) moveToSigned(ctx context.Context, b beginning, w writing) error {
+	desk, _, err := c.connect()
+	if err != nil {
+		return err
+	}
+	pins, err := desk.Pins(ctx, "")
+	if unavailable, ok := errors.AsType[*api.UnavailableError](err); ok {
+		unavailable.Next = "start it with 'publisher serve', or name the data directory of one that was never started with --data"
+	}
+	if err != nil {
+		return err
+	}
+	if pins.Document.Approvals == events.ApprovalsAreSigned {
+		_, err := trust.First(&pins.Document, events.Roots{}, "", "")
+		return err
+	}
+	if w.dryRun {
+		c.note("dry run, not done: make %s in %s, and propose the first signed trust document", plural(b.roots, "root key", "root keys"), b.rootDir)
+		return nil
+	}
+	first, made, err := c.found(b, &pins.Document)
+	if err != nil {
+		return err
+	}
+	out, err := c.do(ctx, w, ledger.ProposeTrust{Document: *first, Reason: b.reason})
+	if err != nil {
+		return err
+	}
+	made.Publisher, made.Change = strings.Join(first.Publishers, ","), out.Change
+	return c.show(made, func() {
+		c.line("%s", out.Change)
+		c.founded(made)
+		c.firstRoles(made)
+		c.note("\nproposed %s: approvals are signed from the moment it is approved, and there is no way back. Next:", out.Change)
+		c.note("  publisher show %s", out.Change)
+		var with []string
+		for _, root := range made.Roots[:b.threshold] {
+			with = append(with, "--root-key "+shellWord(root.File))
+		}
+		c.note("  publisher approve %s %s", out.Change, strings.Join(with, " "))
+		c.secondPerson(made)
+	})
+}
+
+// found makes the root keys and the administrator's, and the first document with them.
+func (c *cli) found(b beginning, before *events.Trust) (*events.Trust, founding, error) {
+	made := founding{Threshold: b.threshold}
+	target, err := client.Locate(c.said)
+	if err != nil {
+		return nil, made, err
+	}
+	ring, err := c.ring()
+	if err != nil {
+		return nil, made, err
+	}
+	made.Administrator, err = ring.Read(target.As)
+	if errors.Is(err, keys.ErrNoKey) {
+		made.Administrator, err = ring.New(target.As)
+	}
+	if err != nil {
+		return nil, made, err
+	}
+	if err := os.MkdirAll(b.rootDir, 0o700); err != nil {
+		return nil, made, fmt.Errorf("directory of root keys: %w", err)
+	}
+	roots := events.Roots{Threshold: b.threshold}
+	for i := range b.roots {
+		root, err := keyAt(filepath.Join(b.rootDir, fmt.Sprintf("root-%d.key", i+1)))
+		if err != nil {
+			return nil, made, err
+		}
+		made.Roots, roots.Keys = append(made.Roots, root), append(roots.Keys, root.Key)
+	}
+	first, err := trust.First(before, roots, target.As, made.Administrator.Key)
+	return first, made, err
+}
+
+func (f founding) width() int {
+	widest := len(f.Document)
+	for _, k := range append(f.Roots, f.Administrator) {
+		widest = max(widest, len(k.File))
+	}
+	return widest
+}
+
+// founded says which files there are now, and what to do with each.
+func (c *cli) founded(f founding) {
+	for i, root := range f.Roots {
+		what := "a root: signs trust documents"
+		if i == 0 {
+			what += "; take it offline, and keep a copy elsewhere"
+		}
+		c.note("  %-*s %s", f.width(), root.File, what)
+	}
+	c.note("  %-*s %s's: signs what %s does", f.width(), f.Administrator.File, f.Administrator.Name, f.Administrator.Name)
+}
+
+func (c *cli) firstRoles(f founding) {
+	var roles []string
+	for _, role := range trust.FirstRoles {
+		roles = append(roles, string(role))
+	}
+	last := len(roles) - 1
+	c.note("\n%s is %s and %s in every environment. Nobody approves their own changes,", f.Administrator.Name, strings.Join(roles[:last], ", "), roles[last])
+	c.note("so that nothing can be released before a second person is there.")
+}
+
+// secondPerson says how somebody comes who can approve.
+func (c *cli) secondPerson(f founding) {
+	c.note("  publisher key new ben          # on ben's machine: prints the U… below")
+	c.note("  publisher trust add ben --key U… --role author --role approver --env '*' -m 'Ben joins' --as %s --root-key %s",
+		shellWord(f.Administrator.Name), shellWord(f.Roots[0].File))
+}
+
+// keyAt is the key in a file, which is made where there is none.
+func keyAt(path string) (keys.PersonKey, error) {
+	signer, err := keys.ReadKey(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newKeyFile(path)
+	}
+	if err != nil {
+		return keys.PersonKey{}, err
+	}
+	return keys.PersonKey{Key: signer.Public(), File: path, Signer: signer}, nil
+}
+
+// writeNew writes a value as one line of JSON into a new file.
+func writeNew(path string, value any) error {
+	b, err := events.Encode(value)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return &exitError{exitFailure, "there is a file " + path + " already, and nothing is written over"}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(b, '\n'))
+	return errors.Join(err, f.Sync(), f.Close())
+}
