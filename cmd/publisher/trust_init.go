@@ -168,11 +168,7 @@ func (c *cli) moveToSigned(ctx context.Context, b beginning, w writing) error {
 		c.firstRoles(made)
 		c.note("\nproposed %s: approvals are signed from the moment it is approved, and there is no way back. Next:", out.Change)
 		c.note("  publisher show %s", out.Change)
-		var with []string
-		for _, root := range made.Roots[:b.threshold] {
-			with = append(with, "--root-key "+shellWord(root.File))
-		}
-		c.note("  publisher approve %s %s", out.Change, strings.Join(with, " "))
+		c.note("  publisher approve %s %s", out.Change, made.rootFlags())
 		c.secondPerson(made)
 	})
 }
@@ -218,6 +214,15 @@ func (f founding) width() int {
 	return widest
 }
 
+// rootFlags name as many root keys as must sign.
+func (f founding) rootFlags() string {
+	var out []string
+	for _, root := range f.Roots[:f.Threshold] {
+		out = append(out, "--root-key "+shellWord(root.File))
+	}
+	return strings.Join(out, " ")
+}
+
 // founded says which files there are now, and what to do with each.
 func (c *cli) founded(f founding) {
 	for i, root := range f.Roots {
@@ -243,8 +248,7 @@ func (c *cli) firstRoles(f founding) {
 // secondPerson says how somebody comes who can approve.
 func (c *cli) secondPerson(f founding) {
 	c.note("  publisher key new ben          # on ben's machine: prints the U… below")
-	c.note("  publisher trust add ben --key U… --role author --role approver --env '*' -m 'Ben joins' --as %s --root-key %s",
-		shellWord(f.Administrator.Name), shellWord(f.Roots[0].File))
+	c.note("  publisher trust add ben --key U… --role author --role approver --env '*' -m 'Ben joins' --as %s %s", shellWord(f.Administrator.Name), f.rootFlags())
 }
 
 // keyAt is the key in a file, which is made where there is none.
