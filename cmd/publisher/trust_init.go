@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -117,7 +118,11 @@ func (c *cli) prepareTrust(b beginning) error {
 	if err := first.CheckSuccession(nil); err != nil {
 		return err
 	}
-	if err := writeNew(document, first); err != nil {
+	text, err := events.Encode(first)
+	if err != nil {
+		return err
+	}
+	if err := writeNew(document, func(f io.Writer) error { _, err := f.Write(append(text, '\n')); return err }); err != nil {
 		return err
 	}
 	made.Publisher, made.Document = publisherKey.Key, document
@@ -261,21 +266,4 @@ func keyAt(path string) (keys.PersonKey, error) {
 		return keys.PersonKey{}, err
 	}
 	return keys.PersonKey{Key: signer.Public(), File: path, Signer: signer}, nil
-}
-
-// writeNew writes a value as one line of JSON into a new file.
-func writeNew(path string, value any) error {
-	b, err := events.Encode(value)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if errors.Is(err, fs.ErrExist) {
-		return &exitError{exitFailure, "there is a file " + path + " already, and nothing is written over"}
-	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	return errors.Join(err, f.Sync(), f.Close())
 }
