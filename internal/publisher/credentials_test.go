@@ -37,8 +37,38 @@ func barred(t *testing.T, p *publisher.Publisher, environment, name, jwt string)
 
 func TestARevokedAgentIsCutOffAndKeptOutByWhatTheLedgerSays(t *testing.T) {
 	t.Parallel()
-	data := guarded(t)
-	p := start(t, data)
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		revokes(t, guarded(t), func(*publisher.Options) {}, func() {})
+	})
+	t.Run("existing", func(t *testing.T) {
+		t.Parallel()
+		data := guarded(t)
+		process := bustest.StartProcess(t)
+		process.Kill()
+		process.Configure(operatorsOf(t, data))
+		process.Restart()
+		revokes(t, data, func(o *publisher.Options) { o.NATS = process.URL() }, func() {
+			process.Kill()
+			process.Restart()
+		})
+	})
+}
+
+// operatorsOf is what makes a server one of the operator in a data directory.
+func operatorsOf(t *testing.T, data string) string {
+	t.Helper()
+	authority, err := credentials.Open(data)
+	must(t, err)
+	lines, err := os.ReadFile(authority.Server())
+	must(t, err)
+	return strings.Replace(string(lines), credentials.AccountsOnServer, t.TempDir(), 1)
+}
+
+// revokes has agents revoked and tries them, also when publisher and server were restarted.
+func revokes(t *testing.T, data string, on func(*publisher.Options), restart func()) {
+	p := start(t, data, on)
+	eventuallyWritable(t, p)
 	addEnvironments(t, p, "dev", "prod")
 	one, two := enrol(t, p, "dev", "one"), enrol(t, p, "dev", "two")
 	release(t, p, "variable/a", true, "dev")
@@ -67,7 +97,8 @@ func TestARevokedAgentIsCutOffAndKeptOutByWhatTheLedgerSays(t *testing.T) {
 	one.stop()
 	two.stop()
 	stop(t, p)
-	p = start(t, data)
+	restart()
+	p = start(t, data, on)
 	for name, jwt := range map[string]string{"dev/one": jwt, "prod/three": third} {
 		environment, agent, _ := strings.Cut(name, "/")
 		if !barred(t, p, environment, agent, jwt) {

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -35,6 +36,7 @@ const (
 	publisherFile = "publisher.creds"
 	systemFile    = "system.creds"
 	accountsDir   = "accounts"
+	serverFile    = "nats-operator.conf"
 )
 
 // ErrNone: the data directory has no credentials of the bus.
@@ -200,17 +202,43 @@ func (a *Authority) Resolver() string { return filepath.Join(a.dir, accountsDir)
 // Account is the public key of LOCKSTEP, under which a server keeps the streams.
 func (a *Authority) Account() (string, error) { return a.publisher.PublicKey() }
 
-// Store writes the accounts' JWTs into the resolver's directory: a server that starts knows whom to keep out before anybody tells it. Who was
-// kept out there stays so.
+// Server is the file that an existing NATS server includes in its configuration to be this operator's. It holds no secret.
+func (a *Authority) Server() string { return filepath.Join(a.dir, serverFile) }
+
+// AccountsOnServer is the directory that Server names for the accounts; a server keeps there what it is told of them.
+const AccountsOnServer = "/var/lib/nats/accounts"
+
+// Store writes the accounts' JWTs into the resolver's directory and into Server: a server that starts knows whom to keep out before anybody
+// tells it. Who was kept out there stays so.
 func (a *Authority) Store(revoked []string) error {
 	accounts, err := a.Accounts(append(a.stored(), revoked...))
 	for public, encoded := range accounts {
 		err = errors.Join(err, keys.WritePrivate(a.account(public), []byte(encoded)))
 	}
+	if err == nil {
+		err = a.storeServer(accounts)
+	}
 	if err != nil {
 		return fmt.Errorf("write the bus's accounts: %w", err)
 	}
 	return nil
+}
+
+func (a *Authority) storeServer(accounts map[string]string) error {
+	system, err := a.system.PublicKey()
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Who comes in: what Lockstep's publisher issued. Written by it; include it in the configuration of every server.\n")
+	fmt.Fprintf(&b, "operator: %s\nsystem_account: %s\n", a.claims, system)
+	fmt.Fprintf(&b, "# What the publisher tells the server later is kept here, and counts where it is newer.\n")
+	fmt.Fprintf(&b, "resolver: { type: full, dir: %q, allow_delete: false, interval: \"2m\" }\nresolver_preload: {\n", AccountsOnServer)
+	for _, public := range slices.Sorted(maps.Keys(accounts)) {
+		fmt.Fprintf(&b, "  %s: %s\n", public, accounts[public])
+	}
+	b.WriteString("}\n")
+	return keys.WritePrivate(a.Server(), []byte(b.String()))
 }
 
 // stored are the keys that are kept out in the resolver's directory. What is no JWT there is written anew.
