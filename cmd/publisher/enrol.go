@@ -20,12 +20,16 @@ func envEnrolCommand(c *cli) *cobra.Command {
 	var w writing
 	var e keys.Enrolment
 	var file string
+	var repin bool
 	cmd := &cobra.Command{
 		Use:   "enrol NAME --agent AGENT -o FILE",
 		Short: "Admit an agent to an environment, and write the file that it starts with",
 		Long: `Admit an agent to an environment. Its key is made here, and only the public half leaves this machine. The file is the agent's
-secret: it holds the key, whom to believe, and where the bus is. Give it to the agent's host and nobody else; it is never written
-over another file.`,
+secret: it holds the key, what lets it into the bus, the whole trust document, and where the bus is. Give it to the agent's host and nobody
+else; it is never written over another file.
+
+--repin is the way out of last resort, for an agent whose trust document no later one follows any more: its file then believes what the
+publisher says now. Whoever runs it vouches for that.`,
 		Example:           `  publisher env enrol prod-eu --agent a1 -o a1.enrolment`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.completeArgument(c.completeEnvironments),
@@ -34,6 +38,9 @@ over another file.`,
 			e.Environment = args[0]
 			if e.Agent == "" || (file == "" && !w.dryRun) {
 				return usage(cmd, "name the agent with --agent, and a file for its enrolment with -o")
+			}
+			if repin {
+				return c.repin(cmd.Context(), e, file)
 			}
 			return c.enrol(cmd.Context(), w, e, file)
 		},
@@ -46,6 +53,7 @@ over another file.`,
 	f.StringVar(&e.Bus.CA, "tlscacert", "", "PEM file: who signs the bus's certificate; here where the publisher issues the bus's credentials, and then its text is in the enrolment; else on the agent's host")
 	f.StringVar(&e.Bus.Cert, "tlscert", "", "PEM file on the agent's host: its certificate")
 	f.StringVar(&e.Bus.Key, "tlskey", "", "PEM file on the agent's host: its certificate's key")
+	f.BoolVar(&repin, "repin", false, "have the file of an enrolled agent believe what the publisher says now")
 	w.register(cmd)
 	return cmd
 }
@@ -74,7 +82,7 @@ func (c *cli) enrol(ctx context.Context, w writing, e keys.Enrolment, file strin
 		c.done(w, "enrol %s in %s", e.Agent, e.Environment)
 		return nil
 	}
-	if err := c.admit(ctx, &e, file); err != nil {
+	if err := c.admit(ctx, e, file); err != nil {
 		return err
 	}
 	c.note("enrolled %s in %s; %s is its secret: start it with 'agent run --enrolment %s'", e.Agent, e.Environment, file, file)
@@ -82,7 +90,7 @@ func (c *cli) enrol(ctx context.Context, w writing, e keys.Enrolment, file strin
 }
 
 // admit has the publisher say to the bus that the agent's key comes in, and writes that into the enrolment.
-func (c *cli) admit(ctx context.Context, e *keys.Enrolment, file string) error {
+func (c *cli) admit(ctx context.Context, e keys.Enrolment, file string) error {
 	if e.Bus.Credentials != "" {
 		return nil
 	}
@@ -94,8 +102,37 @@ func (c *cli) admit(ctx context.Context, e *keys.Enrolment, file string) error {
 	if err != nil || given.JWT == "" {
 		return err
 	}
-	e.Bus.JWT = given.JWT
-	return e.Write(file)
+	return keys.EditEnrolment(file, func(e *keys.Enrolment) error { e.Bus.JWT = given.JWT; return nil })
+}
+
+// repin has an enrolment pin what the publisher says now: its ledger, its newest trust document and the environment's head. Who runs it
+// vouches for that in the place of the roots, whose signatures the agent had to see until now.
+func (c *cli) repin(ctx context.Context, e keys.Enrolment, file string) error {
+	publisher, _, err := c.connect()
+	if err != nil {
+		return err
+	}
+	pins, err := publisher.Pins(ctx, e.Environment)
+	if err != nil {
+		return err
+	}
+	if _, err := publisher.Credentials(ctx, e.Environment, e.Agent); err != nil { // it is enrolled
+		return err
+	}
+	err = keys.EditEnrolment(file, func(old *keys.Enrolment) error {
+		if old.Environment != e.Environment || old.Agent != e.Agent {
+			return &exitError{exitFailure, fmt.Sprintf("%s is of %s in %s: name that one", file, old.Agent, old.Environment)}
+		}
+		return pin(old, pins)
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.admit(ctx, e, file); err != nil {
+		return err
+	}
+	c.note("! %s believes this publisher from now on, whatever it believed before: version %d of the trust document, revision %d of %s", file, pins.Document.Version, pins.Head.Revision, e.Environment)
+	return nil
 }
 
 // fill makes the agent's key and writes the enrolment with what the publisher says now, or finds the one that an earlier try of the

@@ -72,6 +72,20 @@ func (e *Enrolment) Write(path string) error {
 
 // ReadEnrolment reads what Write wrote. A file that others can read or write is ErrExposed.
 func ReadEnrolment(path string) (*Enrolment, error) {
+	e, err := readEnrolment(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range []*string{&e.Bus.CA, &e.Bus.Cert, &e.Bus.Key, &e.Bus.Credentials} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(filepath.Dir(path), *p)
+		}
+	}
+	return e, nil
+}
+
+// readEnrolment leaves paths as they are written.
+func readEnrolment(path string) (*Enrolment, error) {
 	b, err := ReadPrivate(path)
 	if err != nil {
 		return nil, fmt.Errorf("read enrolment: %w", err)
@@ -83,12 +97,19 @@ func ReadEnrolment(path string) (*Enrolment, error) {
 	if err := e.check(); err != nil {
 		return nil, fmt.Errorf("read enrolment: %s: %w: enrol the agent again with `publisher env enrol`", path, err)
 	}
-	for _, p := range []*string{&e.Bus.CA, &e.Bus.Cert, &e.Bus.Key, &e.Bus.Credentials} {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(filepath.Dir(path), *p)
-		}
-	}
 	return &e, nil
+}
+
+// EditEnrolment changes an enrolment file: whole or not at all.
+func EditEnrolment(path string, change func(*Enrolment) error) error {
+	e, err := readEnrolment(path)
+	if err != nil {
+		return err
+	}
+	if err := change(e); err != nil {
+		return err
+	}
+	return e.Write(path)
 }
 
 // secret is what a seed, a JWT, or a part of one looks like.

@@ -33,6 +33,18 @@ func FuzzReadEnrolment(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(whole)
+	if err := e.Pin(&events.Trust{Version: 2, Approvals: events.ApprovalsAreNames, Publishers: e.Publishers}); err != nil {
+		f.Fatal(err)
+	}
+	e.Bus.JWT, e.Bus.Authorities = "eyJ0eXAi.eyJzdWIi.c2lnbmF0dXJl", "-----BEGIN CERTIFICATE-----\n"
+	if err := e.Write(filepath.Join(dir, "seed.yaml")); err != nil {
+		f.Fatal(err)
+	}
+	guarded, err := os.ReadFile(filepath.Join(dir, "seed.yaml"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(guarded)
 	f.Add(whole[:len(whole)/2])
 	f.Add([]byte("apiVersion: lockstep/v1\nkind: Enrolment\nseed: [" + string(seed) + "\n"))
 	f.Add([]byte("seed: " + string(seed) + "\nseed: " + string(seed) + "\n"))

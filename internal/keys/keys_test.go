@@ -50,6 +50,64 @@ func TestAnEnrolmentIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
+// guarded is an enrolment with everything in it.
+func guarded(t *testing.T) *keys.Enrolment {
+	t.Helper()
+	e := enrolment(t)
+	must(t, e.Pin(&events.Trust{Version: 3, Approvals: events.ApprovalsAreNames, Publishers: e.Publishers}))
+	e.Bus.JWT = "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiJVQSJ9.c2lnbmF0dXJlLXNpZ25hdHVyZS1zaWduYXR1cmUtc2lnbmF0dXJl"
+	e.Bus.Authorities = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+	return e
+}
+
+func TestAnEnrolmentCarriesItsTrustDocumentWhole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "one.enrolment")
+	want := guarded(t)
+	must(t, want.Write(path))
+	got, err := keys.ReadEnrolment(path)
+	must(t, err)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	document, err := got.Pinned()
+	must(t, err)
+	if document.Version != 3 || len(document.Publishers) != 1 {
+		t.Errorf("%+v", document)
+	}
+	old := enrolment(t)
+	if document, err := old.Pinned(); document != nil || err != nil {
+		t.Errorf("a file without one: %v, %v", document, err)
+	}
+	for name, change := range map[string]func(*keys.Enrolment){
+		"another version":   func(e *keys.Enrolment) { e.Document = strings.Replace(e.Document, `"version":3`, `"version":2`, 1) },
+		"another publisher": func(e *keys.Enrolment) { e.Publishers = []string{"UA"} },
+		"another digest":    func(e *keys.Enrolment) { e.Trust = events.Sum([]byte("x")) },
+		"unknown field":     func(e *keys.Enrolment) { e.Document = `{"more":1,` + e.Document[1:] },
+		"two documents":     func(e *keys.Enrolment) { e.Document += e.Document },
+		"no JWT":            func(e *keys.Enrolment) { e.Bus.JWT = "nonsense" },
+		"two credentials":   func(e *keys.Enrolment) { e.Bus.Credentials = "x.creds" },
+	} {
+		e := guarded(t)
+		change(e)
+		if err := e.Write(path); err == nil || strings.Contains(err.Error(), e.Seed[2:]) || strings.Contains(err.Error(), "eyJ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestEditingAnEnrolmentLeavesItsPathsAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "one.enrolment")
+	e := enrolment(t)
+	e.Bus.CA = "ca.pem"
+	must(t, e.Write(path))
+	must(t, keys.EditEnrolment(path, func(e *keys.Enrolment) error { e.Bus.JWT = guarded(t).Bus.JWT; return nil }))
+	b, err := os.ReadFile(path)
+	must(t, err)
+	if !strings.Contains(string(b), "ca: ca.pem\n") || !strings.Contains(string(b), "jwt: eyJ") {
+		t.Errorf("%s", b)
+	}
+}
+
 func TestPathsInAnEnrolmentAreRelativeToIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "one.enrolment")
 	e := enrolment(t)
@@ -71,6 +129,7 @@ func TestAnEnrolmentThatIsNotWholeIsRefusedWithoutShowingItsSeed(t *testing.T) {
 		"broken seed":   {"seed: SU", "seed: [SU", ""},
 		"other kind":    {"kind: Enrolment", "kind: Agent", "kind Enrolment"},
 		"no head":       {"revision: 12", "revision: 0", "head is missing"},
+		"broken JWT":    {"  url:", "  jwt: [" + guarded(t).Bus.JWT + "\n  url:", ""},
 		"short digest":  {"trust: ", "trust: aa #", "digest"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -85,7 +144,7 @@ func TestAnEnrolmentThatIsNotWholeIsRefusedWithoutShowingItsSeed(t *testing.T) {
 			}
 			must(t, os.WriteFile(path, []byte(changed), 0o600))
 			_, err = keys.ReadEnrolment(path)
-			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), e.Seed[2:]) {
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), e.Seed[2:]) || strings.Contains(err.Error(), "eyJ0") {
 				t.Errorf("got %v", err)
 			}
 		})
