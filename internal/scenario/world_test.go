@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -92,7 +93,7 @@ func newWorld(t testing.TB, seed uint64, publishers, environments int) *world {
 // addPublisher starts a publisher with the first one's key.
 func (w *world) addPublisher(s settings) *pub {
 	w.t.Helper()
-	s.Data = shortDir(w.t)
+	s.Data = cmp.Or(s.Data, shortDir(w.t))
 	p := &pub{w: w, settings: s}
 	if w.publishers = append(w.publishers, p); len(w.publishers) > 1 {
 		copyFile(w.t, filepath.Join(w.publishers[0].settings.Data, "publisher.key"), filepath.Join(s.Data, "publisher.key"))
@@ -148,8 +149,18 @@ func (w *world) enrol(environment string, change ...func(*settings)) *inst {
 		pins, err = w.publishers[0].calls().Pins(ctx, environment)
 		return err == nil
 	})
-	e := keys.Enrolment{Environment: environment, Agent: "one", Seed: string(seed), Ledger: pins.Ledger, Publishers: pins.Document.Publishers,
-		Trust: pins.Digest, Head: keys.Head{Revision: pins.Head.Revision, Chain: pins.Head.Chain}, Bus: reached}
+	e := keys.Enrolment{Environment: environment, Agent: "one", Seed: string(seed), Ledger: pins.Ledger,
+		Head: keys.Head{Revision: pins.Head.Revision, Chain: pins.Head.Chain}, Bus: reached}
+	must(w.t, e.Pin(&pins.Document))
+	if pins.Credentials {
+		bustest.Eventually(w.t, "the first publisher knows the agent", func() bool {
+			ctx, cancel := w.context()
+			defer cancel()
+			given, err := w.publishers[0].calls().Credentials(ctx, environment, "one")
+			e.Bus.JWT = given.JWT
+			return err == nil
+		})
+	}
 	must(w.t, e.Write(a.settings.Enrolment))
 	a.start()
 	return a
