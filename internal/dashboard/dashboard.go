@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lockstep-dev/lockstep/internal/audit"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
@@ -16,6 +17,9 @@ type Backend interface {
 	Read(fn func(s *ledger.State, r fleet.Reports, asOf time.Time))
 	// Fleet is where every environment stands now.
 	Fleet() fleet.View
+	// Decisions are those that a filter wants, newest first: at most so many, how many more there are, and whether all decisions of the
+	// ledger are searched.
+	Decisions(f audit.Filter, most int) (found []audit.Record, more int, whole bool)
 }
 
 // Options are what a dashboard shows.
@@ -51,6 +55,7 @@ func newDashboard(o Options, pause time.Duration) http.Handler {
 	mux.Handle("GET /approvals", d.page("approvals", d.approvals))
 	mux.Handle("GET /flags", d.page("flags", d.flags))
 	mux.Handle("GET /delivery", d.page("delivery", d.delivery))
+	mux.Handle("GET /audit", d.page("audit", d.audit))
 	mux.HandleFunc("GET /live", d.live)
 	mux.HandleFunc("GET /assets/{name}", asset)
 	mux.Handle("GET /", d.page("missing", d.missing))

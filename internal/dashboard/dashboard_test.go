@@ -53,7 +53,7 @@ func approve(p *apitest.Publisher, by, change string) {
 }
 
 // pages are all pages of a site with an environment prod and a change c1.
-var pages = []string{"/", "/environments/prod", "/propagation", "/approvals", "/flags", "/delivery", "/changes", "/changes/c1", "/nowhere"}
+var pages = []string{"/", "/environments/prod", "/propagation", "/approvals", "/flags", "/delivery", "/audit", "/changes", "/changes/c1", "/nowhere"}
 
 func TestEveryPageIsServedWithAStrictPolicy(t *testing.T) {
 	p, server := serve(t)

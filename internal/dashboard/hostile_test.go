@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/lockstep-dev/lockstep/internal/audit"
 	"github.com/lockstep-dev/lockstep/internal/dashboard"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -37,7 +38,12 @@ func hostileWorld(t testing.TB) *world {
 	w.release("because", "variable/x", `"<script>window.obeyed=1</script>"`, "prod")
 	w.propose("anna", "because", "variable/x", `"open"`, "prod")
 	w.say("prod", "a1", events.WordFailed, fleet.Failing, events.ReasonConnector, "no")
+	w.decided = func(r *audit.Record) {
+		r.By, r.Reason, r.Agent, r.What, r.Resources = hostile, hostile, hostile, []string{hostile}, []string{hostile, hostile}
+	}
 	for _, c := range w.state.Changes {
+		c.BreakGlass = &ledger.GlassBroken{By: hostile, Reason: hostile, At: epoch, Reviews: []ledger.Signed{{By: hostile, Comment: hostile}}}
+		c.Paused = &ledger.Paused{By: hostile, Reason: hostile, Since: epoch}
 		c.Author, c.Reason, c.Ticket, c.EndReason, c.Ended = hostile, hostile, hostile, hostile, hostile
 		c.Source = &events.Provenance{Repository: hostile, Commit: hostile, Build: hostile}
 		c.Approvals = append(c.Approvals, events.Approval{By: hostile, At: epoch})
@@ -75,7 +81,7 @@ func hostileWorld(t testing.TB) *world {
 // hostilePages are all pages, with what is hostile in their addresses too.
 var hostilePages = []string{
 	"/", "/?filter=%3Cscript%3Ewindow.obeyed=1%3C/script%3E%22%27%E2%80%AE", "/environments/prod", "/environments/%3Cscript%3E%E2%80%AE",
-	"/propagation?window=30d&filter=%22%3E%3Cscript%3E", "/approvals", "/flags", "/flags?filter=%22%3E%3Cscript%3E", "/delivery",
+	"/propagation?window=30d&filter=%22%3E%3Cscript%3E", "/approvals", "/audit", "/audit?person=%22%3E%3Cscript%3E&since=%3Cscript%3E%E2%80%AE", "/flags", "/flags?filter=%22%3E%3Cscript%3E", "/delivery",
 	"/changes", "/changes?status=%22%3E%3Cscript%3E", "/changes/c1", "/changes/c2", "/changes/c3", "/changes/c4", "/changes/%22%3E%3Cscript%3E%E2%80%AE", "/%3Cscript%3E%E2%80%AE",
 }
 
@@ -126,7 +132,7 @@ func TestTheViewHasNoFieldThatHostilityMisses(t *testing.T) {
 	// Ids, names, digests and words of a closed set: what they may be is checked before they are in the ledger, or they are ours.
 	closed := []string{"LedgerView.ID", "Environment.Name", "Environment.LastChange", "Environment.Condition", "Agent.Name", "Agent.Condition", "Change.ID", "Change.Status",
 		"Change.Window", "ChangeEnvironment.Environment", "ChangeEnvironment.Outcome", "ChangeEnvironment.Moved", "OperationView.Op", "OperationView.Key", "AgentDelivery.Agent", "AgentDelivery.Word",
-		"AgentDelivery.Failed", "FrozenChange.Change", "Change.Risk", "Change.Expires"}
+		"AgentDelivery.Failed", "FrozenChange.Change", "OpenReview.Change", "Change.Risk", "Change.Expires"}
 	for field, isHostile := range found {
 		ours := false
 		for _, c := range closed {

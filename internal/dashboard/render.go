@@ -68,7 +68,7 @@ func (d *dashboard) page(name string, build func(r *http.Request, p *page) error
 }
 
 func (d *dashboard) render(now *snapshot, name string, r *http.Request, build func(r *http.Request, p *page) error) (int, []byte) {
-	p := &page{AsOf: now.view.AsOf, Ledger: now.view.Ledger, Version: d.Version, Warned: warnings(now.view.Ledger)}
+	p := &page{AsOf: now.view.AsOf, Ledger: now.view.Ledger, Version: d.Version, Warned: warnings(now.view)}
 	status := http.StatusOK
 	if err := build(r, p); err != nil {
 		name, status = "missing", statusOf(err)
@@ -112,7 +112,8 @@ func (d *dashboard) missing(r *http.Request, _ *page) error {
 }
 
 // warnings are what makes everything that is shown doubtful.
-func warnings(l fleet.LedgerView) (out []string) {
+func warnings(v fleet.View) (out []string) {
+	l := v.Ledger
 	switch {
 	case l.Writable:
 	case l.Reason == events.ReasonBusDown:
@@ -125,6 +126,9 @@ func warnings(l fleet.LedgerView) (out []string) {
 	}
 	for _, loss := range l.Losses {
 		out = append(out, "The ledger was repaired with a loss: "+loss.String()+".")
+	}
+	for _, r := range v.Reviews {
+		out = append(out, fmt.Sprintf("Break-glass: %s released %s alone (%s), and not enough people have signed that off.", r.By, r.Change, r.Reason))
 	}
 	return out
 }

@@ -197,7 +197,7 @@ func TestDoubtfulDataIsSaidOnEveryPage(t *testing.T) {
 	} {
 		w := small(t)
 		w.standing = standing
-		for _, path := range []string{"/", "/environments/prod", "/propagation", "/changes", "/changes/c1", "/approvals", "/flags", "/delivery", "/nowhere"} {
+		for _, path := range []string{"/", "/environments/prod", "/propagation", "/changes", "/changes/c1", "/approvals", "/flags", "/delivery", "/audit", "/nowhere"} {
 			if _, banners, _ := read(t, w, path); !strings.Contains(banners, want) {
 				t.Errorf("%s: the banners say %q, want %q", path, banners, want)
 			}

@@ -68,7 +68,7 @@ func (s *snapshot) mark() {
 	l := s.view.Ledger
 	standing := fmt.Sprint(l.ID, l.Writable, l.Reason, l.Since.UnixNano(), l.Durability)
 	all := fnv.New64a()
-	fmt.Fprint(all, standing, l.Tip.Number, l.Tip.Hash)
+	fmt.Fprint(all, standing, l.Tip.Number, l.Tip.Hash, len(s.view.Reviews))
 	for _, e := range s.view.Environments {
 		one := fnv.New64a()
 		_, _ = io.WriteString(one, standing) // a hash takes everything

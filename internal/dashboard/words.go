@@ -24,6 +24,7 @@ func sections() []section {
 		{"approvals", "Approvals", "/approvals"},
 		{"flags", "Flags", "/flags"},
 		{"delivery", "Delivery", "/delivery"},
+		{"audit", "Audit", "/audit"},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
+	"github.com/lockstep-dev/lockstep/internal/audit"
 	"github.com/lockstep-dev/lockstep/internal/dashboard"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -27,6 +28,8 @@ type world struct {
 	standing fleet.LedgerView
 	clock    time.Time // the bus's
 	acks     uint64
+	journal  audit.Journal
+	decided  func(*audit.Record) // alters what is said of decisions; nil: nothing does
 	keys     map[fleet.AgentID]*events.Signer
 }
 
@@ -73,6 +76,19 @@ func (w *world) Fleet() fleet.View {
 	return fleet.Build(w.state, w.reports, w.standing, w.clock)
 }
 
+// Decisions implements dashboard.Backend.
+func (w *world) Decisions(f audit.Filter, most int) ([]audit.Record, int, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	found, more, whole := w.journal.Find(f, most)
+	for i := range found {
+		if w.decided != nil {
+			w.decided(&found[i])
+		}
+	}
+	return found, more, whole
+}
+
 // pass lets time go by.
 func (w *world) pass(d time.Duration) {
 	w.mu.Lock()
@@ -95,7 +111,11 @@ func (w *world) do(by string, body ledger.Body) ledger.Result {
 			if entry == nil {
 				continue
 			}
-			if _, _, err := w.state.Apply(entry, w.clock.Add(10*time.Millisecond)); err != nil {
+			applied, _, err := w.state.Apply(entry, w.clock.Add(10*time.Millisecond))
+			if err == nil {
+				err = w.journal.Add(w.state, applied)
+			}
+			if err != nil {
 				w.t.Fatalf("%T: %v", body, err)
 			}
 		}

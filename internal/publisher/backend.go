@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/audit"
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/dashboard"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
@@ -45,6 +46,13 @@ func (p *Publisher) Fleet() (out fleet.View) {
 	standing := p.ledgerView()
 	p.Read(func(s *ledger.State, r fleet.Reports, asOf time.Time) { out = fleet.Build(s, r, standing, asOf) })
 	return out
+}
+
+// Decisions are those that a filter wants, newest first: at most so many, and how many more there are.
+func (p *Publisher) Decisions(f audit.Filter, most int) ([]audit.Record, int, bool) {
+	p.book.mu.RLock()
+	defer p.book.mu.RUnlock()
+	return p.book.journal.Find(f, most)
 }
 
 // Await waits until every agent that counts has acknowledged that it applied the releases, and the fleet view shows it.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/audit"
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -30,6 +31,7 @@ type book struct {
 	mu            sync.RWMutex
 	state         *ledger.State
 	hashes        []events.Digest // of the bytes of entry n at n-1
+	journal       audit.Journal   // of the same entries
 	busThen, then time.Time       // what the bus's clock said, and when
 	standing
 	doubts  uint64        // how often the standing was called into question
@@ -59,7 +61,7 @@ func newBook(entries *ledgerCopy) (*book, error) {
 
 // load makes the state anew from the copy. ID is the ledger's where it is known.
 func (b *book) load(id string) error {
-	state, hashes := ledger.New(id), []events.Digest(nil)
+	state, hashes, journal := ledger.New(id), []events.Digest(nil), audit.Journal{}
 	err := b.copy.load(func(s bus.Stored) error {
 		if state.ID == "" {
 			first, err := events.DecodeEntry(s.Payload)
@@ -68,16 +70,19 @@ func (b *book) load(id string) error {
 			}
 			state = ledger.New(first.Ledger)
 		}
-		_, _, err := state.Apply(s.Payload, s.Stamp)
+		entry, _, err := state.Apply(s.Payload, s.Stamp)
+		if err != nil {
+			return err
+		}
 		hashes = append(hashes, events.Sum(s.Payload))
-		return err
+		return journal.Add(state, entry)
 	})
 	if err != nil {
 		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.state, b.hashes = state, hashes
+	b.state, b.hashes, b.journal = state, hashes, journal
 	return nil
 }
 
@@ -287,7 +292,10 @@ func (b *book) appendDecision(ctx context.Context, d ledger.Decision) error {
 // taken half of the entry. commit is held.
 func (b *book) apply(payload []byte, stamp time.Time) error {
 	b.mu.Lock()
-	_, released, err := b.state.Apply(payload, stamp)
+	entry, released, err := b.state.Apply(payload, stamp)
+	if err == nil {
+		err = b.journal.Add(b.state, entry)
+	}
 	if err == nil {
 		b.hashes = append(b.hashes, events.Sum(payload))
 	}

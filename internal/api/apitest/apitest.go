@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/audit"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -23,6 +24,7 @@ type Publisher struct {
 	mu         sync.Mutex
 	state      *ledger.State
 	entries    [][]byte
+	journal    audit.Journal
 	signer     *events.Signer
 	held       map[uint64][]ledger.Released // what the release stream would hold, by entry
 	agents     []*agent
@@ -131,7 +133,10 @@ func (p *Publisher) do(c ledger.Command, dryRun bool) (ledger.Outcome, error) {
 			if entry == nil {
 				continue
 			}
-			_, released, err := p.state.Apply(entry, time.Now())
+			applied, released, err := p.state.Apply(entry, time.Now())
+			if err == nil {
+				err = p.journal.Add(p.state, applied)
+			}
 			if err != nil {
 				return out, err
 			}
@@ -231,6 +236,13 @@ func (p *Publisher) Fleet() (view fleet.View) {
 		view = fleet.Build(s, r, about, asOf)
 	})
 	return view
+}
+
+// Decisions are those that a filter wants, newest first: at most so many, and how many more there are.
+func (p *Publisher) Decisions(f audit.Filter, most int) ([]audit.Record, int, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.journal.Find(f, most)
 }
 
 // BusURL implements api.Backend.
