@@ -76,6 +76,8 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.refuse(w, r, events.Errorf(ReasonNoTLS, "other hosts are served over TLS only"))
 	case following && r.Method == http.MethodGet && !strings.Contains(link, "/"):
 		d.follow(w, r, link)
+	case r.URL.Path == logoutPath && r.Method == http.MethodGet:
+		note(w, `<form method="post" action="`+logoutPath+`"><button>End this browser’s session</button></form>`, "")
 	case r.URL.Path == logoutPath && r.Method == http.MethodPost:
 		d.logout(w, r)
 	default:
@@ -187,13 +189,13 @@ func (d *door) follow(w http.ResponseWriter, r *http.Request, link string) {
 	}
 	d.endSessions(r)
 	setSession(w, session, int(access.SessionLife/time.Second))
-	note(w, "You may look until "+now.Add(access.SessionLife).UTC().Format(time.RFC3339)+`. <a href="/">Go on</a>`, `<meta http-equiv="refresh" content="0; url=/">`)
+	note(w, "<p>You may look until "+now.Add(access.SessionLife).UTC().Format(time.RFC3339)+`. <a href="/">Go on</a></p>`, `<meta http-equiv="refresh" content="0; url=/">`)
 }
 
 func (d *door) logout(w http.ResponseWriter, r *http.Request) {
 	d.endSessions(r)
 	setSession(w, "", -1)
-	note(w, "The session is over. <code>publisher open</code> prints a link that opens another.", "")
+	note(w, "<p>The session is over. <code>publisher open</code> prints a link that opens another.</p>", "")
 }
 
 // endSessions ends those that a browser still shows.
@@ -207,14 +209,14 @@ func setSession(w http.ResponseWriter, session string, seconds int) {
 	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: session, Path: "/", MaxAge: seconds, HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
 }
 
-// note answers with one sentence for people.
-func note(w http.ResponseWriter, sentence, head string) {
+// note answers people with a page that says the same to everybody.
+func note(w http.ResponseWriter, body, head string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
-	_, _ = fmt.Fprintf(w, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">%s<title>Lockstep</title></head><body><p>%s</p></body></html>\n", head, sentence) // the client is gone, or reads it
+	_, _ = fmt.Fprintf(w, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">%s<title>Lockstep</title></head><body>%s</body></html>\n", head, body) // the client is gone, or reads it
 }
 
 // remedies are what to do about a refusal.

@@ -131,7 +131,7 @@ func TestFromOtherHostsNothingIsReadWithoutAToken(t *testing.T) {
 	if err := json.NewDecoder(h.ask(http.MethodGet, "/api/v1/openapi.json", bearer(h.token(access.Read))).Body).Decode(&described); err != nil || len(described.Paths) < 20 {
 		t.Fatal(err, len(described.Paths))
 	}
-	paths := map[string][]string{http.MethodGet: {"/", "/live", "/assets/style.css", "/environments/prod", "/healthz", "/readyz", "/metrics", "/nothing", "/open", "/open/", "/open/a/b", "/open/../api/v1/fleet", "/logout", "/api/v1/openapi.json"},
+	paths := map[string][]string{http.MethodGet: {"/", "/live", "/assets/style.css", "/environments/prod", "/healthz", "/readyz", "/metrics", "/nothing", "/open", "/open/", "/open/a/b", "/open/../api/v1/fleet", "/logout/", "/api/v1/openapi.json"},
 		http.MethodHead: {"/", "/open/x"}, http.MethodPost: {"/", "/open/x"}, http.MethodDelete: {"/api/v1/fleet"}}
 	for path, methods := range described.Paths {
 		for method := range methods {
@@ -379,6 +379,12 @@ func TestASessionIsNotChosenByOthersAndEnds(t *testing.T) {
 	second := h.follow(h.link(), carrying(first))
 	over("replaced", access.ReasonSession, first)
 
+	if r := h.ask(http.MethodGet, "/logout", carrying(second)); r.StatusCode != http.StatusOK || len(r.Cookies()) > 0 {
+		t.Errorf("the button that ends a session: %d %v", r.StatusCode, r.Cookies())
+	}
+	if r := h.ask(http.MethodGet, "/", carrying(second)); r.StatusCode != http.StatusOK {
+		t.Errorf("a look at the button ends a session: %d", r.StatusCode)
+	}
 	form := func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }
 	if r := h.ask(http.MethodPost, "/logout", form, carrying(second), with("Sec-Fetch-Site", "cross-site")); r.StatusCode != http.StatusForbidden {
 		t.Errorf("another site ends a session: %d", r.StatusCode)
