@@ -15,6 +15,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/bus/credentials"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
@@ -39,7 +40,8 @@ func trustInitCommand(c *cli) *cobra.Command {
 signatures that the trust document demands.
 
 With --data it prepares the data directory of a publisher that was never started: root keys, the publisher's key, and the first trust
-document, signed by the roots, with which 'publisher serve --data' begins the ledger. Without --data it proposes that document to a running
+document, signed by the roots, with which 'publisher serve --data' begins the ledger; and the bus's credentials, with which agents and nobody
+else come in. Without --data it proposes that document to a running
 publisher whose approvals are names so far; there is no way back.
 
 Who acts (--as) becomes the first administrator, with a key that is made where there is none: administrator, author, approver,
@@ -84,6 +86,7 @@ type founding struct {
 	Threshold     int              `json:"threshold"`
 	Publisher     string           `json:"publisher"` // public nkey
 	Document      string           `json:"document,omitempty"`
+	Operator      string           `json:"operator,omitempty"` // file with the bus operator's own key
 	Change        string           `json:"change,omitempty"`
 	made          []string         // files, each with what it is for
 }
@@ -118,6 +121,9 @@ func (c *cli) prepareTrust(b beginning) error {
 	if err := first.CheckSuccession(nil); err != nil {
 		return err
 	}
+	if made.Operator, err = credentials.Make(b.data); err != nil && !errors.Is(err, fs.ErrExist) { // an earlier try made them
+		return err
+	}
 	text, err := events.Encode(first)
 	if err != nil {
 		return err
@@ -129,6 +135,9 @@ func (c *cli) prepareTrust(b beginning) error {
 	return c.show(made, func() {
 		c.founded(made)
 		c.note("  %-*s the publisher's: signs releases, and stays on its machine", made.width(), publisherKey.File)
+		if made.Operator != "" {
+			c.note("  %-*s the bus operator's: take it offline; beside it are the credentials that the publisher issues with", made.width(), made.Operator)
+		}
 		c.note("  %-*s the first trust document, signed by %s", made.width(), document, plural(len(made.Roots), "root", "roots"))
 		c.firstRoles(made)
 		c.note("\nNext:")
@@ -212,7 +221,7 @@ func (c *cli) found(b beginning, before *events.Trust) (*events.Trust, founding,
 }
 
 func (f founding) width() int {
-	widest := len(f.Document)
+	widest := max(len(f.Document), len(f.Operator))
 	for _, k := range append(f.Roots, f.Administrator) {
 		widest = max(widest, len(k.File))
 	}
