@@ -39,7 +39,7 @@ while approvals are names, who shows a client certificate. The embedded bus dema
 			remove := func() {}
 			defer func() { remove() }()
 			return publisher.Run(cmd.Context(), o, func(p *publisher.Publisher) {
-				c.note("serving at %s; stop with Ctrl-C", p.URL())
+				c.note("serving at %s, for browsers too; stop with Ctrl-C", p.URL())
 				r, err := client.Advertise(p.URL(), "")
 				switch {
 				case errors.Is(err, client.ErrAdvertised):

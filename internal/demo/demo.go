@@ -296,6 +296,7 @@ func edited(c chapter) string {
 func (d *demo) showNext() {
 	dir := filepath.Join(d.Dir, source)
 	d.say("\nIt stays up until Ctrl-C. The directory is %s; an application's files are in %s.", dir, filepath.Join(d.Dir, "prod-eu", "app"))
+	d.say("Look at it in a browser: %s", d.publisher.URL())
 	d.say("Edit a manifest, and try, in another terminal:\n")
 	next := ""
 	d.publisher.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) { next = "c" + strconv.Itoa(len(s.Changes)+1) })
