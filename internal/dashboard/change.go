@@ -44,6 +44,7 @@ type changePage struct {
 	Entry  uint64 // that proposed or last revised it
 	Groups []operationsGroup
 	Ways   []way
+	More   int     // ways that are not listed
 	Scale  float64 // seconds that the drawings of the ways span
 }
 
@@ -85,6 +86,7 @@ func (d *dashboard) change(r *http.Request, p *page) (err error) {
 			of.group(e)
 			of.Ways = append(of.Ways, ways(s, reports, e, asOf)...)
 		}
+		of.shorten()
 		for _, w := range of.Ways {
 			if w.Said.Lag != nil {
 				of.Scale = max(of.Scale, w.Said.Lag.Seconds)
@@ -92,6 +94,22 @@ func (d *dashboard) change(r *http.Request, p *page) (err error) {
 		}
 	})
 	return err
+}
+
+// shorten leaves out ways where they are too many to read: those that have arrived first.
+func (c *changePage) shorten() {
+	if len(c.Ways) <= mostRows {
+		return
+	}
+	slices.SortStableFunc(c.Ways, func(a, b way) int {
+		arrived := func(w way) int { return map[bool]int{true: 1}[w.Outcome == "applied" || w.Outcome == "in its sources"] }
+		return arrived(a) - arrived(b)
+	})
+	most := mostRows
+	for most < len(c.Ways) && !c.Ways[most].First { // an environment is listed whole
+		most++
+	}
+	c.Ways, c.More = c.Ways[:most], len(c.Ways)-most
 }
 
 // group puts an environment beside those in which the change does the same.

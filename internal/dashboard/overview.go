@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	// readable is how many environments are listed one by one where nobody asked for fewer; of more, groups are folded.
+	// readable is how many environments are listed one by one where nobody asked for some; of more, only groups are.
 	readable = 40
+	// mostRows is how many environments a list has.
+	mostRows = 200
 	// sparkPoints is how many releases the line of an environment has.
 	sparkPoints = 24
 )
@@ -30,8 +32,11 @@ type overview struct {
 	Retired   int // of those that are shown
 	Totals    []total
 	Attention []row // not in step, worst first
+	Troubled  int   // how many are not in step
 	Groups    []group
-	Folded    bool // they are too many to list one by one
+	Folded    bool // groups only
+	Unlisted  int  // environments that are in step and for which there was no room
+	listed    int
 }
 
 // A total is how many environments are in a condition.
@@ -43,11 +48,12 @@ type total struct {
 
 // A group are the environments of one stage and region.
 type group struct {
-	Name   string
-	Size   int
-	Rows   []row // of those that are in step or retired; the others are listed before all groups
-	Totals []total
-	counts map[fleet.Condition]int
+	Name    string
+	Size    int
+	Address string
+	Rows    []row // of those that are in step or retired; the others are listed before all groups
+	Totals  []total
+	counts  map[fleet.Condition]int
 }
 
 // A row is an environment in a table.
@@ -78,22 +84,26 @@ func (d *dashboard) overview(r *http.Request, p *page) error {
 	wanted := filter(o.Filter)
 	known, common := map[string]int{}, map[string]bool{}
 	totals := map[fleet.Condition]int{}
-	d.Backend.Read(func(s *ledger.State, reports fleet.Reports, asOf time.Time) {
-		p.AsOf = asOf
-		for _, e := range fleet.Build(s, reports, p.Ledger, asOf).Environments {
-			o.All++
-			for name, value := range e.Labels {
-				known[name+"="+value]++
-			}
-			if !wanted(e) {
-				continue
-			}
+	view := p.view
+	p.AsOf = view.AsOf
+	for _, e := range view.Environments {
+		o.All++
+		for name, value := range e.Labels {
+			known[name+"="+value]++
+		}
+		if wanted(e) {
 			o.Shown++
 			totals[e.Condition]++
-			if e.Condition == fleet.Retired {
-				o.Retired++
+		}
+	}
+	o.Retired, o.Folded = totals[fleet.Retired], o.Filter == "" && o.Shown > readable
+	d.Backend.Read(func(s *ledger.State, reports fleet.Reports, _ time.Time) {
+		for _, e := range view.Environments {
+			if of := s.Environments[e.Name]; of != nil && wanted(e) {
+				o.add(e, func() row {
+					return row{e, view.AsOf, spark(fleet.LagSeries(of, reports, sparkPoints, view.AsOf)), common}
+				})
 			}
-			o.add(row{e, asOf, spark(fleet.LagSeries(s.Environments[e.Name], reports, sparkPoints, asOf)), common})
 		}
 	})
 	for label, n := range known {
@@ -108,23 +118,39 @@ func (d *dashboard) overview(r *http.Request, p *page) error {
 // Active is how many of those that are shown are not retired.
 func (o *overview) Active() int { return o.Shown - o.Retired }
 
-func (o *overview) add(r row) {
-	listed := r.Condition == fleet.InStep || r.Condition == fleet.Retired
-	if !listed {
-		o.Attention = append(o.Attention, r)
-	}
-	name := groupOf(r.Environment)
+// add lists an environment, as far as there is room. Its row is made where it is needed.
+func (o *overview) add(e fleet.Environment, row func() row) {
+	name := groupOf(e)
 	i := slices.IndexFunc(o.Groups, func(g group) bool { return g.Name == name })
 	if i < 0 {
 		i = len(o.Groups)
-		o.Groups = append(o.Groups, group{Name: name, counts: map[fleet.Condition]int{}})
+		o.Groups = append(o.Groups, group{Name: name, Address: addressOf(e), counts: map[fleet.Condition]int{}})
 	}
 	g := &o.Groups[i]
-	g.counts[r.Condition]++
+	g.counts[e.Condition]++
 	g.Size++
-	if listed {
-		g.Rows = append(g.Rows, r)
+	switch {
+	case e.Condition != fleet.InStep && e.Condition != fleet.Retired:
+		o.Troubled++
+		if len(o.Attention) < mostRows {
+			o.Attention = append(o.Attention, row())
+		}
+	case o.Folded:
+	case o.listed < mostRows:
+		o.listed++
+		g.Rows = append(g.Rows, row())
+	default:
+		o.Unlisted++
 	}
+}
+
+// addressOf is that of an environment's group.
+func addressOf(e fleet.Environment) string {
+	words := "stage=" + e.Labels["stage"] + " region=" + e.Labels["region"]
+	if e.Condition == fleet.Retired {
+		words = "state=retired"
+	}
+	return "/?filter=" + url.QueryEscape(words)
 }
 
 // groupOf is the stage and region of an environment.
@@ -146,7 +172,6 @@ func (o *overview) arrange() {
 	slices.SortFunc(o.Groups, func(a, b group) int {
 		return cmp.Or(cmp.Compare(rank(a.Name), rank(b.Name)), strings.Compare(a.Name, b.Name))
 	})
-	o.Folded = o.Shown > readable
 	for i := range o.Groups {
 		g := &o.Groups[i]
 		g.Totals = o.totals(g.counts)
@@ -175,14 +200,14 @@ func (o *overview) totals(counts map[fleet.Condition]int) (out []total) {
 	return out
 }
 
-// filter says which environments a person asked for: words that are all to be true. name=value is a label, state=word a condition,
-// and any other word a part of the name.
+// filter says which environments a person asked for: words that are all to be true. name=value is a label, which is not there where the
+// value is empty, state=word a condition, and any other word a part of the name.
 func filter(words string) func(fleet.Environment) bool {
 	return func(e fleet.Environment) bool {
 		for _, word := range strings.Fields(words) {
 			name, value, labelled := strings.Cut(word, "=")
 			switch {
-			case labelled && name == "state" && value == slug(e.Condition), labelled && e.Labels[name] == value && value != "":
+			case labelled && name == "state" && value == slug(e.Condition), labelled && name != "state" && e.Labels[name] == value:
 			case !labelled && strings.Contains(e.Name, strings.ToLower(word)):
 			default:
 				return false

@@ -53,6 +53,7 @@ type page struct {
 	Warned  []string // what is wrong with the data of all pages
 	Version string
 	Body    any
+	view    fleet.View // as the snapshot has it
 }
 
 // page serves a page: build fills it in.
@@ -68,7 +69,7 @@ func (d *dashboard) page(name string, build func(r *http.Request, p *page) error
 }
 
 func (d *dashboard) render(now *snapshot, name string, r *http.Request, build func(r *http.Request, p *page) error) (int, []byte) {
-	p := &page{AsOf: now.view.AsOf, Ledger: now.view.Ledger, Version: d.Version, Warned: warnings(now.view)}
+	p := &page{AsOf: now.view.AsOf, Ledger: now.view.Ledger, Version: d.Version, Warned: warnings(now.view), view: now.view}
 	status := http.StatusOK
 	if err := build(r, p); err != nil {
 		name, status = "missing", statusOf(err)
