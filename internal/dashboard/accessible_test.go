@@ -3,10 +3,14 @@
 package dashboard_test
 
 import (
+	"slices"
 	"testing"
 )
 
 var looks = []look{{"light", 1400, 900, false}, {"dark", 1400, 900, true}, {"narrow", 400, 800, false}}
+
+// diverse are pages that have between them whatever pages are made of.
+var diverse = []string{"/", "/environments/prod-ap", "/propagation?window=30d", "/approvals", "/flags", "/audit", "/changes/c21"}
 
 // asked are the rules that each look is asked about: what does not depend on colour and width is asked once.
 var asked = map[string]string{
@@ -23,9 +27,11 @@ func TestBrowserFindsNoBarrier(t *testing.T) {
 		p.as(l)
 		for _, page := range shownPages {
 			p.visit(page)
-			for _, b := range p.barriers(asked[l.name]) {
-				for _, n := range b.Nodes {
-					t.Errorf("%s, %s: %s (%s): %s: %s", page, l.name, b.Help, b.ID, n.HTML, n.Summary)
+			if l.name == "light" || slices.Contains(diverse, page) {
+				for _, b := range p.barriers(asked[l.name]) {
+					for _, n := range b.Nodes {
+						t.Errorf("%s, %s: %s (%s): %s: %s", page, l.name, b.Help, b.ID, n.HTML, n.Summary)
+					}
 				}
 			}
 			if over := tell[int](p, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); over > 0 {
