@@ -6,6 +6,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // mostListed is how many releases or changes are listed at once.
@@ -17,7 +18,33 @@ type environmentPage struct {
 	History   []fleet.HistoryItem // newest first
 	Older     uint64              // the revision before those that are listed; 0: there is none
 	Resources []fleet.ResourceView
+	Drifted   []drifted
 	Lag       []fleet.LagPoint
+}
+
+// A drifted resource is one of an agent's instance that differs from what was applied, with what was.
+type drifted struct {
+	Agent string
+	events.DifferingResource
+	Applied  fleet.ResourceView // at the agent's checkpoint; none where nothing ever set it
+	Approved []events.Approval  // of the change that set it
+}
+
+// drift joins what agents say that differs with the change that set it.
+func drift(s *ledger.State, e fleet.Environment) (out []drifted) {
+	for _, a := range e.Agents {
+		for _, differs := range a.Differing[:min(len(a.Differing), mostListed)] {
+			d := drifted{Agent: a.Name, DifferingResource: differs}
+			if applied, err := fleet.ResourceAt(s, e.Name, differs.Resource, a.Revision); err == nil {
+				d.Applied = applied
+				if c := s.Changes[applied.Change]; c != nil {
+					d.Approved = c.Approvals
+				}
+			}
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 func (d *dashboard) environment(r *http.Request, p *page) (err error) {
@@ -38,6 +65,7 @@ func (d *dashboard) environment(r *http.Request, p *page) (err error) {
 		if len(of.History) > mostListed {
 			of.History, of.Older = of.History[:mostListed], of.History[mostListed].Revision
 		}
+		of.Drifted = drift(s, e)
 		of.Resources, err = fleet.Resources(s, name, e.Head)
 		p.Body = of
 	})

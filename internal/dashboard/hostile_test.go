@@ -71,6 +71,7 @@ func hostileWorld(t testing.TB) *world {
 	}
 	for id, b := range w.reports.Beats {
 		b.Version, b.Condition, b.Reason, b.Message, b.Connectors = hostile, hostile, events.Reason(hostile), hostile, []string{hostile}
+		b.Drift, b.Differing = 1, []events.DifferingResource{{Resource: hostile, Fields: []string{hostile}}, {Resource: "document/theme", Fields: []string{hostile}}}
 		w.reports.Beats[id] = b
 	}
 	w.standing = fleet.LedgerView{Reason: events.Reason(hostile), Message: hostile, Durability: hostile}

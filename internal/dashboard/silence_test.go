@@ -157,6 +157,23 @@ func TestSilenceIsNeverGreen(t *testing.T) {
 	}
 }
 
+// TestDriftIsShownWithWhoSetWhatShouldBeThere: which resource, where in it, and the change and people whose value is gone.
+func TestDriftIsShownWithWhoSetWhatShouldBeThere(t *testing.T) {
+	w := newWorld(t)
+	w.add("prod", "prod", "eu", "a1")
+	change := w.release("Lower the limit", "document/limits", `{"order":5000}`, "prod")
+	w.apply(50*time.Millisecond, "prod")
+	w.pass(fleet.BeatInterval)
+	w.beat("prod", "a1", fleet.InStep, func(b *events.Beat) {
+		b.Observed, b.Drift = events.Sum([]byte("edited")), 1
+		b.Differing = []events.DifferingResource{{Resource: "document/limits", Fields: []string{"/order"}}}
+	})
+	_, _, page := read(t, w, "/environments/prod")
+	if want := `document/limits /order a1 {"order":5000} ` + change + ` anna approved by ben`; !strings.Contains(page, want) {
+		t.Errorf("the page does not say %q: %s", want, page)
+	}
+}
+
 // TestAnEnvironmentWithoutAgentIsNotInStep and says how to get one.
 func TestAnEnvironmentWithoutAgentIsNotInStep(t *testing.T) {
 	w := newWorld(t)

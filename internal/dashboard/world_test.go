@@ -325,7 +325,10 @@ func everyState(t testing.TB) *world {
 	w.beat("prod-us", "a1", fleet.Stale, func(b *events.Beat) {
 		b.Reason, b.Message, b.Since, b.Clock = "pulse-missing", "no pulse of the publisher for 52s", w.clock.Add(-7*time.Second), b.Clock.Add(-72*time.Second)
 	})
-	w.beat("tenant-corvo", "a1", fleet.InStep, func(b *events.Beat) { b.Observed = events.Sum([]byte("edited by hand")) })
+	w.beat("tenant-corvo", "a1", fleet.InStep, func(b *events.Beat) {
+		b.Observed, b.Drift = events.Sum([]byte("edited by hand")), 1
+		b.Differing = []events.DifferingResource{{Resource: "flag/order-on-one-page", Fields: []string{"/defaultVariant"}}}
+	})
 	w.pass(4 * time.Second)
 	return w
 }
