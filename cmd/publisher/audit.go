@@ -102,7 +102,7 @@ The roots that sign trust documents are compared with those that --root names: t
 			if err := c.show(v, func() { c.auditVerified(v) }); err != nil || v.OK {
 				return err
 			}
-			return c.unsound(v)
+			return &exitError{exitFailure, "the ledger is not as it should be: " + v.Problems[0]}
 		},
 	}
 	from.register(cmd)
