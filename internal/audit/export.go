@@ -129,7 +129,7 @@ func (r *Reader) next() ([]byte, error) {
 		if err := r.lines.Err(); err != nil {
 			return nil, fmt.Errorf("read the export: line %d: %w", r.n+1, err)
 		}
-		return nil, fmt.Errorf("read the export: it was cut after line %d: %w", r.n, io.ErrUnexpectedEOF)
+		return nil, fmt.Errorf("read the export: it was cut after line %d: %w; export it again, and look at 'publisher doctor' where that does not help", r.n, io.ErrUnexpectedEOF)
 	}
 	r.n++
 	return r.lines.Bytes(), nil
