@@ -125,6 +125,9 @@ func (c *cli) auditFound(f audit.Finding) {
 		}
 		c.line("%-11s %s by %s, %s; entry %d", verb, moment(a.At), plain(a.By), signed, a.Entry)
 	}
+	if f.ByRule {
+		c.line("approved    by rule: the trust document demands nobody's approval of it")
+	}
 	for _, r := range f.Reviews {
 		c.line("signed off  %s by %s; entry %d", moment(r.At), plain(r.By), r.Entry)
 	}

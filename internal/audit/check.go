@@ -22,6 +22,7 @@ type Finding struct {
 	Proposed     time.Time       `json:"proposed"`
 	Approvals    []FoundApproval `json:"approvals"`
 	Reviews      []FoundApproval `json:"reviews,omitempty"` // of a break-glass
+	ByRule       bool            `json:"byRule,omitempty"`  // the trust document demands nobody's approval of it
 	Environments []FoundRelease  `json:"environments"`
 	Ended        string          `json:"ended,omitempty"` // rejected or withdrawn: by whom, and why
 	Roots        []string        `json:"roots"`           // of the first signed trust document; none where approvals are names
@@ -236,6 +237,8 @@ func (c *checker) fact(fact any, entry events.Entry) error {
 		return c.proposed(f, entry)
 	case *events.ApprovalGiven:
 		return c.approved(f.Digest, FoundApproval{By: f.By, Verb: events.VerbApprove, At: entry.Time, Entry: entry.Number, Reason: f.Comment}, entry)
+	case *events.ChangeApproved:
+		c.ByRule = f.ByRule
 	case *events.BreakGlassUsed:
 		return c.approved(f.Digest, FoundApproval{By: f.By, Verb: events.VerbBreakGlass, At: entry.Time, Entry: entry.Number, Reason: f.Reason}, entry)
 	case *events.BreakGlassReviewed:
@@ -284,7 +287,7 @@ func (c *checker) proposed(f *events.ChangeProposed, entry events.Entry) error {
 	if _, err := c.spoken(entry, f.Author, f.Digest, events.VerbPropose, events.VerbRevise, events.VerbRebase, ledger.Command{Body: ledger.ProposeTrust{}}.Verb()); err != nil {
 		return err
 	}
-	c.proposal, c.Approvals = f, c.Approvals[:0]
+	c.proposal, c.Approvals, c.ByRule = f, c.Approvals[:0], false
 	c.Digest, c.Author, c.Reason, c.Ticket, c.Proposed = f.Digest, f.Author, f.Reason, f.Ticket, entry.Time
 	return nil
 }

@@ -40,7 +40,7 @@ func newBook(t testing.TB, edit func(*events.Trust), environments ...string) *bo
 	}
 	b.must("publisher", ledger.Genesis{Publisher: b.key.Public(), Document: &document})
 	for _, name := range environments {
-		b.must("otto", ledger.AddEnvironment{Name: name, Approvals: 1})
+		b.must("otto", ledger.AddEnvironment{Name: name})
 		b.must("otto", ledger.EnrolAgent{Environment: name, Agent: "one", Key: trusttest.Key(t, "agent of "+name).Public()})
 	}
 	return b
@@ -180,10 +180,11 @@ func (b *book) proof(change string) []byte {
 }
 
 // A signedStory has a change that was approved, one for which the glass was broken, and a trust document that removed who approved the
-// first.
+// first. Flags in dev are approved by rule.
 func signedStory(t testing.TB) *book {
 	t.Helper()
 	b := newBook(t, func(d *events.Trust) {
+		d.Rules = append([]events.ApprovalRule{{Environments: []string{"dev"}, Resources: []string{"flag/*"}}}, d.Rules...)
 		d.Delegations = []events.Delegation{{From: "bob", To: "rita", Role: events.RoleApprover, Until: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)}}
 	}, "dev", "prod")
 	b.release("variable/x", `1`, "dev", "prod")
@@ -305,12 +306,16 @@ func TestAPublisherAloneProvesNothing(t *testing.T) {
 	}
 }
 
-func TestTheReportNamesBreakGlassAndDelegations(t *testing.T) {
+func TestTheReportNamesBreakGlassSelfServiceAndDelegations(t *testing.T) {
 	b := signedStory(t)
+	byRule := b.must("ann", set("flag/f", `{"state":"ENABLED","variants":{"on":true,"off":false},"defaultVariant":"off"}`, "dev")).Change
 	r, v, err := audit.NewReport(reader(t, b.export()))
 	must(t, err)
-	if !v.OK || len(r.BreakGlass) != 1 || r.BreakGlass[0].By != "gus" || len(r.BreakGlass[0].Reviewed) != 1 || len(r.ByRule) != 0 {
+	if !v.OK || len(r.BreakGlass) != 1 || r.BreakGlass[0].By != "gus" || len(r.BreakGlass[0].Reviewed) != 1 || len(r.ByRule) != 1 || !slices.Contains(r.ByRule[0].Changes, byRule) {
 		t.Errorf("%+v\n%+v", v, r)
+	}
+	if found, err := audit.Check(b.proof(byRule), b.roots()); err != nil || !found.ByRule || len(found.Approvals) > 0 || len(found.Environments) != 1 {
+		t.Errorf("by rule: %+v, %v", found, err)
 	}
 	if i := slices.IndexFunc(r.Access, func(a audit.Access) bool { return a.Person == "bob" }); i < 0 || r.Access[i].Known || r.Access[i].Acted != 1 {
 		t.Errorf("bob, who left: %+v", r.Access)
