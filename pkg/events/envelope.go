@@ -62,8 +62,13 @@ func SignStatement(s Statement, by *Signer) (*Envelope, error) {
 	}
 	return &Envelope{
 		PayloadType: StatementType, Payload: base64.StdEncoding.EncodeToString(payload),
-		Signatures: []EnvelopeSignature{{KeyID: by.public, Sig: base64.StdEncoding.EncodeToString(ed25519.Sign(by.key, dsse.PAE(StatementType, payload)))}},
+		Signatures: []EnvelopeSignature{{KeyID: by.public, Sig: by.dsse(StatementType, payload)}},
 	}, nil
+}
+
+// dsse signs the pre-authentication encoding of a payload, which begins with its type: what is signed for one purpose serves no other.
+func (s *Signer) dsse(payloadType string, payload []byte) string {
+	return base64.StdEncoding.EncodeToString(ed25519.Sign(s.key, dsse.PAE(payloadType, payload)))
 }
 
 // Open reads the statement and checks that the key which it names signed it. Whether that key is anybody's is the trust document's to

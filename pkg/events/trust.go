@@ -1,13 +1,9 @@
 package events
 
 import (
-	"crypto/ed25519"
-	"encoding/base64"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 )
 
 // How a trust document reads approvals.
@@ -124,7 +120,7 @@ func (t *Trust) SignRoot(root *Signer) (RootSignature, error) {
 	if err != nil {
 		return RootSignature{}, err
 	}
-	return RootSignature{Key: root.public, Sig: base64.StdEncoding.EncodeToString(ed25519.Sign(root.key, dsse.PAE(TrustType, body)))}, nil
+	return RootSignature{Key: root.public, Sig: root.dsse(TrustType, body)}, nil
 }
 
 // PersonOf is who has a key.

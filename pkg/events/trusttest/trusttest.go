@@ -105,9 +105,10 @@ func Root(t Tester, document events.Trust, name string) events.RootSignature {
 	return s
 }
 
-// Remove takes a person out of a document: an edit for Next.
+// Remove takes a person out of a document, with what they delegated and what was delegated to them: an edit for Next.
 func Remove(name string) func(*events.Trust) {
 	return func(t *events.Trust) {
+		t.Delegations = slices.DeleteFunc(t.Delegations, func(d events.Delegation) bool { return d.From == name || d.To == name })
 		t.People = slices.DeleteFunc(t.People, func(p events.Person) bool { return p.Name == name })
 	}
 }

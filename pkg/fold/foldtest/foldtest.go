@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
+	"github.com/lockstep-dev/lockstep/pkg/events/trusttest"
 	"github.com/lockstep-dev/lockstep/pkg/fold"
 )
 
@@ -31,6 +32,7 @@ type Publisher struct {
 
 	t            testing.TB
 	entry        uint64
+	waited       time.Duration
 	changes      int
 	trust        events.Trust
 	environments map[string]*fold.Environment
@@ -48,6 +50,21 @@ func New(t testing.TB) *Publisher {
 	p.trust = events.Trust{Ledger: p.Ledger, Publishers: []string{p.Signer.Public()}, Approvals: events.ApprovalsAreNames}
 	return p
 }
+
+// NewSigned is New with the trust document of trusttest.Document, under which approvals are signed: changes are ann's, and approved by bob.
+func NewSigned(t testing.TB) *Publisher {
+	t.Helper()
+	p := New(t)
+	p.trust = trusttest.Document(t, p.Ledger, p.Signer.Public())
+	p.trust.Version = 0
+	return p
+}
+
+// Wait lets time pass before the next release.
+func (p *Publisher) Wait(d time.Duration) { p.waited += d }
+
+// Now is the time of the next release.
+func (p *Publisher) Now() time.Time { return p.now() }
 
 // Signer is a signer whose key follows from a name: the same in every test.
 func Signer(t testing.TB, name string) *events.Signer {
@@ -110,9 +127,23 @@ func (p *Publisher) Environment(name string) *fold.Environment {
 // Trust releases the next version of the trust document to environments as one wave. Revision 1 of an environment is one.
 func (p *Publisher) Trust(environments ...string) []Release {
 	p.t.Helper()
-	p.trust.Version++
+	return p.Update(func(*events.Trust) {}, environments...)
+}
+
+// Update is Trust after an edit of the document; where approvals are signed both roots of trusttest.Document sign it.
+func (p *Publisher) Update(edit func(*events.Trust), environments ...string) []Release {
+	p.t.Helper()
+	if p.trust.Approvals == events.ApprovalsAreSigned {
+		p.trust = trusttest.Next(p.t, p.trust, edit)
+	} else {
+		p.trust.Version++
+		edit(&p.trust)
+	}
 	return p.Publish(p.DraftTrust(p.trust, environments...)...)
 }
+
+// Document is the newest trust document.
+func (p *Publisher) Document() events.Trust { return p.trust }
 
 // DraftTrust is the next release of each environment with a trust document of the caller's.
 func (p *Publisher) DraftTrust(trust events.Trust, environments ...string) []events.Release {
@@ -169,6 +200,9 @@ func (p *Publisher) Draft(edits ...Edit) []events.Release {
 			Index: uint64(i), Size: uint64(len(names)), Path: paths[i],
 			Approvals: []events.Approval{{By: "bob", At: p.now()}},
 		}
+		if p.trust.Approvals == events.ApprovalsAreSigned {
+			p.Sign(&r, "ann", "bob")
+		}
 		after := map[string]json.RawMessage{}
 		for _, op := range r.Operations {
 			after[op.Key] = op.Value
@@ -177,6 +211,18 @@ func (p *Publisher) Draft(edits ...Edit) []events.Release {
 		drafts[i] = r
 	}
 	return drafts
+}
+
+// Sign has a drafted change signed now by its author and by approvers, in the place of whoever signed it.
+func (p *Publisher) Sign(r *events.Release, author string, approvers ...string) {
+	p.t.Helper()
+	c := *r.Change
+	c.Author, c.Approvals = author, []events.Approval{}
+	c.Proposal = trusttest.Over(p.t, p.Ledger, author, events.VerbPropose, c.ID, c.Digest, p.now())
+	for _, by := range approvers {
+		c.Approvals = append(c.Approvals, events.Approval{By: by, At: p.now(), Envelope: trusttest.Over(p.t, p.Ledger, by, events.VerbApprove, c.ID, c.Digest, p.now())})
+	}
+	r.Change = &c
 }
 
 // Rollback releases the inverse of a change to environments, or to all that the change was published to, as one wave.
@@ -248,7 +294,7 @@ func (p *Publisher) next(kind events.ReleaseKind, environment string) events.Rel
 	}
 }
 
-func (p *Publisher) now() time.Time { return Epoch.Add(time.Duration(p.entry) * time.Second) }
+func (p *Publisher) now() time.Time { return Epoch.Add(time.Duration(p.entry)*time.Second + p.waited) }
 
 func (p *Publisher) compile(edit Edit) events.Operation {
 	p.t.Helper()
