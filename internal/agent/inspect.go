@@ -85,7 +85,7 @@ func catchUp(ctx context.Context, o *Options, env *fold.Environment, trusted *be
 		return nil, err
 	}
 	defer conn.Close()
-	feed, err := conn.Feed(bus.FeedOptions{Environment: e.Environment, Position: bus.Position{Revision: env.Revision, Chain: env.Chain}, Verify: trusted.verify})
+	feed, err := conn.Feed(bus.FeedOptions{Environment: e.Environment, Position: bus.Position{Revision: env.Revision, Chain: env.Chain}, Verify: trusted.verify, Peek: trusted.readAhead})
 	if err != nil {
 		return nil, err
 	}

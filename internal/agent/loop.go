@@ -111,7 +111,7 @@ func (a *Agent) followReleases(ctx context.Context) error {
 		return nil
 	}
 	feed, err := a.conn.Feed(bus.FeedOptions{
-		Environment: a.opts.Enrolment.Environment, Position: at, Verify: a.chain.believed.verify, Known: a.knownChain, CheckInterval: a.opts.Intervals.Check,
+		Environment: a.opts.Enrolment.Environment, Position: at, Verify: a.chain.believed.verify, Peek: a.chain.believed.readAhead, Known: a.knownChain, CheckInterval: a.opts.Intervals.Check,
 	})
 	if err != nil {
 		return err

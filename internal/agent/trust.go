@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"sync"
@@ -15,7 +16,8 @@ type believed struct {
 	enrolment *keys.Enrolment
 
 	mu     sync.Mutex
-	newest *events.Trust
+	newest *events.Trust // accepted at its place in the chain, or pinned
+	ahead  *events.Trust // read ahead of that; nil where there is none
 }
 
 // believe begins with what an enrolment pins.
@@ -35,7 +37,36 @@ func (b *believed) learn(t *events.Trust) bool {
 		return false
 	}
 	b.newest = t
+	if b.ahead != nil && b.ahead.Version <= t.Version {
+		b.ahead = nil
+	}
 	return true
+}
+
+// readAhead takes the next trust document from a message that is not verified, and may never be: the document stands on the signatures
+// of its roots, so that a publisher whose key was replaced is believed by agents that have not come to the replacement yet, and a stolen
+// key no more. The first document that has roots stands on the publisher's word, and waits for its place in the chain.
+func (b *believed) readAhead(payload []byte) {
+	if !bytes.Contains(payload, []byte(`"kind":"trust"`)) {
+		return
+	}
+	r, _, err := events.DecodeRelease(payload)
+	if err != nil || r.Kind != events.KindTrust {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now := b.counts(); now != nil && now.Approvals == events.ApprovalsAreSigned && r.Trust.CheckSuccession(now) == nil {
+		b.ahead = r.Trust
+	}
+}
+
+// counts is the document whose publishers count; nil before there is any.
+func (b *believed) counts() *events.Trust {
+	if b.ahead != nil {
+		return b.ahead
+	}
+	return b.newest
 }
 
 func (b *believed) allows(key string) bool { return slices.Contains(b.publishers(), key) }
@@ -44,8 +75,8 @@ func (b *believed) allows(key string) bool { return slices.Contains(b.publishers
 func (b *believed) publishers() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.newest != nil {
-		return b.newest.Publishers
+	if now := b.counts(); now != nil {
+		return now.Publishers
 	}
 	return b.enrolment.Publishers
 }

@@ -50,9 +50,11 @@ type world struct {
 }
 
 // newWorld has an environment with its trust document at revision 1.
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB) *world { return newWorldOf(t, foldtest.New(t)) }
+
+func newWorldOf(t testing.TB, p *foldtest.Publisher) *world {
 	t.Helper()
-	w := &world{Publisher: foldtest.New(t), t: t}
+	w := &world{Publisher: p, t: t}
 	w.server, w.conn = bustest.Ready(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	var listening sync.WaitGroup

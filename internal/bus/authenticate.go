@@ -60,6 +60,7 @@ type rules struct {
 	environment string
 	verify      func(chain events.Digest, signature string) error
 	known       func(revision uint64) (events.Digest, bool)
+	peek        func(payload []byte) // nil: nobody looks
 	reject      func(Rejection)
 }
 
@@ -72,6 +73,9 @@ func (r *rules) open(s Stored) (candidate, bool) {
 	case environment != r.environment:
 		r.reject(RejectedEnvironment)
 	default:
+		if r.peek != nil {
+			r.peek(s.Payload)
+		}
 		return candidate{Release{revision, events.Chain(previous, s.Payload), s}, previous}, true
 	}
 	return candidate{}, false

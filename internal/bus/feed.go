@@ -29,6 +29,9 @@ type FeedOptions struct {
 	// where the reader still has it; nil: it has none. Both are called from several goroutines.
 	Verify func(chain events.Digest, signature string) error
 	Known  func(revision uint64) (events.Digest, bool)
+	// Peek is shown every release before Verify is asked about it, whoever sent it; nil: nobody looks. A trust document in it may say
+	// whose signature counts.
+	Peek func(payload []byte)
 
 	CheckInterval time.Duration // the head is looked at at least so often; 0: 30 s
 	RunBytes      int           // a run ends when its payloads reach this; 0: 8 MiB
@@ -68,7 +71,7 @@ func (c *Conn) Feed(o FeedOptions) (*Feed, error) {
 		wake:     make(chan struct{}, 1),
 		rejected: make(map[Rejection]uint64),
 	}
-	f.rules = rules{environment: o.Environment, verify: o.Verify, known: o.Known, reject: f.reject}
+	f.rules = rules{environment: o.Environment, verify: o.Verify, known: o.Known, peek: o.Peek, reject: f.reject}
 	// First the live tail, then the stream: what is released in between is seen twice rather than not at all.
 	sub, err := c.nc.ChanSubscribe(events.LiveSubject(o.Environment), f.live)
 	if err != nil {

@@ -1,0 +1,86 @@
+package agent_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/agent"
+	"github.com/lockstep-dev/lockstep/internal/connector/connectortest"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+	"github.com/lockstep-dev/lockstep/pkg/events/trusttest"
+	"github.com/lockstep-dev/lockstep/pkg/fold/foldtest"
+)
+
+// rotate is a trust document in which another key signs releases, released by a publisher that has that key and not the one before.
+func (w *world) rotate(name string) []foldtest.Release {
+	w.t.Helper()
+	w.Signer = foldtest.Signer(w.t, name)
+	return w.Update(func(d *events.Trust) { d.Publishers = []string{w.Signer.Public()} }, env)
+}
+
+// TestAReleaseWithoutItsApprovalsIsRefusedAndChangesNothing: the refusal is a signed ack with its reason, and the agent goes on when the
+// history is mended.
+func TestAReleaseWithoutItsApprovalsIsRefusedAndChangesNothing(t *testing.T) {
+	w := newWorldOf(t, foldtest.NewSigned(t))
+	fake := connectortest.NewFake("fake")
+	a := start(t, w.options(fake))
+	w.set("variable/x", `1`)
+	w.applied(2)
+	forged := w.Draft(foldtest.Set(env, "variable/x", `2`))[0]
+	w.Sign(&forged, "ann", "otto") // who may not approve
+	w.send(w.Seal(forged)...)
+	ack := w.word(events.WordRefused, 3)
+	if ack.Reason != events.ReasonApprovals || ack.First != 3 {
+		t.Errorf("%+v", ack)
+	}
+	s := a.at(2)
+	holds(t, fake.Instance(), "variable/x", `1`)
+	if s.Checkpoint.Revision != 2 {
+		t.Errorf("%+v", s.Checkpoint)
+	}
+}
+
+// TestAReplacedPublisherKeyCountsFromTheDocumentThatReplacesIt: the document is sent by whoever has the new key, and the agent has never
+// heard of that; the roots say so.
+func TestAReplacedPublisherKeyCountsFromTheDocumentThatReplacesIt(t *testing.T) {
+	w := newWorldOf(t, foldtest.NewSigned(t))
+	fake := connectortest.NewFake("fake")
+	a := start(t, w.options(fake))
+	w.set("variable/x", `1`)
+	w.applied(2)
+	stolen := w.Signer
+	w.send(w.rotate("second publisher")...)
+	w.set("variable/x", `2`)
+	w.applied(4)
+	forged := w.Draft(foldtest.Set(env, "variable/x", `3`))
+	w.Signer = stolen
+	w.send(w.Seal(forged...)...)
+	s := a.is("with a message that it dropped", func(s agent.Status) bool { return len(s.Rejected) > 0 })
+	if s.Checkpoint.Revision != 4 {
+		t.Errorf("%+v", s.Checkpoint)
+	}
+	holds(t, fake.Instance(), "variable/x", `2`)
+}
+
+// TestAStreamThatANewKeySignedIsReadFromTheBeginning: whoever rebuilds the stream has the newest key only, and an agent that was away
+// knows the oldest.
+func TestAStreamThatANewKeySignedIsReadFromTheBeginning(t *testing.T) {
+	w := newWorldOf(t, foldtest.NewSigned(t))
+	fake := connectortest.NewFake("fake")
+	o := w.options(fake) // it pins revision 1
+	all := w.change("variable/x", `1`).Releases
+	all = append(all, w.rotate("second publisher")...)
+	all = append(all, w.change("variable/x", `2`).Releases...)
+	w.Wait(time.Hour)
+	all = append(all, w.Update(trusttest.Remove("dan"), env)...)
+	all = append(all, w.rotate("third publisher")...)
+	all = append(all, w.change("variable/x", `3`).Releases...)
+	for i := range all {
+		headers, err := w.Signer.SignWave(w.Ledger, []events.Digest{all[i].Chain})
+		must(t, err)
+		all[i].Header = headers[0]
+	}
+	w.send(all...)
+	start(t, o).at(7)
+	holds(t, fake.Instance(), "variable/x", `3`)
+}
