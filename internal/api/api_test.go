@@ -212,7 +212,7 @@ func TestOpenAPIListsEveryRoute(t *testing.T) {
 		t.Errorf("version %s", document.OpenAPI)
 	}
 	want := map[string]string{
-		"/fleet": "get", "/environments/{name}": "get", "/changes": "get", "/changes/{id}": "get", "/history": "get",
+		"/fleet": "get", "/environments/{name}": "get", "/changes": "get", "/changes/{id}": "get", "/changes/{id}/terms": "get", "/history": "get",
 		"/environments/{name}/resources": "get", "/environments/{name}/resources/{kind}/{resource}": "get",
 		"/environments/{name}/releases/{revision}": "get", "/ledger": "get", "/ledger/verify": "post", "/doctor": "get", "/trust": "get", "/trust/{version}": "get", "/environments/{name}/agents/{agent}/credentials": "get",
 		"/diff": "post", "/environments/{name}/explain/{kind}/{resource}": "get",

@@ -88,6 +88,12 @@ func registerReads(api huma.API, b Backend) {
 		b.Read(func(s *ledger.State, r fleet.Reports, now time.Time) { out, err = fleet.ChangeOf(s, r, in.ID, now) })
 		return out, err
 	})
+	get(api, "/changes/{id}/terms", "terms", "What a change's digest is over: whoever signs it computes it from this", func(_ context.Context, in *struct {
+		ID string `path:"id"`
+	}) (out ledger.Terms, err error) {
+		b.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) { out, err = s.TermsOf(in.ID) })
+		return out, err
+	})
 	get(api, "/history", "history", "What was released, newest first", func(_ context.Context, in *historyQuery) (out []fleet.HistoryItem, err error) {
 		if in.Environment == "" && in.Resource == "" {
 			return nil, &ledger.Error{Kind: ledger.KindInvalid, Message: "the history of what is not said", Next: "name an environment, a resource, or both"}

@@ -72,12 +72,13 @@ type decision struct {
 // A Decision is what a command leads to: content to be stored first, or, when all of it is there, the entry to append.
 type Decision struct {
 	Entry  []byte
-	Stores [][]byte      // entries to append before deciding again; Entry is nil then, and in a dry run
+	Stores [][]byte      // entries to append before deciding again; Entry is nil then. A dry run has neither
 	Result Result        // as it will be; Entry is 0
 	Effect []Effect      // what changes where, for people
 	Notes  []string      // what people should know beside that
 	Known  bool          // the command was decided before: Result is the first one's, there is nothing to append
 	Digest events.Digest // of the change that the command is about, as a statement for it names it; zero where it is about none
+	Terms  *Terms        // what Digest is over, in a dry run of a proposal
 }
 
 // An Effect is a resource's value before and after, in one environment; nil is absent.
@@ -123,6 +124,10 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 		d.notes = append(d.notes, fmt.Sprintf("%d more resources change than are listed here; see them with 'publisher diff' or 'publisher show'", more))
 	}
 	out := Decision{Result: Result{Change: d.change, Released: d.wave.refs(), LeftOut: d.left, SourcesOnly: d.sources, Frozen: d.frozen}, Effect: d.effect, Notes: d.notes, Digest: about.digest}
+	if c.DryRun {
+		out.Terms, err = d.terms()
+		return out, err
+	}
 	if len(d.stores) > 0 {
 		out.Stores, err = d.storeEntries()
 		return out, err
@@ -132,9 +137,6 @@ func (s *State) Decide(c Command, now time.Time) (Decision, error) {
 		return Decision{}, refuse(KindInvalid, "do it in parts", "the decision has %d bytes; an entry of the ledger has at most %d", len(out.Entry), maxEntry)
 	}
 	s.trial = trial{out.Entry, d.wave.tried, d.read, said}
-	if c.DryRun {
-		out.Entry = nil
-	}
 	return out, err
 }
 
@@ -318,6 +320,7 @@ type Outcome struct {
 	DryRun bool          `json:"dryRun,omitempty"`
 	Again  bool          `json:"again,omitempty"`  // the command had been carried out before; this is that answer
 	Digest events.Digest `json:"digest,omitzero"`  // of the change that it is about, which a statement for the command names
+	Terms  *Terms        `json:"terms,omitempty"`  // what that digest is over, in a dry run of a proposal where approvals are signed
 	Effect []Effect      `json:"effect,omitempty"` // what changes where
 	Notes  []string      `json:"notes,omitempty"`  // what people should know beside that
 }

@@ -1,7 +1,9 @@
 package ledger_test
 
 import (
+	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +86,7 @@ func TestWhatNobodySignedIsNotReadFromTheLedger(t *testing.T) {
 		"a rollback that nobody ordered":                         apply(none("rita"), at, fact(events.TypeRollbackOrdered, &events.RollbackOrdered{By: "rita", Undone: []events.Undone{}, Wave: events.Wave{Releases: []events.ReleaseRef{}}})),
 		"glass that nobody broke":                                apply(none("gus"), at, fact(events.TypeBreakGlassUsed, &events.BreakGlassUsed{Change: id, Digest: c.Digest, By: "gus", Reason: "x"})),
 		"a trust document that roots signed and nobody approved": apply(none("publisher"), at, fact(events.TypeTrustUpdated, &events.TrustUpdated{Document: signedDocument, Wave: events.Wave{Derivation: 1, Releases: []events.ReleaseRef{}}})),
+		"that document beside an approval of something else":     apply(approve("bob"), at, approval("bob"), fact(events.TypeTrustUpdated, &events.TrustUpdated{Document: signedDocument, Wave: events.Wave{Derivation: 1, Releases: []events.ReleaseRef{}}})),
 		"deliveries with somebody's signature":                   apply(approve("bob"), at, fact(events.TypeDeliveryRecorded, &events.DeliveryRecorded{Deliveries: []events.Delivery{}})),
 		"a proposal by rule that demands two":                    apply(none("ann"), at, fact(events.TypeChangeProposed, &events.ChangeProposed{Change: "c2", Author: "ann"})),
 	} {
@@ -118,6 +121,68 @@ func TestAStatementIsDoneOnce(t *testing.T) {
 		}
 		if _, _, err := s.Apply(payload, b.now); !errors.Is(err, ledger.ErrForged) && !errors.Is(err, ledger.ErrBroken) {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestARecoveredTrustDocumentFollowsTheOneBefore: what stands for a lost entry holds no other roots than those that signed.
+func TestARecoveredTrustDocumentFollowsTheOneBefore(t *testing.T) {
+	b := signedBook(t, nil, "dev")
+	stolen := trusttest.Unsigned(*b.state.Trust(), func(d *events.Trust) { d.Roots.Keys = []string{trusttest.Key(t, "mallory").Public()} })
+	stolen.Signatures = []events.RootSignature{trusttest.Root(t, stolen, "mallory")}
+	payload, err := events.EncodeRelease(events.Release{Kind: events.KindTrust, Environment: "new", Revision: 1, Previous: events.ChainStart(ledgerID, "new"),
+		Ledger: ledgerID, Entry: b.state.Number + 1, Derivation: 1, Trust: &stolen, State: b.state.Environments["dev"].Fold.State.Digest()}, b.now, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	headers, err := signer("publisher").SignWave(ledgerID, []events.Digest{events.Chain(events.ChainStart(ledgerID, "new"), payload)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := b.upTo(len(b.entries) + 1)
+	_, entry, err := events.NewEntry(s.Number+1, s.Hash, s.ID, events.Command{By: "publisher"}, b.now, "", []events.Fact{{Type: events.TypeHistoryRecovered,
+		Data: &events.HistoryRecovered{Releases: []events.RecoveredRelease{{Payload: payload, Signature: headers[0]}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Apply(entry, b.now); !errors.Is(err, ledger.ErrBroken) || !strings.Contains(err.Error(), "does not follow document 1") {
+		t.Error(err)
+	}
+}
+
+// TestTermsGiveTheDigestThatIsSigned: of a proposal before it is made, of a change, and of a change of trust.
+func TestTermsGiveTheDigestThatIsSigned(t *testing.T) {
+	b := signedBook(t, nil, "dev", "prod")
+	b.approve("bob", b.must("ann", set("dev", "variable/x", "0")).Change)
+	for _, c := range []struct {
+		by   string
+		body ledger.Body
+	}{
+		{"ann", set("dev prod", "variable/x", `{"a":[1,2,"\u00fc"]}`)}, {"ann", del("dev", "variable/x")},
+		{"ada", ledger.ProposeTrust{Document: trusttest.Unsigned(*b.state.Trust(), trusttest.Remove("dan")), Reason: "dan left"}},
+	} {
+		dry, err := b.state.Decide(ledger.Command{ID: "dry", By: c.by, Body: c.body, DryRun: true}, b.now)
+		if err != nil || dry.Entry != nil || dry.Stores != nil {
+			t.Fatalf("%+v (%v)", dry, err)
+		}
+		if digest, err := dry.Terms.Digest(); err != nil || digest != dry.Digest || digest.IsZero() {
+			t.Errorf("the terms of a dry run give %s, want %s (%v)", digest.Short(), dry.Digest.Short(), err)
+		}
+		id := b.must(c.by, c.body).Change
+		terms, err := b.state.TermsOf(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again ledger.Terms // as a client reads them
+		text, err := json.Marshal(terms)
+		if err == nil {
+			err = json.Unmarshal(text, &again)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if digest, err := again.Digest(); err != nil || digest != b.state.Changes[id].Digest || digest != dry.Digest {
+			t.Errorf("the terms of %s give %s, want %s (%v)", id, digest.Short(), b.state.Changes[id].Digest.Short(), err)
 		}
 	}
 }

@@ -149,6 +149,9 @@ func (p *projection) recoverTrust(of events.Release) error {
 	case of.Trust.Ledger != p.ID || of.Trust.Version > next || of.Trust.Version < 1:
 		return fmt.Errorf("%w: trust document %d of ledger %s follows document %d", ErrBroken, of.Trust.Version, of.Trust.Ledger, len(p.Trusts))
 	case of.Trust.Version == next:
+		if err := of.Trust.CheckSuccession(p.Trust()); err != nil {
+			return fmt.Errorf("%w: trust document %d does not follow document %d: %w", ErrBroken, of.Trust.Version, len(p.Trusts), err)
+		}
 		p.Trusts = append(p.Trusts, *of.Trust)
 	}
 	return nil

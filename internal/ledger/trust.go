@@ -206,7 +206,7 @@ func (p *projection) trustUpdated(f *events.TrustUpdated) error {
 		if err := f.Document.CheckSuccession(p.Trust()); err != nil || f.Document.Ledger != p.ID {
 			return fmt.Errorf("%w: trust document %d of ledger %s does not follow document %d: %w", ErrBroken, f.Document.Version, f.Document.Ledger, len(p.Trusts), err)
 		}
-		if p.signed() && p.about == "" {
+		if next > 1 && !p.approvedDocument(&f.Document) {
 			return fmt.Errorf("%w: trust document %d was approved by nobody", ErrForged, f.Document.Version)
 		}
 		p.Trusts = append(p.Trusts, f.Document)
@@ -225,6 +225,16 @@ func (p *projection) trustUpdated(f *events.TrustUpdated) error {
 	}
 	p.trustReached(f)
 	return nil
+}
+
+// approvedDocument says whether the entry approves the change that proposed exactly this document.
+func (p *projection) approvedDocument(t *events.Trust) bool {
+	c := p.Changes[p.about]
+	if c == nil || c.Trust == nil || c.status != StatusReleased {
+		return false
+	}
+	digest, err := events.TrustChangeDigest(c.ID, t)
+	return err == nil && digest == c.Digest
 }
 
 // trustReached notes, of the change that proposed a document, where it was released.

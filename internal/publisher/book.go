@@ -221,7 +221,7 @@ func (b *book) attempt(ctx context.Context, c ledger.Command, dryRun bool) (ledg
 	if err != nil {
 		return ledger.Outcome{}, b.refused(ctx, err)
 	}
-	out := ledger.Outcome{Result: d.Result, Digest: d.Digest, Effect: d.Effect, Notes: d.Notes, Again: d.Known, DryRun: dryRun && !d.Known}
+	out := ledger.Outcome{Result: d.Result, Digest: d.Digest, Terms: d.Terms, Effect: d.Effect, Notes: d.Notes, Again: d.Known, DryRun: dryRun && !d.Known}
 	if d.Known || dryRun {
 		return out, nil
 	}

@@ -180,6 +180,11 @@ func (c *Client) Change(ctx context.Context, id string) (fleet.Change, error) {
 	return get[fleet.Change](ctx, c, "/changes/"+url.PathEscape(id), nil)
 }
 
+// Terms are what a change's digest is over.
+func (c *Client) Terms(ctx context.Context, id string) (ledger.Terms, error) {
+	return get[ledger.Terms](ctx, c, "/changes/"+url.PathEscape(id)+"/terms", nil)
+}
+
 // History is what was released to an environment, or of a resource, or both; newest first.
 func (c *Client) History(ctx context.Context, environment, resource string) ([]fleet.HistoryItem, error) {
 	return get[[]fleet.HistoryItem](ctx, c, "/history", query("environment", environment, "resource", resource))
