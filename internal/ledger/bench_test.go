@@ -36,6 +36,31 @@ func BenchmarkDecideApproval(b *testing.B) {
 	}
 }
 
+// BenchmarkDecideSignedApproval verifies the two approvals and the proposal once, however many environments the change is for.
+func BenchmarkDecideSignedApproval(b *testing.B) {
+	for _, n := range []int{1, 100, 1000} {
+		b.Run(fmt.Sprintf("environments=%d", n), func(b *testing.B) {
+			k := signedBook(b, func(d *events.Trust) { d.Rules[0].Approvals = 2 })
+			k.unwatched = true
+			for i := range n {
+				k.must("otto", ledger.AddEnvironment{Name: fmt.Sprintf("environment-%04d", i)})
+			}
+			k.must("ann", set("*", "flag/checkout-redesign", `{"state":"ENABLED","variants":{"on":true,"off":false},"defaultVariant":"off"}`))
+			k.approve("bob", "c1")
+			c, err := k.sign(ledger.Command{ID: "approve", By: "carol", Body: k.approval("c1")})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if d, err := k.state.Decide(c, k.now); err != nil || len(d.Result.Released) != n {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkApplyApproval(b *testing.B) {
 	for _, n := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprintf("environments=%d", n), func(b *testing.B) {

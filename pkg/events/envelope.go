@@ -97,30 +97,32 @@ func (e *Envelope) Open() (Statement, error) {
 
 // Opened are statements by their envelopes, as they were opened: a decision for a thousand environments verifies each once. Whoever
 // judges only reads it; nil holds none.
-type Opened map[string]Statement
+type Opened map[sealed]Statement
+
+// sealed tells an envelope with one signature from every other.
+type sealed struct{ kind, payload, key, sig string }
 
 // Add opens an envelope and keeps its statement; errors are Open's.
 func (o Opened) Add(e *Envelope) (Statement, error) {
 	s, err := o.Get(e)
 	if err == nil {
-		o[e.identity()] = s
+		o[e.sealed()] = s
 	}
 	return s, err
 }
 
 // Get is the statement of an envelope, which is opened where it was not before.
 func (o Opened) Get(e *Envelope) (Statement, error) {
-	if s, known := o[e.identity()]; known {
-		return s, nil
+	if len(e.Signatures) == 1 {
+		if s, known := o[e.sealed()]; known {
+			return s, nil
+		}
 	}
 	return e.Open()
 }
 
-// identity tells an envelope from every other.
-func (e *Envelope) identity() string {
-	w := writer{b: make([]byte, 0, 1024)}
-	w.signedEnvelope(e)
-	return string(w.b)
+func (e *Envelope) sealed() sealed {
+	return sealed{e.PayloadType, e.Payload, e.Signatures[0].KeyID, e.Signatures[0].Sig}
 }
 
 // decodeBase64 takes one spelling of bytes only.
