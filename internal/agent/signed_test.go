@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
+	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/internal/connector/connectortest"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/events/trusttest"
@@ -83,4 +84,22 @@ func TestAStreamThatANewKeySignedIsReadFromTheBeginning(t *testing.T) {
 	w.send(all...)
 	start(t, o).at(7)
 	holds(t, fake.Instance(), "variable/x", `3`)
+}
+
+// TestATrustDocumentBehindAReleaseThatFailsCounts: what cannot be applied keeps nobody's stolen key alive.
+func TestATrustDocumentBehindAReleaseThatFailsCounts(t *testing.T) {
+	w := newWorldOf(t, foldtest.NewSigned(t))
+	fault := &failing{op: "apply"}
+	fault.set(connector.Permanent(connector.ReasonWriteFailed, "no"))
+	fake := connectortest.NewFake("fake")
+	fake.Fault = fault.fault
+	a := start(t, w.options(fake))
+	w.set("variable/x", `1`)
+	w.word(events.WordFailed, 2)
+	w.send(w.rotate("second publisher")...)
+	a.is("that has heard of the document", func(s agent.Status) bool { return s.Head == 3 })
+	fault.set(nil)
+	w.set("variable/x", `2`)
+	w.applied(4)
+	holds(t, fake.Instance(), "variable/x", `2`)
 }
