@@ -352,6 +352,7 @@ func TestATrustDocumentIsAChangeThatRootsApprove(t *testing.T) {
 	skipping := next
 	skipping.Version = 3
 	b.refused("ada", ledger.ProposeTrust{Document: skipping, Reason: "dan left"}, ledger.KindConflict, "version 2 comes next")
+	b.refused("ada", ledger.ProposeTrust{Document: trusttest.Unsigned(*b.state.Trust(), trusttest.Remove("ada")), Reason: "I leave"}, ledger.KindInvalid, "nobody could propose the next one")
 	c := b.must("ada", ledger.ProposeTrust{Document: next, Reason: "dan left"}).Change
 	second := b.must("ada", ledger.ProposeTrust{Document: trusttest.Unsigned(*b.state.Trust(), trusttest.Remove("carol")), Reason: "carol left"}).Change
 	approve := func(roots ...string) ledger.Approve {

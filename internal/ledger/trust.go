@@ -33,6 +33,8 @@ func (g Genesis) decide(d *decision) error {
 	switch err := document.CheckSuccession(nil); {
 	case err != nil:
 		return &Error{Kind: KindInvalid, Message: "the first trust document is none: " + events.MessageOf(err), Next: "make one with 'publisher trust init'", Cause: err}
+	case document.Approvals == events.ApprovalsAreSigned && !governable(&document):
+		return refuse(KindInvalid, "give somebody the role "+string(events.RoleAdministrator), "under the first trust document nobody could propose the next one")
 	case document.Version != 1 || document.Ledger != d.ID || !document.AllowsPublisher(g.Publisher):
 		return refuse(KindInvalid, "make it with 'publisher trust init' beside the publisher's own key", "the first trust document is version %d for ledger %s; wanted is version 1 for ledger %s, with this publisher's key", document.Version, document.Ledger, d.ID)
 	}
@@ -68,6 +70,9 @@ func (p ProposeTrust) decide(d *decision) error {
 	case before.Approvals == events.ApprovalsAreSigned && next.Approvals != events.ApprovalsAreSigned:
 		return refuse(KindInvalid, "", "trust document %d makes approvals names again; what was signed stays signed", next.Version)
 	}
+	if next.Approvals == events.ApprovalsAreSigned && !governable(next) {
+		return refuse(KindInvalid, "keep somebody with the role "+string(events.RoleAdministrator), "under trust document %d nobody could propose the next one", next.Version)
+	}
 	if who := d.agentWith(next); who != "" {
 		return refuse(KindInvalid, "make a new key for each", "a key of the trust document is the one of agent %s", who)
 	}
@@ -81,6 +86,13 @@ func (p ProposeTrust) decide(d *decision) error {
 	d.record(events.TypeChangeProposed, id, &events.ChangeProposed{
 		Change: id, Digest: digest, Author: d.by, Reason: p.Reason, Ticket: p.Ticket, Expires: d.now.Add(proposalLife), Environments: []events.ProposedEnvironment{}, Trust: next})
 	return nil
+}
+
+// governable says whether somebody can propose the document after this one, and not by a delegation alone.
+func governable(t *events.Trust) bool {
+	return slices.ContainsFunc(t.People, func(p events.Person) bool {
+		return slices.ContainsFunc(p.Grants, func(g events.Grant) bool { return g.Role == events.RoleAdministrator })
+	})
 }
 
 // agentWith is an agent whose key a document gives to somebody: nobody acts as two.
