@@ -150,3 +150,16 @@ func TestAPublisherRefusesCredentialsThatOthersCanRead(t *testing.T) {
 	}
 	eventuallyWritable(t, start(t, data))
 }
+
+// A publisher that has credentials for its own bus, and is told of a NATS that has no accounts, leaves it to that one who comes in.
+func TestOnABusOfAnotherOperatorNoCredentialsAreIssued(t *testing.T) {
+	t.Parallel()
+	process := bustest.StartProcess(t)
+	p := start(t, guarded(t), on(process))
+	eventuallyWritable(t, p)
+	if p.IssuesCredentials() {
+		t.Error("it issues credentials that the bus does not know")
+	}
+	addEnvironments(t, p, "dev")
+	enrol(t, p, "dev", "one").reaches(1)
+}
