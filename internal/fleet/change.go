@@ -19,6 +19,16 @@ func Changes(s *ledger.State, r Reports, asOf time.Time) []Change {
 	return out
 }
 
+// Pending are the changes that wait for approvals or to be applied, newest first.
+func Pending(s *ledger.State, r Reports, asOf time.Time) (out []Change) {
+	for _, c := range slices.Backward(s.ChangeList()) {
+		if status := c.Status(asOf); status == ledger.StatusOpen || status == ledger.StatusReleased {
+			out = append(out, change(s, r, c, asOf))
+		}
+	}
+	return out
+}
+
 // ChangeOf is one change with where it stands in every environment. An unknown id is a *ledger.Error.
 func ChangeOf(s *ledger.State, r Reports, id string, asOf time.Time) (Change, error) {
 	c, found := s.Changes[id]

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lockstep-dev/lockstep/internal/fault"
+	"github.com/lockstep-dev/lockstep/internal/notify"
 )
 
 // Options of a Publisher. The zero value of a field is its default.
@@ -32,6 +33,8 @@ type Options struct {
 	MonitorURL               string // of the existing server, for proving its durability; empty: port 8222 of a server on this machine
 	SystemCredentials        string // credentials file of the system account, which proves the same; empty: those in Data, or MonitorURL is asked
 	AcceptUnprovenDurability bool   // go on where it cannot be proven, and say so on every screen
+
+	Notify *notify.Config // who is told of what is wrong; nil: nobody
 
 	Log           zerolog.Logger       // the zero Logger writes nothing
 	Registry      *prometheus.Registry // nil: a new one

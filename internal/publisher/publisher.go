@@ -43,6 +43,7 @@ type Publisher struct {
 	sender     *sender
 	reports    *reports
 	metrics    *metrics
+	alarms     *alarms // nil: nobody is told of anything
 	durability string
 	listener   net.Listener
 	recheck    chan struct{}             // the ledger is to be checked
@@ -69,7 +70,7 @@ func New(ctx context.Context, o Options) (_ *Publisher, err error) {
 			err = errors.Join(err, p.Stop(context.WithoutCancel(ctx)))
 		}
 	}()
-	for _, open := range []func(context.Context) error{p.openData, p.openKey, p.openCredentials, p.openBook, p.listen, p.openBus, p.proveDurability} {
+	for _, open := range []func(context.Context) error{p.openData, p.openKey, p.openCredentials, p.openBook, p.openAlarms, p.listen, p.openBus, p.proveDurability} {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
@@ -247,6 +248,9 @@ func (p *Publisher) Start() error {
 	p.group.Go("beats", p.insist("beats cannot be read", func(ctx context.Context) error { return p.conn.FollowBeats(ctx, p.reports.beat) }))
 	p.group.Go("gatherer", p.gather)
 	p.group.Go("lease", p.insist("the lease cannot be had", func(ctx context.Context) error { return p.conn.HoldLease(ctx, p.name, p.lead) }))
+	if p.alarms != nil {
+		p.alarms.start()
+	}
 	p.group.Go("http", func(ctx context.Context) error { return telemetry.Serve(ctx, p.listener, p.handler(ctx.Done())) })
 	return nil
 }

@@ -1,0 +1,379 @@
+package notify_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"pgregory.net/rapid"
+
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/notify"
+	"github.com/lockstep-dev/lockstep/pkg/events"
+)
+
+const id = "0b7c5f0e-1f5e-4a1e-9d53-0d2f6a6f7c11"
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+func parse(t testing.TB, text string) *notify.Config {
+	t.Helper()
+	c, err := notify.ParseConfig("notify.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const twoTargets = `
+targets:
+- {name: oncall, url: "https://example.org/hook"}
+- {name: chat, url: "https://chat.example.org/x", format: slack, environments: [prod-*], rules: [failing]}
+link: https://lockstep.example.org
+`
+
+func failing(environment string) notify.Finding {
+	return notify.Finding{Rule: notify.Failing, Environment: environment, State: "failing", Reason: "connector-failed", Message: "it answered <500>",
+		Since: noon, Steward: "team-a", Owners: []string{"anna"}, Next: "publisher status " + environment}
+}
+
+// sent takes everything that is due out of the outbox, successfully, and returns it as target:id.
+func sent(s *notify.State, c *notify.Config, now time.Time) (out []string) {
+	for _, target := range c.Targets {
+		for {
+			d, due := s.Due(target.Name, now)
+			if !due {
+				break
+			}
+			out = append(out, d.Target+":"+d.ID)
+			s.Took(d.Target, now, nil, false)
+		}
+	}
+	return out
+}
+
+func TestAnEpisodeIsToldOnceWhenItBeginsAndOnceWhenItIsOver(t *testing.T) {
+	c, s, now := parse(t, twoTargets), &notify.State{}, noon
+	step := func(after time.Duration, findings ...notify.Finding) []string {
+		now = now.Add(after)
+		s.Step(c, id, findings, true, now)
+		return sent(s, c, now)
+	}
+	begun := step(0, failing("prod-eu"))
+	if len(begun) != 2 || !strings.HasPrefix(begun[0], "oncall:") || !strings.HasPrefix(begun[1], "chat:") {
+		t.Fatalf("told: %v", begun)
+	}
+	episode := strings.TrimPrefix(begun[1], "chat:")
+	for _, quiet := range [][]string{
+		step(5*time.Second, failing("prod-eu")),  // goes on
+		step(5 * time.Second),                    // comes and goes
+		step(30*time.Second, failing("prod-eu")), // is the same
+		step(5 * time.Second),                    // well
+		step(59 * time.Second),                   // not long enough
+	} {
+		if len(quiet) != 0 {
+			t.Fatalf("told in between: %v", quiet)
+		}
+	}
+	over := step(time.Second)
+	slices.Sort(over)
+	if !slices.Contains(over, "oncall:"+episode+"-resolved") || !slices.Contains(over, "chat:"+episode+"-resolved") || len(over) != 2 {
+		t.Errorf("at the end: %v, want the episode %s", over, episode)
+	}
+	again := step(time.Hour, failing("prod-eu"))
+	if len(again) != 2 || slices.Contains(again, "chat:"+episode) {
+		t.Errorf("another episode: %v", again)
+	}
+}
+
+func TestWhatIsWrongForAMomentIsToldToNobodyWhereTheRuleWaits(t *testing.T) {
+	c, s := parse(t, twoTargets), &notify.State{}
+	silent := notify.Finding{Rule: notify.Silent, Environment: "dev", State: "silent", Since: noon.Add(-time.Hour)}
+	for i, findings := range [][]notify.Finding{{silent}, {}, {silent}, {silent}} {
+		s.Step(c, id, findings, true, noon.Add(time.Duration(i)*30*time.Second))
+		if len(s.Outbox) > 0 {
+			t.Fatalf("told after %d s: it was heard in between", i*30)
+		}
+	}
+	s.Step(c, id, []notify.Finding{silent}, true, noon.Add(2*time.Minute))
+	if len(s.Outbox) != 1 {
+		t.Errorf("%d told after a minute of silence", len(s.Outbox))
+	}
+	waits := notify.Finding{Rule: notify.Approval, Change: "c1", Since: noon.Add(-4 * time.Hour)}
+	if s.Step(c, id, []notify.Finding{silent, waits}, true, noon); len(s.Outbox) != 2 {
+		t.Error("what waits since long before the start is not told at once")
+	}
+}
+
+func TestNothingBeginsOrEndsWhileNothingCanBeKnown(t *testing.T) {
+	c, s := parse(t, twoTargets), &notify.State{}
+	s.Step(c, id, []notify.Finding{failing("dev")}, true, noon)
+	sent(s, c, noon)
+	blind := notify.Finding{Rule: notify.Ledger, Reason: events.ReasonBusDown}
+	for i := range 100 {
+		s.Step(c, id, []notify.Finding{blind}, false, noon.Add(time.Duration(i)*time.Minute))
+	}
+	told := sent(s, c, noon.Add(100*time.Minute))
+	if len(told) != 1 || len(s.Open) != 2 {
+		t.Errorf("told %v, %d open: want the ledger's alarm, and the one before still open", told, len(s.Open))
+	}
+}
+
+func TestASilenceKeepsAlarmsUntilItsEnd(t *testing.T) {
+	c, s := parse(t, twoTargets), &notify.State{}
+	if _, err := s.Quiet("prod-*", notify.Failing, noon.Add(time.Hour), "dora", "maintenance", noon); err != nil {
+		t.Fatal(err)
+	}
+	findings := []notify.Finding{failing("prod-eu"), failing("dev")}
+	s.Step(c, id, findings, true, noon)
+	if told := sent(s, c, noon); len(told) != 1 {
+		t.Errorf("told %v, want dev alone", told)
+	}
+	if v := s.View(); len(v.Open) != 2 || v.Open[0].Silenced == v.Open[1].Silenced {
+		t.Errorf("%+v", v.Open)
+	}
+	s.Step(c, id, findings, true, noon.Add(time.Hour))
+	if told := sent(s, c, noon.Add(time.Hour)); len(told) != 2 {
+		t.Errorf("told %v when the silence was over, want both targets", told)
+	}
+	q, err := s.Quiet("*", "", noon.Add(2*time.Hour), "dora", "again", noon.Add(time.Hour))
+	if err != nil || s.Speak(q.ID) != nil || !errors.Is(s.Speak(q.ID), notify.ErrUnknown) {
+		t.Errorf("a silence is not ended once: %v", err)
+	}
+	for what, ask := range map[string]func() (notify.Silence, error){
+		"no reason":      func() (notify.Silence, error) { return s.Quiet("*", "", noon.Add(time.Hour), "dora", " ", noon) },
+		"the past":       func() (notify.Silence, error) { return s.Quiet("*", "", noon, "dora", "x", noon) },
+		"for ever":       func() (notify.Silence, error) { return s.Quiet("*", "", noon.Add(31*24*time.Hour), "dora", "x", noon) },
+		"no pattern":     func() (notify.Silence, error) { return s.Quiet("[", "", noon.Add(time.Hour), "dora", "x", noon) },
+		"no rule":        func() (notify.Silence, error) { return s.Quiet("*", "failin", noon.Add(time.Hour), "dora", "x", noon) },
+		"no environment": func() (notify.Silence, error) { return s.Quiet("", "", noon.Add(time.Hour), "dora", "x", noon) },
+	} {
+		if _, err := ask(); !errors.Is(err, notify.ErrInvalid) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestAnAlarmIsAcknowledgedWithAReason(t *testing.T) {
+	c, s := parse(t, twoTargets), &notify.State{}
+	s.Step(c, id, []notify.Finding{failing("dev")}, true, noon)
+	alarm := s.View().Open[0]
+	if _, err := s.Acknowledge(alarm.ID, "dora", "", noon); !errors.Is(err, notify.ErrInvalid) {
+		t.Errorf("without a reason: %v", err)
+	}
+	if _, err := s.Acknowledge("none", "dora", "on it", noon); !errors.Is(err, notify.ErrUnknown) {
+		t.Errorf("an unknown one: %v", err)
+	}
+	got, err := s.Acknowledge(alarm.ID[:4], "dora", "on it", noon)
+	if err != nil || got.Acknowledged == nil || s.View().Open[0].Acknowledged.By != "dora" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestWhatNobodyTakesBecomesADeadLetter(t *testing.T) {
+	c, s := parse(t, twoTargets), &notify.State{}
+	s.Step(c, id, []notify.Finding{failing("prod-eu")}, true, noon)
+	s.Took("chat", noon, errors.New("answered 410 Gone"), true)
+	now, tries := noon, 0
+	for {
+		if _, due := s.Due("oncall", now); due {
+			tries++
+			s.Took("oncall", now, errors.New("not sent: connection refused"), false)
+		}
+		if s.View().Dead[0].Target == "oncall" {
+			break
+		}
+		if now = now.Add(time.Second); now.Sub(noon) > 25*time.Hour {
+			t.Fatal("never given up")
+		}
+	}
+	v := s.View()
+	if len(v.Waiting) != 0 || len(v.Dead) != 2 || v.Dead[1].Error != "answered 410 Gone" || tries < 280 || tries > 310 || now.Sub(noon) < 24*time.Hour {
+		t.Errorf("%d tries until %s, %+v", tries, now.Sub(noon), v.Dead)
+	}
+}
+
+func TestTargetsThatAreGoneLeaveDeadLetters(t *testing.T) {
+	c, s := parse(t, twoTargets), &notify.State{}
+	s.Step(c, id, []notify.Finding{failing("prod-eu")}, true, noon)
+	s.Drop(parse(t, `targets: [{name: oncall, url: "https://example.org/hook"}]`))
+	if v := s.View(); len(v.Waiting) != 1 || len(v.Dead) != 1 || v.Dead[0].Target != "chat" {
+		t.Errorf("%+v", v)
+	}
+}
+
+// TestEveryEpisodeIsToldAtLeastOnceAndTwiceOnlyAfterACrash lets receivers fail and the program die between sending and writing down.
+func TestEveryEpisodeIsToldAtLeastOnceAndTwiceOnlyAfterACrash(t *testing.T) {
+	c := parse(t, twoTargets)
+	rapid.Check(t, func(t *rapid.T) {
+		s, now := &notify.State{}, noon
+		written, err := json.Marshal(s)
+		write := func() {
+			if written, err = json.Marshal(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		restart := func() {
+			s = &notify.State{}
+			if err := json.Unmarshal(written, s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		received, crashes, episodes := map[string]int{}, map[string]int{}, map[string]bool{}
+		send := func(fail, crash bool) {
+			for _, target := range c.Targets {
+				d, due := s.Due(target.Name, now)
+				if !due {
+					continue
+				}
+				key := d.Target + " " + d.ID
+				if fail {
+					s.Took(d.Target, now, errors.New("down"), false)
+				} else {
+					received[key]++
+					if crash {
+						crashes[key]++
+						restart()
+						continue
+					}
+					s.Took(d.Target, now, nil, false)
+				}
+				write()
+			}
+		}
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(1, 120).Draw(t, "seconds")) * time.Second)
+			var findings []notify.Finding
+			for _, name := range []string{"prod-eu", "dev"} {
+				if rapid.Bool().Draw(t, name) {
+					findings = append(findings, failing(name))
+				}
+			}
+			s.Step(c, id, findings, true, now)
+			write()
+			for _, a := range s.Open {
+				for _, target := range a.Told {
+					episodes[target+" "+a.ID] = true
+				}
+			}
+			if rapid.Bool().Draw(t, "restart") {
+				restart()
+			}
+			send(rapid.Bool().Draw(t, "fail"), rapid.Bool().Draw(t, "crash"))
+		}
+		for i := 0; len(s.Outbox) > 0 && i < 1000; i++ {
+			now = now.Add(5 * time.Minute)
+			send(false, false)
+		}
+		for key := range episodes {
+			if received[key] == 0 {
+				t.Fatalf("%s is never told", key)
+			}
+		}
+		for key, times := range received {
+			if times > 1+crashes[key] {
+				t.Fatalf("%s is told %d times, with %d crashes", key, times, crashes[key])
+			}
+		}
+	})
+}
+
+func TestWhatIsSentIsACloudEventOrTextWithoutMarkupOfOthers(t *testing.T) {
+	c, s := parse(t, twoTargets), &notify.State{}
+	s.Step(c, id, []notify.Finding{failing("prod-eu")}, true, noon)
+	for _, d := range s.View().Waiting {
+		m, err := c.Message(id, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, _ := c.Message(id, d)
+		if string(again.Body) != string(m.Body) {
+			t.Error("sent again it is something else")
+		}
+		if d.Target == "chat" {
+			var slack struct{ Text string }
+			if err := json.Unmarshal(m.Body, &slack); err != nil || m.ContentType != "application/json" {
+				t.Errorf("%v: %s", err, m.Body)
+			}
+			for _, want := range []string{"prod-eu is failing", "connector-failed: it answered &lt;500&gt;", "steward team-a; owner anna", "`publisher status prod-eu`",
+				"https://lockstep.example.org/environments/prod-eu", "alarm " + d.Alarm.ID} {
+				if !strings.Contains(slack.Text, want) {
+					t.Errorf("%q is not in %q", want, slack.Text)
+				}
+			}
+			continue
+		}
+		var e event.Event
+		if err := json.Unmarshal(m.Body, &e); err != nil {
+			t.Fatal(err)
+		}
+		var said struct {
+			Alarm, Environment, Steward string
+			Owners                      []string
+		}
+		if err := errors.Join(e.Validate(), e.DataAs(&said)); err != nil || e.Type() != notify.TypeRaised || e.ID() != d.Alarm.ID || e.Subject() != "environments/prod-eu" || e.Source() != "/lockstep/"+id {
+			t.Errorf("%v: %s", err, m.Body)
+		}
+		if said.Alarm != d.Alarm.ID || said.Steward != "team-a" || !slices.Equal(said.Owners, []string{"anna"}) {
+			t.Errorf("%+v", said)
+		}
+	}
+}
+
+func TestFindingsAreWhatTheFleetViewSays(t *testing.T) {
+	view := fleet.View{AsOf: noon, Ledger: fleet.LedgerView{Writable: true}}
+	for _, condition := range fleet.Conditions {
+		view.Environments = append(view.Environments, fleet.Environment{Name: strings.ReplaceAll(string(condition), " ", "-"), Condition: condition, Steward: "team", LastChange: "c1"})
+	}
+	released := func(ago time.Duration) fleet.ChangeEnvironment {
+		return fleet.ChangeEnvironment{Environment: "behind", Revision: 2, Released: noon.Add(-ago), Outcome: "waiting"}
+	}
+	changes := []fleet.Change{
+		{ID: "c1", Status: string(ledger.StatusReleased), Author: "anna", Within: 60, Environments: []fleet.ChangeEnvironment{released(time.Hour)}},
+		{ID: "c2", Status: string(ledger.StatusReleased), Author: "anna", Within: 60, Environments: []fleet.ChangeEnvironment{released(time.Second)}},
+		{ID: "c3", Status: string(ledger.StatusOpen), Author: "ben", Proposed: noon.Add(-time.Hour), Demanded: 2},
+	}
+	var got []string
+	for _, f := range notify.Find(view, changes) {
+		got = append(got, fmt.Sprintf("%s %s %s %s %v", f.Rule, f.Environment, f.Change, f.Steward, f.Owners))
+	}
+	want := []string{"failing torn  team [anna]", "differing differing  team [anna]", "failing failing  team [anna]", "silent silent  team [anna]",
+		"late behind c1 team [anna]", "approval  c3  [ben]"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	view.Ledger = fleet.LedgerView{Reason: events.ReasonBusDown}
+	if got := notify.Find(view, changes); len(got) != 1 || got[0].Rule != notify.Ledger {
+		t.Errorf("while the ledger cannot be written: %+v", got)
+	}
+}
+
+func TestAConfigurationIsReadStrictly(t *testing.T) {
+	for text, want := range map[string]string{
+		``:                              "targets: name at least one",
+		`target: []`:                    "targets",
+		`targets: [{url: "https://x"}]`: "name",
+		`targets: [{name: a}]`:          "either url or urlFile",
+		`targets: [{name: a, url: "https://x", urlFile: y}]`:                      "either url or urlFile",
+		`targets: [{name: a, url: "ftp://secret"}]`:                               "write it as in https://",
+		`targets: [{name: a, url: "https://x"}, {name: a, url: "https://y"}]`:     "stands twice",
+		`targets: [{name: a, url: "https://x", format: smtp}]`:                    "want cloudevents or slack",
+		`targets: [{name: a, url: "https://x", rules: [failin]}]`:                 `did you mean "failing"?`,
+		`targets: [{name: a, url: "https://x", environments: ["["]}]`:             "is no pattern",
+		"targets: [{name: a, url: \"https://x\"}]\nrules: {silence: {off: true}}": "there is no rule",
+		"targets: [{name: a, url: \"https://x\"}]\nrules: {silent: {after: -1s}}": "less than nothing",
+		"targets: [{name: a, url: \"https://x\"}]\nlink: nowhere":                 "link: write it",
+		"targets: [{name: a, url: \"https://x\", secret: hello}]":                 "secret",
+	} {
+		_, err := notify.ParseConfig("notify.yaml", []byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "ftp://secret") || !strings.HasPrefix(err.Error(), "notify.yaml:") {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package publisher_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/notify"
+	"github.com/lockstep-dev/lockstep/internal/publisher"
+	"github.com/lockstep-dev/lockstep/internal/webhook"
+)
+
+// A receiver takes alarms, once it has failed so many times.
+type receiver struct {
+	mu       sync.Mutex
+	failures int
+	taken    []string // type and environment, in order
+	ids      []string
+}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	body, err := io.ReadAll(request.Body)
+	var event struct {
+		ID, Type string
+		Data     struct{ Environment, Steward string }
+	}
+	stamp, _, _ := strings.Cut(strings.TrimPrefix(request.Header.Get(webhook.SignatureHeader), "t="), ",")
+	seconds, badStamp := time.Parse("2006-01-02", "1970-01-01")
+	if unix, err := time.ParseDuration(stamp + "s"); err == nil {
+		seconds = seconds.Add(unix)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch err = errors.Join(err, badStamp, json.Unmarshal(body, &event)); {
+	case err != nil || webhook.Sign([]byte("s3cret"), body, seconds) != request.Header.Get(webhook.SignatureHeader):
+		w.WriteHeader(http.StatusForbidden)
+	case r.failures > 0:
+		r.failures--
+		w.WriteHeader(http.StatusServiceUnavailable)
+	default:
+		r.taken, r.ids = append(r.taken, event.Type+" "+event.Data.Environment), append(r.ids, event.ID)
+	}
+}
+
+func (r *receiver) took() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.taken)
+}
+
+// telling configures a receiver with a secret in a file; silence is told at once.
+func telling(t *testing.T, r *receiver) func(*publisher.Options) {
+	t.Helper()
+	server := httptest.NewServer(r)
+	t.Cleanup(server.Close)
+	secret := filepath.Join(t.TempDir(), "secret")
+	must(t, os.WriteFile(secret, []byte("s3cret\n"), 0o600))
+	address := filepath.Join(t.TempDir(), "address")
+	must(t, os.WriteFile(address, []byte(server.URL+"\n"), 0o600))
+	config, err := notify.ParseConfig("notify.yaml", []byte("targets: [{name: oncall, urlFile: "+address+", secretFile: "+secret+"}]\nrules: {silent: {after: 0s}}"))
+	must(t, err)
+	return func(o *publisher.Options) { o.Notify = config }
+}
+
+func TestAnAlarmIsSentOnceSignedAndNotAgainAfterARestart(t *testing.T) {
+	t.Parallel()
+	r, data := &receiver{failures: 2}, t.TempDir()
+	told := telling(t, r)
+	p := start(t, data, told)
+	do(t, p, "op", ledger.AddEnvironment{Name: "dev", Approvals: 1, Steward: "team-a"})
+	const first = notify.TypeRaised + " dev"
+	bustest.Eventually(t, "the alarm is taken, the third time", func() bool { return slices.Equal(r.took(), []string{first}) })
+	var open []notify.ShownAlarm
+	bustest.Eventually(t, "that it was taken is known", func() bool {
+		view, err := p.Alarms()
+		must(t, err)
+		open = view.Open
+		return len(view.Waiting) == 0
+	})
+	if len(open) != 1 || open[0].ID != r.ids[0] || open[0].Steward != "team-a" {
+		t.Fatalf("%+v, sent %v", open, r.ids)
+	}
+	_, err := p.AcknowledgeAlarm(open[0].ID, "dora", "on it")
+	must(t, err)
+	stop(t, p)
+
+	p = start(t, data, told)
+	view, err := p.Alarms()
+	must(t, err)
+	if len(view.Open) != 1 || view.Open[0].ID != open[0].ID || view.Open[0].Acknowledged == nil || view.Open[0].Acknowledged.By != "dora" {
+		t.Errorf("after a restart: %+v", view.Open)
+	}
+	_, err = p.SilenceAlarms("quiet", "", time.Now().Add(time.Hour), "dora", "being built")
+	must(t, err)
+	eventuallyWritable(t, p)
+	addEnvironments(t, p, "quiet", "loud")
+	bustest.Eventually(t, "what is new is sent, and nothing else", func() bool { return slices.Equal(r.took(), []string{first, notify.TypeRaised + " loud"}) })
+	if _, err := p.AcknowledgeAlarm("nothing", "dora", "x"); ledger.KindOf(err) != ledger.KindNotFound {
+		t.Errorf("an unknown alarm: %v", err)
+	}
+}
+
+func TestWhatAReceiverRefusesIsADeadLetter(t *testing.T) {
+	t.Parallel()
+	r := &receiver{}
+	told := telling(t, r)
+	p := start(t, t.TempDir(), told, func(o *publisher.Options) {
+		o.Notify.Targets[0].SecretFile = "" // unsigned, it is forbidden
+	})
+	addEnvironments(t, p, "dev")
+	bustest.Eventually(t, "it is given up", func() bool {
+		view, err := p.Alarms()
+		must(t, err)
+		return len(view.Dead) == 1 && len(view.Waiting) == 0 && strings.Contains(view.Dead[0].Error, "403 Forbidden")
+	})
+}
+
+func TestAPublisherDoesNotStartWithWhatItCannotTellBy(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	told := telling(t, &receiver{})
+	o := options(data, told)
+	must(t, os.WriteFile(filepath.Join(data, "alarms.json"), []byte("{"), 0o600))
+	if _, err := publisher.New(t.Context(), o); err == nil || !strings.Contains(err.Error(), "alarms.json") {
+		t.Errorf("a damaged file: %v", err)
+	}
+	o = options(t.TempDir(), told)
+	o.Notify.Targets[0].SecretFile = "/nowhere"
+	if _, err := publisher.New(t.Context(), o); err == nil || !strings.Contains(err.Error(), "target oncall: secretFile") {
+		t.Errorf("no secret: %v", err)
+	}
+}
