@@ -58,6 +58,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "world": world, "serving": serving, "hangup": hangup, "says": says,
+			"acknowledge": acknowledge,
 		},
 	})
 }
@@ -115,6 +116,8 @@ func world(ts *testscript.TestScript, _ bool, args []string) {
 		p.Unwritable(nil)
 	case "unproven":
 		p.Unproven()
+	case "undeliverable":
+		p.Undeliverable()
 	case "tampered":
 		p.Tamper()
 	case "ben proposes":
@@ -139,6 +142,13 @@ func TestAnInterruptedVerbSaysSoToItsShell(t *testing.T) {
 	if got := <-code; got != exitInterrupted || stderr.String() != "interrupted\n" {
 		t.Errorf("exit code %d, %s", got, stderr.String())
 	}
+}
+
+// acknowledge WHY: dora acknowledges the oldest alarm by the beginning of its id.
+func acknowledge(ts *testscript.TestScript, _ bool, args []string) {
+	view, err := ts.Value("publisher").(*apitest.Publisher).Alarms()
+	ts.Check(err)
+	ts.Check(ts.Exec("publisher", "alarms", "acknowledge", view.Open[0].ID[:6], "-m", args[0], "--as", "dora"))
 }
 
 // hangup: the one command in the background loses its terminal.

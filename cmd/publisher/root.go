@@ -102,6 +102,7 @@ Look:       publisher status`,
 	add(groupChange, importCommand(c), exportCommand(c))
 	add(groupOperate, statusCommand(c), topCommand(c), historyCommand(c), getCommand(c), explainCommand(c), impactCommand(c), environmentCommand(c), ledgerCommand(c), auditCommand(c), doctorCommand(c))
 	add(groupTrust, trustCommand(c), keyCommand(c), breakGlassCommand(c), reviewCommand(c))
+	add(groupOperate, alarmsCommand(c))
 	add(groupServe, demoCommand(c), serveCommand(c), benchCommand(c))
 	root.AddCommand(versionCommand(c), exitCodesTopic())
 	add(groupOperate, openCommand(c), tokenCommand(c))

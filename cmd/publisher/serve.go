@@ -2,10 +2,13 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/notify"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
 	"github.com/lockstep-dev/lockstep/internal/telemetry"
 )
@@ -13,7 +16,7 @@ import (
 func serveCommand(c *cli) *cobra.Command {
 	var o publisher.Options
 	var t publisher.TLS
-	var logFormat, logLevel string
+	var logFormat, logLevel, tell string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the control plane, on an embedded bus or on an existing NATS",
@@ -35,6 +38,9 @@ while approvals are names, who shows a client certificate. The embedded bus dema
 			o.Log = log
 			if t != (publisher.TLS{}) {
 				o.TLS = &t
+			}
+			if o.Notify, err = readNotify(tell); err != nil {
+				return err
 			}
 			remove := func() {}
 			defer func() { remove() }()
@@ -63,8 +69,21 @@ while approvals are names, who shows a client certificate. The embedded bus dema
 	f.StringVar(&o.MonitorURL, "nats-monitor", "", "monitoring address of the existing server, to prove its durability")
 	f.StringVar(&o.SystemCredentials, "nats-system-creds", "", "credentials of its system account, for the same")
 	f.BoolVar(&o.AcceptUnprovenDurability, "accept-unproven-durability", false, "go on where durability cannot be proven, and say so on every screen")
+	f.StringVar(&tell, "notify", "", "`FILE` that says who is told of what is wrong (docs/notifications.md)")
 	f.StringVar(&logFormat, "log-format", "text", "text or json")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	complete(cmd, "log-format", cobra.FixedCompletions(telemetry.LogFormats, noFiles))
 	return cmd
+}
+
+// readNotify reads who is told of what is wrong; nil where no file is named.
+func readNotify(file string) (*notify.Config, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("who is told of what is wrong: %w", err)
+	}
+	return notify.ParseConfig(file, text)
 }

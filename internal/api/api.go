@@ -56,6 +56,7 @@ func New(o Options) http.Handler {
 	registerReads(api, o.Backend)
 	registerSources(api, o.Backend)
 	registerAudit(api, o.Backend)
+	registerAlarms(api, o.Backend)
 	return guard(o, &door{Options: o, sessions: sessions, inside: known(mux, o.Pages)})
 }
 

@@ -32,6 +32,8 @@ type Backend interface {
 	Export(ctx context.Context, w io.Writer) error
 	// Doctor looks at everything that this publisher needs.
 	Doctor(ctx context.Context) []Check
+
+	Alarms
 }
 
 // A Verification is what reading the whole ledger again found.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/config"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/notify"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -49,8 +50,11 @@ func KindOf(err error) ledger.Kind {
 	if kind := ledger.KindOf(err); kind != "" {
 		return kind
 	}
-	if _, ok := errors.AsType[*config.Error](err); ok {
+	if _, ok := errors.AsType[*config.Error](err); ok || errors.Is(err, notify.ErrInvalid) {
 		return ledger.KindInvalid
+	}
+	if errors.Is(err, notify.ErrUnknown) {
+		return ledger.KindNotFound
 	}
 	if _, ok := errors.AsType[*UnavailableError](err); ok || errors.Is(err, context.DeadlineExceeded) {
 		return KindUnavailable

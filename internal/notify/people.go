@@ -10,7 +10,7 @@ import (
 )
 
 // ErrUnknown says that there is no open alarm, or no silence, of that id.
-var ErrUnknown = errors.New("nothing open has that id")
+var ErrUnknown = errors.New("nothing open has that id; list alarms and silences with 'publisher alarms'")
 
 // ErrInvalid says that what a person asks makes no sense.
 var ErrInvalid = errors.New("this cannot be done")
@@ -66,8 +66,8 @@ func (s *State) Speak(id string) error {
 	return nil
 }
 
-// A View is what people see of a State.
-type View struct {
+// An Overview is what people see of a State.
+type Overview struct {
 	Open     []ShownAlarm `json:"open"`     // oldest first
 	Past     []Alarm      `json:"past"`     // newest first
 	Silences []Silence    `json:"silences"` // as they were made
@@ -82,8 +82,8 @@ type ShownAlarm struct {
 }
 
 // View shows the state. What it holds is its own.
-func (s *State) View() View {
-	v := View{Open: []ShownAlarm{}, Past: []Alarm{}, Silences: append([]Silence{}, s.Silences...), Waiting: append([]Delivery{}, s.Outbox...), Dead: []Delivery{}}
+func (s *State) View() Overview {
+	v := Overview{Open: []ShownAlarm{}, Past: []Alarm{}, Silences: append([]Silence{}, s.Silences...), Waiting: append([]Delivery{}, s.Outbox...), Dead: []Delivery{}}
 	for _, a := range s.Open {
 		v.Open = append(v.Open, ShownAlarm{*a, s.Silenced(a)})
 	}

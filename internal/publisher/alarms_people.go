@@ -1,7 +1,6 @@
 package publisher
 
 import (
-	"errors"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -12,7 +11,7 @@ import (
 var errNoAlarms = &ledger.Error{Kind: ledger.KindNotFound, Message: "this publisher was told to tell nobody of what is wrong", Next: "start it with --notify FILE"}
 
 // Alarms is what this publisher knows of alarms.
-func (p *Publisher) Alarms() (view notify.View, err error) {
+func (p *Publisher) Alarms() (view notify.Overview, err error) {
 	if p.alarms == nil {
 		return view, errNoAlarms
 	}
@@ -47,11 +46,5 @@ func (p *Publisher) withAlarms(fn func(*notify.State) error) (err error) {
 		return errNoAlarms
 	}
 	p.alarms.change(func(s *notify.State) bool { err = fn(s); return err == nil })
-	switch {
-	case errors.Is(err, notify.ErrUnknown):
-		return &ledger.Error{Kind: ledger.KindNotFound, Message: err.Error(), Next: "list alarms and silences with 'publisher alarms'"}
-	case errors.Is(err, notify.ErrInvalid):
-		return &ledger.Error{Kind: ledger.KindInvalid, Message: err.Error()}
-	}
 	return err
 }

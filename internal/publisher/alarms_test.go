@@ -106,7 +106,7 @@ func TestAnAlarmIsSentOnceSignedAndNotAgainAfterARestart(t *testing.T) {
 	eventuallyWritable(t, p)
 	addEnvironments(t, p, "quiet", "loud")
 	bustest.Eventually(t, "what is new is sent, and nothing else", func() bool { return slices.Equal(r.took(), []string{first, notify.TypeRaised + " loud"}) })
-	if _, err := p.AcknowledgeAlarm("nothing", "dora", "x"); ledger.KindOf(err) != ledger.KindNotFound {
+	if _, err := p.AcknowledgeAlarm("nothing", "dora", "x"); !errors.Is(err, notify.ErrUnknown) {
 		t.Errorf("an unknown alarm: %v", err)
 	}
 }

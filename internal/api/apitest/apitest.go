@@ -13,6 +13,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/notify"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -30,6 +31,7 @@ type Publisher struct {
 	agents     []*agent
 	unwritable *api.UnavailableError
 	unproven   bool
+	alarms     notify.State
 }
 
 // Conduct is what an agent does with a release.
