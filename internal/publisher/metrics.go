@@ -33,6 +33,7 @@ var (
 	metricSkew      = Metrics.Gauge("agent_clock_skew_seconds", "The agent's clock minus the bus's, at its newest beat.", "environment", "agent")
 	metricDropped   = Metrics.Counter("agent_dropped_messages_total", "Messages that the agent dropped since it started, because they are not validly the publisher's, as its newest beat says.", "environment", "agent")
 	metricRollbacks = Metrics.Counter("rollbacks_total", "Releases that undid a change, by what ordered them: a person, so far.", "environment", "cause")
+	metricGlass     = Metrics.Gauge("breakglass_open", "Changes whose break-glass is not reviewed yet.")
 	metricRejected  = Metrics.Counter("signature_failures_total", "Acks and beats that were not validly an enrolled agent's, by reason.", "reason")
 	metricRefused   = Metrics.Counter("http_refused_total", "Requests over HTTP that were refused for who asks or for how they are signed, by reason.", "reason")
 	metricBarred    = Metrics.Counter("bus_refused_total", "What agents asked the bus for without having the right to it, where a publisher decides that: consumers of releases.")
@@ -113,6 +114,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		collectEnvironment(out, view.AsOf, e)
 	}
 	m.publisher.book.read(func(s *ledger.State) {
+		metricGlass.Send(out, float64(len(s.UnderReview())))
 		for name, e := range s.Environments {
 			metricRollbacks.Send(out, float64(rollbacks(e)), name, "person")
 		}
