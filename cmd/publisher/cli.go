@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/telemetry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -93,7 +95,11 @@ func (c *cli) do(ctx context.Context, w writing, body ledger.Body) (ledger.Outco
 
 // doAs sends a command of somebody.
 func (c *cli) doAs(ctx context.Context, a actor, w writing, body ledger.Body) (ledger.Outcome, error) {
-	out, err := a.send(ctx, ledger.Command{ID: w.id(), Body: body}, w.dryRun, w.life)
+	trace, err := traceParent()
+	if err != nil {
+		return ledger.Outcome{}, err
+	}
+	out, err := a.send(ctx, ledger.Command{ID: w.id(), TraceParent: trace, Body: body}, w.dryRun, w.life)
 	if err == nil && !c.warned {
 		c.warned = true
 		if view, err := a.desk.Fleet(ctx); err == nil {
@@ -104,6 +110,14 @@ func (c *cli) doAs(ctx context.Context, a actor, w writing, body ledger.Body) (l
 		c.note("this was done before, and is not done twice")
 	}
 	return out, err
+}
+
+// traceParent is the trace that a command belongs to: the one in which this program was started, as CI jobs say it, or a new one.
+func traceParent() (string, error) {
+	if given := os.Getenv("TRACEPARENT"); telemetry.TraceID(given) != "" {
+		return given, nil
+	}
+	return telemetry.NewTraceParent(rand.Reader)
 }
 
 // name notes environments that the command line names, so that an error can suggest others.

@@ -46,6 +46,9 @@ one did (` + "`events_applied`, `signature_failures`, `propagation_lag`" + `) ar
 - Labels are bounded by how many environments and agents there are; no label is a change, a person or a tenant.
 - Histograms have classic buckets, from a millisecond to an hour, and are native histograms where Prometheus scrapes those
   (` + "`scrape_native_histograms: true`" + `).
+- A command belongs to a trace (W3C trace context): that of the CI job that sets ` + "`TRACEPARENT`" + `, or one of its own. The ledger keeps it, releases carry
+  it, lines in the logs of publisher (` + "`--log-level debug`" + `) and agents name it beside change, environment and revision, and in OpenMetrics the lag
+  has it as an exemplar, ` + "`trace_id`" + `. Spans are not exported.
 
 `)
 	table := func(title, text string, c *telemetry.Catalogue) {

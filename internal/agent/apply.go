@@ -355,6 +355,9 @@ func (c *chain) logApplied(l link) {
 	case r.Rollback != nil:
 		e = e.Str("change", r.Rollback.ID)
 	}
+	if l.release.trace != "" {
+		e = e.Str("trace", l.release.trace)
+	}
 	e.Msg("applied")
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/internal/fault"
+	"github.com/lockstep-dev/lockstep/internal/telemetry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/fold"
 	"github.com/lockstep-dev/lockstep/pkg/store"
@@ -63,6 +64,7 @@ type received struct {
 	bus.Release
 	content events.Release
 	time    time.Time // of the release
+	trace   string    // in which it was decided; may be empty
 	err     error     // why it cannot be read
 }
 
@@ -71,7 +73,7 @@ func receive(run bus.Run) []received {
 	out := make([]received, len(run))
 	for i, r := range run {
 		content, event, err := events.DecodeRelease(r.Payload)
-		out[i] = received{r, content, event.Time, err}
+		out[i] = received{r, content, event.Time, telemetry.TraceID(event.TraceParent), err}
 	}
 	return out
 }

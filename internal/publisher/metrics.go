@@ -75,8 +75,9 @@ func (m *metrics) observe(b *book, recorded []gathered) {
 			if s.Word != events.WordApplied {
 				continue
 			}
-			for phase, took := range fleet.PhasesOf(e.Releases[s.Last-1], s.Delivery, beats[id].Skew()) {
-				m.took(e.Name, phase, took)
+			release := e.Releases[s.Last-1]
+			for phase, took := range fleet.PhasesOf(release, s.Delivery, beats[id].Skew()) {
+				m.took(e.Name, phase, took, telemetry.TraceID(release.TraceParent))
 			}
 		}
 	})
@@ -90,11 +91,17 @@ func (m *metrics) refusedBus() { m.barred.WithLabelValues().Inc() }
 
 // published takes the time from a decision to one of its releases on the bus.
 func (m *metrics) published(environment string, took time.Duration) {
-	m.took(environment, fleet.PhasePublish, took)
+	m.took(environment, fleet.PhasePublish, took, "")
 }
 
-func (m *metrics) took(environment string, phase fleet.Phase, long time.Duration) {
-	m.phases.WithLabelValues(environment, string(phase)).Observe(long.Seconds())
+// took observes a phase, with the trace of the release as an exemplar where it is known.
+func (m *metrics) took(environment string, phase fleet.Phase, long time.Duration, trace string) {
+	observer := m.phases.WithLabelValues(environment, string(phase))
+	if exemplars, ok := observer.(prometheus.ExemplarObserver); ok && trace != "" {
+		exemplars.ObserveWithExemplar(long.Seconds(), prometheus.Labels{"trace_id": trace})
+		return
+	}
+	observer.Observe(long.Seconds())
 }
 
 // Describe is unchecked: what Collect sends depends on the fleet.

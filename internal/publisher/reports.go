@@ -393,6 +393,7 @@ func (p *Publisher) gather(ctx context.Context) error {
 		switch {
 		case err == nil:
 			p.metrics.observe(p.book, due)
+			p.logRecorded(due)
 		case !errors.Is(err, ledger.ErrNothingNew) && ctx.Err() == nil:
 			p.log.Warn().Err(err).Msg("deliveries could not be recorded; trying again")
 		}

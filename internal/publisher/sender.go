@@ -215,6 +215,7 @@ func (s *sender) notePublished(r ledger.Released) {
 	s.mu.Unlock()
 	if found {
 		s.published(r.Environment, time.Since(fresh.at))
+		ofRelease(s.log.Debug(), r.Environment, r.Release).Msg("released")
 	}
 }
 
