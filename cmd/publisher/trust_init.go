@@ -198,11 +198,7 @@ func (c *cli) found(b beginning, before *events.Trust) (*events.Trust, founding,
 	if err != nil {
 		return nil, made, err
 	}
-	made.Administrator, err = ring.Read(target.As)
-	if errors.Is(err, keys.ErrNoKey) {
-		made.Administrator, err = ring.New(target.As)
-	}
-	if err != nil {
+	if made.Administrator, err = ring.Open(target.As); err != nil {
 		return nil, made, err
 	}
 	if err := os.MkdirAll(b.rootDir, 0o700); err != nil {
@@ -267,10 +263,7 @@ func (c *cli) secondPerson(f founding) {
 
 // keyAt is the key in a file, which is made where there is none.
 func keyAt(path string) (keys.PersonKey, error) {
-	signer, err := keys.ReadKey(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return newKeyFile(path)
-	}
+	signer, err := keys.OpenKey(path, nil)
 	if err != nil {
 		return keys.PersonKey{}, err
 	}

@@ -110,7 +110,7 @@ func (d *demo) enrol(ctx context.Context, environment, path string) (*keys.Enrol
 		return nil, err
 	}
 	command := ledger.EnrolAgent{Environment: environment, Agent: agentName, Key: signer.Public()}
-	if _, err := d.do(ctx, "op", "enrol-"+environment, command); err != nil {
+	if _, err := d.do(ctx, operator, "enrol-"+environment, command); err != nil {
 		return nil, fmt.Errorf("enrol: %w", err)
 	}
 	e = &keys.Enrolment{Environment: environment, Agent: agentName, Seed: string(seed), Bus: keys.Bus{URL: d.publisher.BusURL()}}

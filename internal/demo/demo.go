@@ -17,6 +17,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/lifecycle"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
@@ -36,7 +37,9 @@ const patience = 30 * time.Second
 
 type demo struct {
 	Options
-	temporary bool // the directory is the demo's own
+	temporary bool      // the directory is the demo's own
+	keys      keys.Ring // of the people
+	ledger    string    // its id; empty where a kept ledger's approvals are names
 	publisher *publisher.Publisher
 	group     *lifecycle.Group
 }
@@ -90,6 +93,9 @@ func (d *demo) afterwards() string {
 
 // start starts the publisher, and the agents beside their applications.
 func (d *demo) start(ctx context.Context) error {
+	if err := d.found(); err != nil {
+		return err
+	}
 	p, err := publisher.New(ctx, publisher.Options{
 		Data: filepath.Join(d.Dir, "publisher"), Listen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", Log: d.Log,
 	})
@@ -109,23 +115,26 @@ func (d *demo) start(ctx context.Context) error {
 			return nil
 		}
 	})
-	remove, err := client.Advertise(p.URL(), "")
+	remove, err := client.Advertise(p.URL(), string(d.keys)) // they are found from every other directory
 	switch {
 	case errors.Is(err, client.ErrAdvertised):
-		d.Command += " --server " + p.URL()
+		d.Command += " --server " + p.URL() + " --keys " + string(d.keys)
 	case err != nil:
 		return err
 	default:
 		d.group.Defer("advertisement", func(context.Context) error { remove(); return nil })
 	}
 	d.say("The publisher serves %s, with an embedded bus; everything is in %s.", p.URL(), d.Dir)
+	if d.ledger != "" {
+		d.say("Everybody signs what they do, with the keys in %s.", d.keys)
+	}
 	for name, value := range secrets {
 		if err := os.Setenv(name, value); err != nil {
 			return err
 		}
 	}
 	for _, e := range environments {
-		if _, err := d.do(ctx, "op", "add-"+e.Name, e); err != nil {
+		if _, err := d.do(ctx, operator, "add-"+e.Name, e); err != nil {
 			return err
 		}
 		if err := d.startAgent(ctx, e.Name); err != nil {
@@ -134,11 +143,6 @@ func (d *demo) start(ctx context.Context) error {
 	}
 	d.say("Five environments, each with an agent that keeps flags.json, services.yaml, theme.json and .env of an order desk.\n")
 	return nil
-}
-
-// do carries out a command under a fixed id: a demo on a kept directory does nothing twice.
-func (d *demo) do(ctx context.Context, by, id string, body ledger.Body) (ledger.Outcome, error) {
-	return d.publisher.Do(ctx, ledger.Command{ID: "demo-" + id, By: by, Body: body}, false)
 }
 
 // play edits the directory of manifests, proposes it and approves that, and waits for each change to arrive.

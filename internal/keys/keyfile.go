@@ -69,6 +69,20 @@ func syncDirectory(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
+// OpenKey reads a key file as a signer, and makes the key where there is no file.
+func OpenKey(path string, h fault.Hook) (*events.Signer, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		seed, err := NewSeed()
+		if err != nil {
+			return nil, err
+		}
+		if err := WriteKey(path, seed, h); err != nil {
+			return nil, err
+		}
+	}
+	return ReadKey(path)
+}
+
 // ReadKey reads a key file as a signer. A file that others can read or write is ErrExposed.
 func ReadKey(path string) (*events.Signer, error) {
 	b, err := ReadPrivate(path)

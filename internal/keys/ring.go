@@ -48,6 +48,15 @@ func (r Ring) New(name string) (PersonKey, error) {
 	return r.Read(name)
 }
 
+// Open reads a person's key, and makes it where there is none.
+func (r Ring) Open(name string) (PersonKey, error) {
+	k, err := r.Read(name)
+	if errors.Is(err, ErrNoKey) {
+		return r.New(name)
+	}
+	return k, err
+}
+
 // Read reads a person's key. Where there is none the error is ErrNoKey, where others can read the file ErrExposed.
 func (r Ring) Read(name string) (PersonKey, error) {
 	path, err := r.path(name)

@@ -106,19 +106,8 @@ func (p *Publisher) openData(context.Context) error {
 }
 
 // openKey reads the publisher's key, and makes one at the first start.
-func (p *Publisher) openKey(context.Context) error {
-	path := filepath.Join(p.opts.Data, "publisher.key")
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		seed, err := keys.NewSeed()
-		if err != nil {
-			return err
-		}
-		if err := keys.WriteKey(path, seed, p.opts.Fault); err != nil {
-			return err
-		}
-	}
-	var err error
-	p.signer, err = keys.ReadKey(path)
+func (p *Publisher) openKey(context.Context) (err error) {
+	p.signer, err = keys.OpenKey(filepath.Join(p.opts.Data, "publisher.key"), p.opts.Fault)
 	return err
 }
 
