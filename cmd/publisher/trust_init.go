@@ -88,7 +88,6 @@ type founding struct {
 	Document      string           `json:"document,omitempty"`
 	Operator      string           `json:"operator,omitempty"` // file with the bus operator's own key
 	Change        string           `json:"change,omitempty"`
-	made          []string         // files, each with what it is for
 }
 
 // prepareTrust writes what a publisher begins with that was never started.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/lockstep-dev/lockstep/internal/bus/credentials"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
@@ -33,7 +34,7 @@ var people = []struct {
 	{"olga", []events.Role{events.RoleBreakGlass}},
 }
 
-// found makes everybody's keys and the first trust document, with which the ledger begins; or finds those of a kept directory. A kept
+// found makes everybody's keys, the bus's credentials and the first trust document, with which the ledger begins; or finds those of a kept directory. A kept
 // one without a document is of a ledger whose approvals are names, and goes on so.
 func (d *demo) found() error {
 	ring, err := filepath.Abs(filepath.Join(d.Dir, "keys"))
@@ -56,7 +57,7 @@ func (d *demo) found() error {
 	if _, err := os.Stat(filepath.Join(data, "ledger.copy")); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(data, 0o700); err != nil {
+	if _, err := credentials.Make(data); err != nil && !errors.Is(err, fs.ErrExist) { // an earlier try made them
 		return err
 	}
 	document, err := d.firstDocument(data)
