@@ -36,9 +36,11 @@ type dashboard struct {
 	Options
 	pause time.Duration
 
+	one     sync.Mutex // held while a snapshot is taken; before mu
 	mu      sync.Mutex
 	last    *snapshot
-	streams int // that are open
+	taking  bool // another snapshot is being taken
+	streams int  // that are open
 }
 
 // New is the dashboard as a handler of everything below "/".

@@ -199,6 +199,63 @@ func TestManyWhoWatchCostAsMuchAsOne(t *testing.T) {
 	}
 }
 
+// hanging hangs while it is told to.
+type hanging struct {
+	*world
+	hangs atomic.Bool
+	goOn  chan struct{}
+}
+
+func (h *hanging) Fleet() fleet.View {
+	if h.hangs.Load() {
+		<-h.goOn
+	}
+	return h.world.Fleet()
+}
+
+// TestAPublisherThatHangsDoesNotLookAlive: what is at hand is shown for moments while newer is on its way, and not for longer.
+func TestAPublisherThatHangsDoesNotLookAlive(t *testing.T) {
+	h := &hanging{world: small(t), goOn: make(chan struct{})}
+	server := servePaused(t, h, quick)
+	markOf(t, server.URL+"/")
+	h.hangs.Store(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	answered := make(chan error)
+	go func() { // ask until nothing is answered
+		for {
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/", nil)
+			if err == nil {
+				var answer *http.Response
+				if answer, err = http.DefaultClient.Do(r); err == nil {
+					_, err = io.Copy(io.Discard, answer.Body)
+					answer.Body.Close()
+				}
+			}
+			select {
+			case answered <- err:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	for deadline := time.After(time.Minute); ; {
+		select {
+		case err := <-answered:
+			if err != nil {
+				t.Fatal(err)
+			}
+			continue
+		case <-time.After(3 * time.Second): // nothing is answered any more
+		case <-deadline:
+			t.Error("a publisher that hangs goes on showing what was")
+		}
+		break
+	}
+	cancel()
+	close(h.goOn)
+}
+
 func TestNoMoreThanSoManyWatchAndTheOthersAreTold(t *testing.T) {
 	server := servePaused(t, small(t), time.Hour)
 	var streams []*stream

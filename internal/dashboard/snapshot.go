@@ -32,18 +32,34 @@ type rendered struct {
 	body   []byte
 }
 
-// now is the fleet as of now, or some moments ago. Taking one costs at most a twentieth of the time, however large the fleet is.
+// mostBehind is how long after its time a snapshot is shown while another is being taken.
+const mostBehind = 2 * time.Second
+
+// now is the fleet as of now, or some moments ago. Taking one costs at most a twentieth of the time, however large the fleet is; who
+// asks meanwhile gets the one before, but never one that is much older: a publisher that hangs must not look alive.
 func (d *dashboard) now() *snapshot {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	began := time.Now()
-	if d.last != nil && began.Before(d.last.until) {
-		return d.last
+	began, last := time.Now(), d.last
+	if last != nil && (began.Before(last.until) || d.taking && began.Sub(last.until) < mostBehind) {
+		d.mu.Unlock()
+		return last
+	}
+	d.taking = true
+	d.mu.Unlock()
+	d.one.Lock()
+	defer d.one.Unlock()
+	d.mu.Lock()
+	taken := d.last
+	d.mu.Unlock()
+	if taken != last {
+		return taken // by another, while this one waited
 	}
 	s := &snapshot{view: d.Backend.Fleet(), of: map[string]string{}, pages: map[string]*rendered{}}
 	s.mark()
 	s.until = began.Add(max(d.pause, 20*time.Since(began)))
-	d.last = s
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.last, d.taking = s, false
 	return s
 }
 
