@@ -13,7 +13,7 @@ import (
 )
 
 // shownPages are those of everyState.
-var shownPages = []string{"/", "/environments/prod-eu", "/environments/prod-ap", "/environments/old-prod", "/propagation?window=30d", "/approvals", "/flags", "/delivery", "/audit", "/changes", "/changes/c2", "/changes/c19", "/changes/c21", "/changes/c22", "/nowhere"}
+var shownPages = []string{"/", "/environments/prod-eu", "/environments/prod-ap", "/environments/tenant-corvo", "/environments/old-prod", "/propagation?window=30d", "/approvals", "/flags", "/delivery", "/audit", "/changes", "/changes/c2", "/changes/c19", "/changes/c21", "/changes/c22", "/nowhere"}
 
 // TestBrowserScreenshots writes pages as pictures into the directory that LOCKSTEP_SCREENSHOTS names, for people to look at; without one it
 // sees to it that they can be taken.
