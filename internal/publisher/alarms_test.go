@@ -59,7 +59,7 @@ func (r *receiver) took() []string {
 	return slices.Clone(r.taken)
 }
 
-// telling configures a receiver with a secret in a file; silence is told at once.
+// telling configures a receiver with a secret in a file; silence is told at once, and a start that takes its time is not.
 func telling(t *testing.T, r *receiver) func(*publisher.Options) {
 	t.Helper()
 	server := httptest.NewServer(r)
@@ -68,7 +68,7 @@ func telling(t *testing.T, r *receiver) func(*publisher.Options) {
 	must(t, os.WriteFile(secret, []byte("s3cret\n"), 0o600))
 	address := filepath.Join(t.TempDir(), "address")
 	must(t, os.WriteFile(address, []byte(server.URL+"\n"), 0o600))
-	config, err := notify.ParseConfig("notify.yaml", []byte("targets: [{name: oncall, urlFile: "+address+", secretFile: "+secret+"}]\nrules: {silent: {after: 0s}}"))
+	config, err := notify.ParseConfig("notify.yaml", []byte("targets: [{name: oncall, urlFile: "+address+", secretFile: "+secret+"}]\nrules: {silent: {after: 0s}, ledger: {off: true}}"))
 	must(t, err)
 	return func(o *publisher.Options) { o.Notify = config }
 }
