@@ -8,8 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // shownPages are those of everyState.
@@ -46,6 +50,16 @@ func TestBrowserScreenshots(t *testing.T) {
 	}
 	if dir == "" {
 		return
+	}
+	doubtful := everyState(t)
+	doubtful.standing = fleet.LedgerView{Reason: events.ReasonBusDown, Message: "the bus is not reachable", Since: doubtful.clock.Add(-time.Minute), Durability: "accepted without proof"}
+	p = open(t, doubtful)
+	for _, l := range looks {
+		p.as(l)
+		p.visit("/")
+		p.server.CloseClientConnections()
+		p.until("the cut is said", `!document.getElementById("cut").hidden`)
+		shoot(p, l.name+"-doubtful")
 	}
 	p = open(t, manyEnvironments(t, 500))
 	for _, l := range looks {
