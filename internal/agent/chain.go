@@ -48,8 +48,9 @@ type chain struct {
 	unverified bool
 	unread     *unread // why the instance cannot be compared with the checkpoint; nil when it was, or need not be
 
-	outbox *outbox
-	show   func() // publishes what is here; before an ack says it to others
+	outbox  *outbox
+	show    func() // publishes what is here; before an ack says it to others
+	refused func() // counts a release that does not verify
 }
 
 // A link is one verified release on its way.
@@ -240,6 +241,7 @@ func (c *chain) tryAgain() {
 // refuse records that a release does not verify: it and what follows are not applied.
 func (c *chain) refuse(r received, err error) {
 	c.log.Error().Err(err).Uint64("revision", r.Revision).Msg("a release is refused")
+	c.refused()
 	now := c.now()
 	before := c.failure
 	c.stuck, c.queue = true, c.queue[1:]

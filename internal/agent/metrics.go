@@ -16,7 +16,7 @@ var Metrics telemetry.Catalogue
 
 var (
 	metricBuild     = Metrics.Gauge("build_info", "1, with the version of the program.", "version")
-	metricApplied   = Metrics.Counter("events_applied_total", "What became of releases: applied, read back and committed (applied); and of tries to apply some: failed, to be tried again (retrying), or not even undone (torn).", "result")
+	metricApplied   = Metrics.Counter("events_applied_total", "What became of releases: applied, read back and committed (applied), or not verified (refused); and of tries to apply some: failed, to be tried again (retrying), or not even undone (torn).", "result")
 	metricFailures  = Metrics.Counter("agent_apply_failures_total", "Tries to apply that failed, by reason.", "reason")
 	metricDuration  = Metrics.Histogram("agent_apply_duration_seconds", "Time from plan to commit.")
 	metricCondition = Metrics.Gauge("agent_condition", "1 for the agent's condition, 0 for the others.", "condition")
@@ -115,6 +115,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		metricRejected.Send(out, float64(n), why)
 	}
 }
+
+// refused counts a release that does not verify.
+func (m *metrics) refused() { m.applied.WithLabelValues(string(events.WordRefused)).Inc() }
 
 // advanced counts what one try of the chain did.
 func (m *metrics) advanced(took time.Duration, releases uint64, err error) {

@@ -16,10 +16,19 @@ import (
 // newGuardedWorld is newWorld on a server that lets in only who has credentials, which the publisher issues.
 func newGuardedWorld(t *testing.T, environments int) *world {
 	t.Helper()
-	w := &world{t: t, bus: bustest.StartProcess(t), proposed: map[string]string{}}
+	w, data := newGuardedBus(t)
+	w.addPublisher(settings{Data: data, NATS: w.bus.URL()}) // its durability is proven by the system account
+	w.populate(environments)
+	return w
+}
+
+// newGuardedBus is the server of a newGuardedWorld, and the data directory of a publisher that has its credentials.
+func newGuardedBus(t *testing.T) (w *world, data string) {
+	t.Helper()
+	w = &world{t: t, bus: bustest.StartProcess(t), proposed: map[string]string{}}
 	t.Cleanup(w.told)
 	w.wire = func(*inst) keys.Bus { return keys.Bus{URL: w.bus.URL()} }
-	data := shortDir(t)
+	data = shortDir(t)
 	_, err := credentials.Make(data)
 	must(t, err)
 	authority, err := credentials.Open(data)
@@ -30,9 +39,7 @@ func newGuardedWorld(t *testing.T, environments int) *world {
 	w.bus.Configure(strings.Replace(string(lines), credentials.AccountsOnServer, t.TempDir(), 1))
 	w.bus.Restart()
 	w.conn = bustest.Connect(t, w.bus.URL(), func(o *bus.Options) { o.Credentials = authority.Publisher() })
-	w.addPublisher(settings{Data: data, NATS: w.bus.URL()}) // its durability is proven by the system account
-	w.populate(environments)
-	return w
+	return w, data
 }
 
 // Agents need nothing but their enrolments, and everything goes on when bus, publisher and agents are killed. One that is revoked gets

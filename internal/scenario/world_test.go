@@ -42,6 +42,7 @@ type world struct {
 	agents     []*inst
 	wire       func(*inst) keys.Bus // joins an agent to the bus before its first start
 	tls        client.TLS           // of calls to publishers
+	signs      bool                 // every command is signed, with the key that follows from the person's name
 
 	state *ledger.State // what the bus's ledger holds, read by this test itself
 
@@ -281,7 +282,11 @@ func (w *world) try(c ledger.Command) (out ledger.Outcome, err error) {
 	defer tick.Stop()
 	for i := 0; ; i++ {
 		p := w.publishers[i%len(w.publishers)]
-		out, err = p.calls().Do(ctx, c, false)
+		if w.signs {
+			out, err = w.pen(c.By).Do(ctx, p.calls(), c)
+		} else {
+			out, err = p.calls().Do(ctx, c, false)
+		}
 		if err == nil || api.KindOf(err) != api.KindUnavailable {
 			return out, err
 		}
