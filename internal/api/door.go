@@ -303,3 +303,11 @@ func describeSecurity(config *huma.Config) {
 	}
 	config.Security = []map[string][]string{{"token": {}}, {"session": {}}, {"certificate": {}}, {}}
 }
+
+// SignOut is where whoever asks ends their session; "" where they show none.
+func SignOut(r *http.Request) string {
+	if len(r.CookiesNamed(sessionCookie)) == 0 {
+		return ""
+	}
+	return logoutPath
+}

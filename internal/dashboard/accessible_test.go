@@ -10,7 +10,7 @@ import (
 var looks = []look{{"light", 1400, 900, false}, {"dark", 1400, 900, true}, {"narrow", 400, 800, false}}
 
 // diverse are pages that have between them whatever pages are made of.
-var diverse = []string{"/", "/environments/prod-ap", "/propagation?window=30d", "/approvals", "/flags", "/audit", "/changes/c21"}
+var diverse = []string{"/", "/environments/prod-ap", "/propagation?window=30d", "/approvals", "/alarms", "/flags", "/audit", "/changes/c21"}
 
 // asked are the rules that each look is asked about: what does not depend on colour and width is asked once.
 var asked = map[string]string{
@@ -22,7 +22,7 @@ var asked = map[string]string{
 // TestBrowserFindsNoBarrier: no rule of WCAG 2.2 A and AA that axe-core can check is broken, in light and dark, wide and narrow, and
 // nothing is wider than a narrow screen.
 func TestBrowserFindsNoBarrier(t *testing.T) {
-	p := open(t, everyState(t))
+	p := open(t, everyAlarm(t))
 	for _, l := range looks {
 		p.as(l)
 		for _, page := range shownPages {

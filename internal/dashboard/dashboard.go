@@ -9,6 +9,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/audit"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/notify"
 )
 
 // A Backend is what the pages show: a publisher, or a ledger in memory.
@@ -20,6 +21,8 @@ type Backend interface {
 	// Decisions are those that a filter wants, newest first: at most so many, how many more there are, and whether all decisions of the
 	// ledger are searched.
 	Decisions(f audit.Filter, most int) (found []audit.Record, more int, whole bool)
+	// Alarms are what this publisher tells of what is wrong; an error of ledger.KindNotFound where it was told to tell nobody.
+	Alarms() (notify.Overview, error)
 }
 
 // Options are what a dashboard shows.
@@ -27,6 +30,8 @@ type Options struct {
 	Backend Backend
 	Version string          // of the program
 	Done    <-chan struct{} // closed when the streams of those who watch are to end; nil: never
+	// SignOut is where whoever asks ends their session; "" where they have none. Nil: nobody has one.
+	SignOut func(*http.Request) string
 }
 
 // pause is how long a snapshot is shown before another is taken, at least.
@@ -55,6 +60,7 @@ func newDashboard(o Options, pause time.Duration) http.Handler {
 	mux.Handle("GET /changes/{id}", d.page("change", d.change))
 	mux.Handle("GET /propagation", d.page("propagation", d.propagation))
 	mux.Handle("GET /approvals", d.page("approvals", d.approvals))
+	mux.Handle("GET /alarms", d.page("alarms", d.alarms))
 	mux.Handle("GET /flags", d.page("flags", d.flags))
 	mux.Handle("GET /delivery", d.page("delivery", d.delivery))
 	mux.Handle("GET /audit", d.page("audit", d.audit))

@@ -19,7 +19,7 @@ import (
 func serve(t *testing.T) (*apitest.Publisher, *httptest.Server) {
 	t.Helper()
 	p := apitest.New(t)
-	server := httptest.NewServer(api.New(api.Options{Backend: p, Version: "v1", Pages: dashboard.New(dashboard.Options{Backend: p, Version: "v1"})}))
+	server := httptest.NewServer(api.New(api.Options{Backend: p, Version: "v1", Pages: dashboard.New(dashboard.Options{Backend: p, Version: "v1", SignOut: api.SignOut})}))
 	t.Cleanup(server.Close)
 	return p, server
 }
@@ -53,7 +53,7 @@ func approve(p *apitest.Publisher, by, change string) {
 }
 
 // pages are all pages of a site with an environment prod and a change c1.
-var pages = []string{"/", "/environments/prod", "/propagation", "/approvals", "/flags", "/delivery", "/audit", "/changes", "/changes/c1", "/nowhere"}
+var pages = []string{"/", "/environments/prod", "/propagation", "/approvals", "/alarms", "/flags", "/delivery", "/audit", "/changes", "/changes/c1", "/nowhere"}
 
 func TestEveryPageIsServedWithAStrictPolicy(t *testing.T) {
 	p, server := serve(t)

@@ -14,6 +14,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/dashboard"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/notify"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -74,6 +75,17 @@ func hostileWorld(t testing.TB) *world {
 		b.Drift, b.Differing = 1, []events.DifferingResource{{Resource: hostile, Fields: []string{hostile}}, {Resource: "document/theme", Fields: []string{hostile}}}
 		w.reports.Beats[id] = b
 	}
+	w.raise()
+	alarms := w.alarms.View()
+	finding := notify.Finding{Rule: notify.Rule(hostile), Environment: hostile, Change: hostile, State: hostile, Reason: events.Reason(hostile), Message: hostile, Steward: hostile,
+		Owners: []string{hostile}, Next: hostile}
+	note := notify.Note{By: hostile, Reason: hostile, Time: epoch}
+	alarm := notify.Alarm{ID: hostile, Finding: finding, Raised: epoch, Acknowledged: &note, Told: []string{hostile}}
+	delivery := notify.Delivery{ID: hostile, Target: hostile, Alarm: alarm, Error: hostile}
+	alarms.Open = append(alarms.Open, notify.ShownAlarm{Alarm: alarm})
+	alarms.Past, alarms.Silences = []notify.Alarm{alarm}, []notify.Silence{{ID: hostile, Environment: hostile, Rule: notify.Rule(hostile), Note: note}}
+	alarms.Waiting, alarms.Dead = []notify.Delivery{delivery}, []notify.Delivery{delivery}
+	w.told = &alarms
 	w.standing = fleet.LedgerView{Reason: events.Reason(hostile), Message: hostile, Durability: hostile}
 	w.state.Losses = []ledger.Loss{{By: hostile, Loss: events.Loss{Reason: hostile}}}
 	return w
@@ -82,7 +94,7 @@ func hostileWorld(t testing.TB) *world {
 // hostilePages are all pages, with what is hostile in their addresses too.
 var hostilePages = []string{
 	"/", "/?filter=%3Cscript%3Ewindow.obeyed=1%3C/script%3E%22%27%E2%80%AE", "/environments/prod", "/environments/%3Cscript%3E%E2%80%AE",
-	"/propagation?window=30d&filter=%22%3E%3Cscript%3E", "/approvals", "/audit", "/audit?person=%22%3E%3Cscript%3E&since=%3Cscript%3E%E2%80%AE", "/flags", "/flags?filter=%22%3E%3Cscript%3E", "/delivery",
+	"/propagation?window=30d&filter=%22%3E%3Cscript%3E", "/approvals", "/alarms", "/audit", "/audit?person=%22%3E%3Cscript%3E&since=%3Cscript%3E%E2%80%AE", "/flags", "/flags?filter=%22%3E%3Cscript%3E", "/delivery",
 	"/changes", "/changes?status=%22%3E%3Cscript%3E", "/changes/c1", "/changes/c2", "/changes/c3", "/changes/c4", "/changes/%22%3E%3Cscript%3E%E2%80%AE", "/%3Cscript%3E%E2%80%AE",
 }
 
@@ -130,6 +142,7 @@ func TestTheViewHasNoFieldThatHostilityMisses(t *testing.T) {
 	found := map[string]bool{} // fields with text, and whether one is hostile
 	note(found, reflect.ValueOf(view))
 	note(found, reflect.ValueOf(changes))
+	note(found, reflect.ValueOf(*w.told))
 	// Ids, names, digests and words of a closed set: what they may be is checked before they are in the ledger, or they are ours.
 	closed := []string{"LedgerView.ID", "Environment.Name", "Environment.LastChange", "Environment.Condition", "Agent.Name", "Agent.Condition", "Change.ID", "Change.Status",
 		"Change.Window", "ChangeEnvironment.Environment", "ChangeEnvironment.Outcome", "ChangeEnvironment.Moved", "OperationView.Op", "OperationView.Key", "AgentDelivery.Agent", "AgentDelivery.Word",

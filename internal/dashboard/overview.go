@@ -25,6 +25,7 @@ const (
 
 // The overview of all environments, or of those that a filter lets through.
 type overview struct {
+	Told      *told
 	Filter    string
 	Known     []string // what the filter could say
 	Shown     int
@@ -79,7 +80,7 @@ func (r row) Living() int { return r.Alive(r.AsOf) }
 
 func (d *dashboard) overview(r *http.Request, p *page) error {
 	p.Title, p.Section = "Overview", "overview"
-	o := &overview{Filter: strings.TrimSpace(r.URL.Query().Get("filter"))}
+	o := &overview{Told: p.told, Filter: strings.TrimSpace(r.URL.Query().Get("filter"))}
 	p.Body = o
 	wanted := filter(o.Filter)
 	known, common := map[string]int{}, map[string]bool{}

@@ -52,15 +52,20 @@ type page struct {
 	Ledger  fleet.LedgerView
 	Warned  []string // what is wrong with the data of all pages
 	Version string
+	SignOut string // where the session of whoever asks is ended; "" where there is none
 	Body    any
 	view    fleet.View // as the snapshot has it
+	told    *told
 }
 
 // page serves a page: build fills it in.
 func (d *dashboard) page(name string, build func(r *http.Request, p *page) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		now := d.now()
-		status, body := now.rendered(r.URL.RequestURI(), func() (int, []byte) { return d.render(now, name, r, build) })
+		now, signOut := d.now(), ""
+		if d.SignOut != nil {
+			signOut = d.SignOut(r)
+		}
+		status, body := now.rendered(signOut+" "+r.URL.RequestURI(), func() (int, []byte) { return d.render(now, name, signOut, r, build) })
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(status)
@@ -68,8 +73,8 @@ func (d *dashboard) page(name string, build func(r *http.Request, p *page) error
 	})
 }
 
-func (d *dashboard) render(now *snapshot, name string, r *http.Request, build func(r *http.Request, p *page) error) (int, []byte) {
-	p := &page{AsOf: now.view.AsOf, Ledger: now.view.Ledger, Version: d.Version, Warned: warnings(now.view), view: now.view}
+func (d *dashboard) render(now *snapshot, name, signOut string, r *http.Request, build func(r *http.Request, p *page) error) (int, []byte) {
+	p := &page{AsOf: now.view.AsOf, Ledger: now.view.Ledger, Version: d.Version, SignOut: signOut, Warned: warnings(now.view), view: now.view, told: &now.told}
 	status := http.StatusOK
 	if err := build(r, p); err != nil {
 		name, status = "missing", statusOf(err)

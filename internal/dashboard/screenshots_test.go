@@ -17,7 +17,7 @@ import (
 )
 
 // shownPages are those of everyState.
-var shownPages = []string{"/", "/environments/prod-eu", "/environments/prod-ap", "/environments/tenant-corvo", "/environments/old-prod", "/propagation?window=30d", "/approvals", "/flags", "/delivery", "/audit", "/changes", "/changes/c2", "/changes/c19", "/changes/c21", "/changes/c22", "/nowhere"}
+var shownPages = []string{"/", "/environments/prod-eu", "/environments/prod-ap", "/environments/tenant-corvo", "/environments/old-prod", "/propagation?window=30d", "/approvals", "/alarms", "/flags", "/delivery", "/audit", "/changes", "/changes/c2", "/changes/c19", "/changes/c21", "/changes/c22", "/nowhere"}
 
 // TestBrowserScreenshots writes pages as pictures into the directory that LOCKSTEP_SCREENSHOTS names, for people to look at; without one it
 // sees to it that they can be taken.
@@ -40,7 +40,7 @@ func TestBrowserScreenshots(t *testing.T) {
 	if dir == "" {
 		pages = pages[:1]
 	}
-	p := open(t, everyState(t))
+	p := open(t, everyAlarm(t))
 	for _, l := range looks {
 		p.as(l)
 		for _, page := range pages {

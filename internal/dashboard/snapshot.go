@@ -17,6 +17,7 @@ const maxPages = 64
 // A snapshot is the fleet at a moment, shared by all who watch: it is taken, and each page of it rendered, once.
 type snapshot struct {
 	view  fleet.View
+	told  told
 	until time.Time // by the wall clock: when another may be taken
 	all   string    // mark of everything
 	of    map[string]string
@@ -55,6 +56,7 @@ func (d *dashboard) now() *snapshot {
 		return taken // by another, while this one waited
 	}
 	s := &snapshot{view: d.Backend.Fleet(), of: map[string]string{}, pages: map[string]*rendered{}}
+	s.told.Overview, s.told.none = d.Backend.Alarms()
 	s.mark()
 	s.until = began.Add(max(d.pause, 20*time.Since(began)))
 	d.mu.Lock()
@@ -79,12 +81,14 @@ func (s *snapshot) rendered(address string, make func() (int, []byte)) (int, []b
 }
 
 // mark gives everything, and every environment, a mark that changes when what pages show of it does; ages alone do not change it. The
-// marks are the same on every publisher of a ledger, and after a restart: who comes back with one learns whether anything has happened.
+// marks are the same on every publisher of a ledger that tells of the same alarms, and after a restart: who comes back with one learns
+// whether anything has happened.
 func (s *snapshot) mark() {
 	l := s.view.Ledger
 	standing := fmt.Sprint(l.ID, l.Writable, l.Reason, l.Since.UnixNano(), l.Durability)
 	all := fnv.New64a()
 	fmt.Fprint(all, standing, l.Tip.Number, l.Tip.Hash, len(s.view.Reviews))
+	s.told.mark(all)
 	for _, e := range s.view.Environments {
 		one := fnv.New64a()
 		_, _ = io.WriteString(one, standing) // a hash takes everything

@@ -22,6 +22,7 @@ func sections() []section {
 		{"propagation", "Propagation", "/propagation"},
 		{"changes", "Changes", "/changes"},
 		{"approvals", "Approvals", "/approvals"},
+		{"alarms", "Alarms", "/alarms"},
 		{"flags", "Flags", "/flags"},
 		{"delivery", "Delivery", "/delivery"},
 		{"audit", "Audit", "/audit"},

@@ -2,6 +2,7 @@ package dashboard_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/dashboard"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/notify"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -29,6 +31,9 @@ type world struct {
 	clock    time.Time // the bus's
 	acks     uint64
 	journal  audit.Journal
+	alarms   notify.State
+	told     *notify.Overview    // what is said of alarms; nil: what there is
+	untold   error               // why nobody is told of alarms
 	decided  func(*audit.Record) // alters what is said of decisions; nil: nothing does
 	keys     map[fleet.AgentID]*events.Signer
 }
@@ -351,5 +356,45 @@ func manyEnvironments(t testing.TB, n int) *world {
 	w.say(all[0], "a1", events.WordFailed, fleet.Failing, events.ReasonConnector, "the instance answered 503 Service Unavailable to PUT /settings/flags")
 	w.pass(time.Minute)
 	w.beatAll(all[1], all[2])
+	return w
+}
+
+// Alarms implements dashboard.Backend.
+func (w *world) Alarms() (notify.Overview, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.told != nil {
+		return *w.told, w.untold
+	}
+	return w.alarms.View(), w.untold
+}
+
+// raise lets who is on call be told of what is wrong.
+func (w *world) raise() {
+	view := w.Fleet()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := &notify.Config{Targets: []notify.Target{{Name: "oncall"}, {Name: "chat"}}, Rules: map[string]notify.Setting{"silent": {After: new(time.Duration)}, "approval": {After: new(time.Duration)}}}
+	w.alarms.Step(c, view.Ledger.ID, notify.Find(view, fleet.Pending(w.state, w.reports, w.clock)), true, w.clock)
+}
+
+// everyAlarm is everyState where alarms were told, taken care of, silenced, and refused.
+func everyAlarm(t testing.TB) *world {
+	w := everyState(t)
+	w.raise()
+	_, err := w.alarms.Acknowledge(w.alarms.View().Open[0].ID, "emil", "restarting the desk by hand", w.clock)
+	if err == nil {
+		_, err = w.alarms.Quiet("tenant-b*", notify.Silent, w.clock.Add(2*time.Hour), "carla", "the provider moves this host, OPS-7", w.clock)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.alarms.Took("oncall", w.clock, errors.New("refused: answered 404 Not Found"), true)
+	w.alarms.Took("oncall", w.clock, errors.New("dial tcp: connection refused"), false)
+	for range 20 {
+		w.alarms.Took("chat", w.clock, nil, false)
+	}
+	w.pass(7 * time.Minute)
+	w.beatAll("tenant-brik")
 	return w
 }

@@ -23,7 +23,7 @@ func (p *Publisher) handler(done <-chan struct{}) http.Handler {
 	return api.New(api.Options{
 		Backend: p, Version: telemetry.Version(), Hosts: p.opts.Hosts, Beyond: !isLoopback(p.opts.Listen), Refused: p.metrics.refusedHTTP,
 		Health: http.HandlerFunc(p.health), Ready: http.HandlerFunc(p.ready), Metrics: telemetry.Metrics(p.opts.Registry),
-		Pages: dashboard.New(dashboard.Options{Backend: p, Version: telemetry.Version(), Done: done}),
+		Pages: dashboard.New(dashboard.Options{Backend: p, Version: telemetry.Version(), Done: done, SignOut: api.SignOut}),
 	})
 }
 
