@@ -12,6 +12,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/trust"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -36,7 +37,8 @@ What is approved is a digest. --digest pins the one that you looked at, whole or
 is not approved; without it the change is approved as it is now, and what that is is shown.
 
 Where approvals are signed, what you sign is shown, and you are asked first: the operations in every environment, what is demanded, the
-digest, and until when the approval counts. A change of trust is approved with the keys of roots, or with what 'publisher trust sign' made of
+digest, and until when the approval counts. The digest is computed here from the operations that are shown: a publisher that describes
+another change than it has signed is refused. A change of trust is approved with the keys of roots, or with what 'publisher trust sign' made of
 them on a machine without network.`,
 		Example: `  publisher approve c7 --wait
   publisher approve c7 --digest 4f2c9d1a0b1c -m "looked at it with ops" --yes
@@ -87,6 +89,9 @@ func (c *cli) approve(cmd *cobra.Command, f approving, id string) error {
 	}
 	if len(f.roots)+len(f.brought) > 0 {
 		return usage(cmd, "%s is no change of trust: roots sign nothing else", change.ID)
+	}
+	if change, err = a.shown(cmd.Context(), change); err != nil {
+		return err
 	}
 	body := ledger.Approve{Change: change.ID, Digest: change.Digest, Comment: f.comment}
 	if a.signer != nil {
@@ -152,6 +157,9 @@ func (c *cli) approveTrust(cmd *cobra.Command, f approving, a actor, change flee
 	}
 	if len(f.roots)+len(f.brought) == 0 {
 		return &exitError{exitUsage, "a change of trust is approved with root keys, and " + lacking(p) + ": name a key with --root-key, or a signature that 'publisher trust sign' made with --root-signature"}
+	}
+	if err := trust.Terms(ledger.Terms{Change: change.ID, Trust: p.Document}, change.ID, change.Digest); err != nil {
+		return err
 	}
 	body := ledger.Approve{Change: change.ID, Digest: change.Digest, Comment: f.comment}
 	if body.Roots, err = c.rootSignatures(p, f.roots, f.brought); err != nil {

@@ -41,6 +41,9 @@ What is released is shown first. --digest pins the one that you looked at.`,
 			if err := sameDigest(change, seen); err != nil {
 				return err
 			}
+			if change, err = a.shown(cmd.Context(), change); err != nil {
+				return err
+			}
 			body := ledger.BreakGlass{Change: change.ID, Digest: change.Digest, Reason: reason}
 			if _, err := a.send(cmd.Context(), ledger.Command{ID: w.id(), Body: body}, true, 0); err != nil {
 				return err

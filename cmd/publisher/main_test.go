@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -57,7 +61,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "world": world, "serving": serving, "hangup": hangup, "says": says,
+			"exits": exits, "world": world, "serving": serving, "hangup": hangup, "says": says, "lies": lies,
 			"acknowledge": acknowledge,
 		},
 	})
@@ -104,6 +108,26 @@ func serving(ts *testscript.TestScript, _ bool, _ []string) {
 			ts.Fatalf("no publisher is ready: %v", err)
 		}
 	}
+}
+
+// lies FROM TO: from now on a publisher is called that answers one for the other, wherever it describes a change.
+func lies(ts *testscript.TestScript, _ bool, args []string) {
+	to, err := url.Parse(ts.Getenv("PUBLISHER"))
+	ts.Check(err)
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
+	proxy.ModifyResponse = func(r *http.Response) error {
+		defer r.Body.Close()
+		said, err := io.ReadAll(r.Body)
+		if strings.HasPrefix(r.Request.URL.Path, api.Prefix+"/changes/") {
+			said = bytes.ReplaceAll(said, []byte(args[0]), []byte(args[1]))
+		}
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(said)), int64(len(said))
+		r.Header.Set("Content-Length", strconv.Itoa(len(said)))
+		return err
+	}
+	server := httptest.NewServer(proxy)
+	ts.Defer(server.Close)
+	ts.Setenv("LOCKSTEP_SERVER", server.URL)
 }
 
 // world EVENT: something happens to the publisher.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/trust"
@@ -82,4 +83,33 @@ func (a actor) send(ctx context.Context, command ledger.Command, dryRun bool, li
 		return a.desk.Do(ctx, command, dryRun)
 	}
 	return trust.Pen{Ledger: a.document.Ledger, Signer: a.signer, Life: life, Clock: time.Now}.Do(ctx, a.desk, command)
+}
+
+// shown is the change as its digest says that it is, which who signs the digest is shown, and not as the publisher describes it.
+func (a actor) shown(ctx context.Context, change fleet.Change) (fleet.Change, error) {
+	if a.signer == nil {
+		return change, nil
+	}
+	terms, err := a.desk.Terms(ctx, change.ID)
+	if err != nil {
+		return change, err
+	}
+	terms.Trust = nil // that of a change of trust is shown and signed elsewhere
+	if err := trust.Terms(terms, change.ID, change.Digest); err != nil {
+		return change, err
+	}
+	described := change.Environments
+	change.Environments = make([]fleet.ChangeEnvironment, len(terms.Environments))
+	for i, e := range terms.Environments {
+		part := fleet.ChangeEnvironment{Environment: e.Environment}
+		if at := slices.IndexFunc(described, func(d fleet.ChangeEnvironment) bool { return d.Environment == e.Environment }); at >= 0 {
+			part = described[at]
+		}
+		part.Operations = make([]fleet.OperationView, len(e.Operations))
+		for j, op := range e.Operations {
+			part.Operations[j] = fleet.OperationView{Op: op.Op, Key: op.Key, Before: e.Inverse[j].Value, After: op.Value}
+		}
+		change.Environments[i] = part
+	}
+	return change, nil
 }

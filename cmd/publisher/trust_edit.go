@@ -105,7 +105,11 @@ func (c *cli) differs(before, after *events.Trust, environments []string) {
 
 // signTrust signs a proposed document with root keys, and says what becomes of it.
 func (c *cli) signTrust(ctx context.Context, a actor, proposed ledger.Outcome, document *events.Trust, roots []*events.Signer) error {
-	body := ledger.Approve{Change: proposed.Change, Digest: proposed.Digest}
+	digest, err := events.TrustChangeDigest(proposed.Change, document)
+	if err != nil {
+		return err
+	}
+	body := ledger.Approve{Change: proposed.Change, Digest: digest}
 	for _, root := range roots {
 		sig, err := document.SignRoot(root)
 		if err != nil {

@@ -299,6 +299,13 @@ func TestWhatEditsSourcesOnlyIsApprovedAndNotReleased(t *testing.T) {
 
 	// The template's new version changes nothing that is rendered.
 	two := b.must("anna", level("debug", "1.1.0")).Change
+	terms, err := b.state.TermsOf(two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if digest, err := terms.Digest(); err != nil || digest != b.state.Changes[two].Digest || len(terms.Effects()) > 0 {
+		t.Errorf("its terms have the digest %s and the effects %v, want %s and none (%v)", digest.Short(), terms.Effects(), b.state.Changes[two].Digest.Short(), err)
+	}
 	b.approve("ben", two)
 	b.templateIs("prod-eu", "1.0.0")
 	r := b.approve("carla", two)

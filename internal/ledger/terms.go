@@ -1,8 +1,9 @@
 package ledger
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -23,13 +24,20 @@ type TermsIn struct {
 	Inverse     []events.Inverse   `json:"inverse"`
 }
 
-// Digest is the digest of the change with these terms.
+// Digest is the digest of the change with these terms. Terms of which it would not cover all, or that do not say what each operation
+// replaces, have none.
 func (t Terms) Digest() (events.Digest, error) {
 	if t.Trust != nil {
+		if len(t.Environments) > 0 {
+			return events.Digest{}, errors.New("a change of trust has no operations")
+		}
 		return events.TrustChangeDigest(t.Change, t.Trust)
 	}
 	leaves := make([]events.Leaf, len(t.Environments))
 	for i, e := range t.Environments {
+		if !slices.EqualFunc(e.Operations, e.Inverse, func(op events.Operation, back events.Inverse) bool { return op.Key == back.Key }) {
+			return events.Digest{}, fmt.Errorf("the operations in %s are not those that their inverse undoes", e.Environment)
+		}
 		operations, err := events.OperationsDigest(e.Operations)
 		if err != nil {
 			return events.Digest{}, err
@@ -42,6 +50,17 @@ func (t Terms) Digest() (events.Digest, error) {
 	}
 	digest, _, err := events.ChangeDigest(leaves)
 	return digest, err
+}
+
+// Effects are what the terms change, for people.
+func (t Terms) Effects() []Effect {
+	var out []Effect
+	for _, e := range t.Environments {
+		for i, op := range e.Operations {
+			out = append(out, Effect{Environment: e.Environment, Key: op.Key, Before: e.Inverse[i].Value, After: op.Value})
+		}
+	}
+	return out
 }
 
 // TermsOf are a change's terms.
@@ -75,10 +94,11 @@ func (d *decision) terms() (*Terms, error) {
 	out := &Terms{Change: f.Change, Trust: f.Trust}
 	for _, e := range f.Environments {
 		in := TermsIn{Environment: e.Environment}
-		for digest, into := range map[events.Digest]any{e.Operations: &in.Operations, e.Inverse: &in.Inverse} {
-			if err := json.NewDecoder(bytes.NewReader(d.content(digest))).Decode(into); err != nil {
-				return nil, err
-			}
+		if err := json.Unmarshal(d.content(e.Operations), &in.Operations); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(d.content(e.Inverse), &in.Inverse); err != nil {
+			return nil, err
 		}
 		out.Environments = append(out.Environments, in)
 	}

@@ -29,12 +29,16 @@ type Pen struct {
 const tries = 4
 
 // Do has a command carried out that the person signs: it asks what the command would be about, signs that, and sends it. Where that
-// is not so any more when it arrives, it asks again.
+// is not so any more when it arrives, it asks again. What it is told is not believed: where it is not what the command says, nothing is
+// signed. The effect of a proposal that it answers with is of what was signed.
 func (p Pen) Do(ctx context.Context, desk Desk, c ledger.Command) (ledger.Outcome, error) {
 	for try := 1; ; try++ {
 		asked, err := desk.Do(ctx, c, true)
 		if err != nil || asked.Again {
 			return asked, err
+		}
+		if err := agree(c.Body, asked); err != nil {
+			return ledger.Outcome{}, err
 		}
 		signed, err := p.sign(c, asked)
 		if err != nil {
@@ -42,6 +46,9 @@ func (p Pen) Do(ctx context.Context, desk Desk, c ledger.Command) (ledger.Outcom
 		}
 		out, err := desk.Do(ctx, signed, false)
 		if ledger.KindOf(err) != ledger.KindConflict || try == tries {
+			if asked.Terms != nil {
+				out.Effect = asked.Terms.Effects()
+			}
 			return out, err
 		}
 	}

@@ -127,7 +127,7 @@ func (p *Publisher) do(c ledger.Command, dryRun bool) (ledger.Outcome, error) {
 		if err != nil {
 			return ledger.Outcome{}, err
 		}
-		out := ledger.Outcome{Result: d.Result, Digest: d.Digest, DryRun: dryRun && !d.Known, Again: d.Known, Effect: d.Effect, Notes: d.Notes}
+		out := ledger.Outcome{Result: d.Result, Digest: d.Digest, Terms: d.Terms, DryRun: dryRun && !d.Known, Again: d.Known, Effect: d.Effect, Notes: d.Notes}
 		if d.Known || dryRun {
 			return out, nil
 		}
