@@ -57,10 +57,10 @@ on, are used as they are.`,
 				return usage(cmd, "--roots: want 1 to 20 keys")
 			case b.threshold < 1 || b.threshold > b.roots:
 				return usage(cmd, "--threshold: want 1 to %d signatures, as many as there are root keys", b.roots)
-			case b.data != "" && (w.dryRun || w.key != "" || b.reason != ""):
-				return usage(cmd, "--dry-run, --idempotency-key and -m are for a running publisher; with --data nothing is sent")
+			case b.data != "" && (w.key != "" || b.reason != ""):
+				return usage(cmd, "--idempotency-key and -m are for a running publisher; with --data nothing is sent")
 			case b.data != "":
-				return c.prepareTrust(b)
+				return c.prepareTrust(b, w.dryRun)
 			case b.reason == "":
 				return usage(cmd, "say why with -m, or name the data directory of a publisher that was never started with --data")
 			}
@@ -91,12 +91,17 @@ type founding struct {
 }
 
 // prepareTrust writes what a publisher begins with that was never started.
-func (c *cli) prepareTrust(b beginning) error {
+func (c *cli) prepareTrust(b beginning, dryRun bool) error {
+	c.said.Server = client.DefaultServer // not the one that runs on this machine: people's keys are not those that go with it
 	document := filepath.Join(b.data, publisher.TrustFile)
 	for _, taken := range []string{document, filepath.Join(b.data, "ledger.copy")} {
 		if _, err := os.Stat(taken); err == nil {
 			return &exitError{exitConflict, taken + " is there already: the ledger of " + b.data + " has its trust; start it with 'publisher serve', and edit its trust with 'publisher trust add' and its siblings, or begin with 'publisher trust init' without --data where approvals are names"}
 		}
+	}
+	if dryRun {
+		c.note("dry run, not done: make %s in %s, and prepare %s with the first signed trust document", plural(b.roots, "root key", "root keys"), b.rootDir, b.data)
+		return nil
 	}
 	if err := os.MkdirAll(b.data, 0o700); err != nil {
 		return err
@@ -234,12 +239,8 @@ func (f founding) rootFlags() string {
 
 // founded says which files there are now, and what to do with each.
 func (c *cli) founded(f founding) {
-	for i, root := range f.Roots {
-		what := "a root: signs trust documents"
-		if i == 0 {
-			what += "; take it offline, and keep a copy elsewhere"
-		}
-		c.note("  %-*s %s", f.width(), root.File, what)
+	for _, root := range f.Roots {
+		c.note("  %-*s a root: signs trust documents; take it offline, and keep a copy elsewhere", f.width(), root.File)
 	}
 	c.note("  %-*s %s's: signs what %s does", f.width(), f.Administrator.File, f.Administrator.Name, f.Administrator.Name)
 }

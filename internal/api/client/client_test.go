@@ -283,6 +283,29 @@ func TestAnotherPublishersAdvertisementIsLeftAlone(t *testing.T) {
 	remove()
 }
 
+func TestAKilledPublishersAdvertisementIsNotBelieved(t *testing.T) {
+	dir := home(t)
+	remove, err := client.Advertise("http://127.0.0.1:1", "/demo/keys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "lockstep-*", "server"))
+	if err != nil || len(left) != 1 {
+		t.Fatal(left, err)
+	}
+	text, err := os.ReadFile(left[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove()
+	if err := os.WriteFile(left[0], text, 0o600); err != nil { // as if it had been killed
+		t.Fatal(err)
+	}
+	if got, err := client.Locate(client.Target{}); err != nil || got.Server != client.DefaultServer || got.Keys != filepath.Join(dir, "config", "lockstep", "keys") {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
 func TestTheKeysAreFoundInTheOrderThatIsPromised(t *testing.T) {
 	dir := home(t)
 	expect := func(said client.Target, keys string) {

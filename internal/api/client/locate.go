@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/google/renameio/v2"
 
@@ -126,7 +127,7 @@ func Advertise(url, keys string) (remove func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("advertise the publisher: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := take(lock); err != nil {
 		lock.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			other, _ := advertised()
@@ -144,15 +145,41 @@ func Advertise(url, keys string) (remove func(), err error) {
 		return nil, fmt.Errorf("advertise the publisher: %w", err)
 	}
 	return func() {
-		_ = os.Remove(path) // what is left behind is only an address where nobody answers
+		_ = os.Remove(path) // what is left behind is not believed without the lock
 		unlock()
 	}, nil
 }
 
+// take locks a file, unless somebody has it for longer than it takes to ask with held.
+func take(lock *os.File) (err error) {
+	for range 10 {
+		if err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return err
+}
+
+// held says whether somebody has locked a file with take. To find out, it is locked for a moment.
+func held(path string) bool {
+	lock, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer lock.Close()
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	if err == nil {
+		_ = syscall.Flock(int(lock.Fd()), syscall.LOCK_UN)
+	}
+	return errors.Is(err, syscall.EWOULDBLOCK)
+}
+
 // advertised is the address of the publisher that advertises itself, and the directory of the keys that go with it; "" where none does.
+// One that was killed has left its address behind, and not its lock.
 func advertised() (server, keys string) {
 	path := advertisement()
-	if private(filepath.Dir(path)) != nil {
+	if private(filepath.Dir(path)) != nil || !held(filepath.Join(filepath.Dir(path), "lock")) {
 		return "", ""
 	}
 	b, err := os.ReadFile(path)
