@@ -142,7 +142,7 @@ func (c *chain) firstContact(ctx context.Context, want connector.Values, plans [
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
-	c.log.Warn().Str("backup", dir).Msg("first contact: overwriting what the instance holds")
+	c.newest().about(c.log.Warn()).Str("backup", dir).Msg("first contact: overwriting what the instance holds")
 	return nil
 }
 
@@ -322,7 +322,7 @@ func (c *chain) commit(seen readBack, applied time.Time) error {
 		c.applied.Set(key, r)
 	}
 	for _, l := range c.waiting {
-		c.logApplied(l)
+		l.release.about(c.log.Info()).Str("kind", string(l.step.Release.Kind)).Msg("applied")
 	}
 	c.waiting, c.unverified, c.between = nil, false, false
 	c.see(seen)
@@ -345,20 +345,6 @@ func (c *chain) dropPending() {
 	if err := c.opts.Fault.Step(fault.PendingDropped, func() error { return removePending(c.opts.State) }); err != nil {
 		c.log.Warn().Err(err).Msg("could not remove the pending run")
 	}
-}
-
-func (c *chain) logApplied(l link) {
-	e := c.log.Info().Uint64("revision", l.step.Release.Revision).Str("kind", string(l.step.Release.Kind))
-	switch r := l.step.Release; {
-	case r.Change != nil:
-		e = e.Str("change", r.Change.ID)
-	case r.Rollback != nil:
-		e = e.Str("change", r.Rollback.ID)
-	}
-	if l.release.trace != "" {
-		e = e.Str("trace", l.release.trace)
-	}
-	e.Msg("applied")
 }
 
 func (c *chain) preImages() string { return filepath.Join(c.opts.State, "pre-images") }

@@ -13,7 +13,6 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/internal/fault"
-	"github.com/lockstep-dev/lockstep/internal/telemetry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/fold"
 	"github.com/lockstep-dev/lockstep/pkg/store"
@@ -65,7 +64,7 @@ type received struct {
 	bus.Release
 	content events.Release
 	time    time.Time // of the release
-	trace   string    // in which it was decided; may be empty
+	parent  string    // W3C trace context in which it was decided; may be empty
 	err     error     // why it cannot be read
 }
 
@@ -74,7 +73,7 @@ func receive(run bus.Run) []received {
 	out := make([]received, len(run))
 	for i, r := range run {
 		content, event, err := events.DecodeRelease(r.Payload)
-		out[i] = received{r, content, event.Time, telemetry.TraceID(event.TraceParent), err}
+		out[i] = received{r, content, event.Time, event.TraceParent, err}
 	}
 	return out
 }
@@ -188,7 +187,7 @@ func (c *chain) advance(ctx context.Context) error {
 		c.fail(events.WordTorn, err)
 		c.again(err)
 	case connector.AsError(err).Permanent && len(c.waiting) > 1 && c.failure == nil:
-		c.log.Warn().Err(err).Uint64("first", c.waiting[0].step.Release.Revision).Uint64("last", c.target.Revision).
+		c.newest().about(c.log.Warn()).Err(err).Uint64("first", c.waiting[0].step.Release.Revision).
 			Msg("these revisions cannot be applied together; one by one")
 		c.unfold()
 		err = nil
@@ -227,7 +226,7 @@ func (c *chain) again(err error) {
 	c.retry.Message = messageOf(err)
 	wait := min(c.opts.Intervals.Retry<<min(c.retry.Attempts-1, 20), c.opts.Intervals.Most)
 	c.retry.Next = now.Add(wait/2 + rand.N(wait/2+1))
-	c.log.Warn().Err(err).Uint64("revision", c.target.Revision).Int("attempts", c.retry.Attempts).Msg("not applied; trying again")
+	c.newest().about(c.log.Warn()).Err(err).Int("attempts", c.retry.Attempts).Msg("not applied; trying again")
 }
 
 // tryAgain lets the next advance try whatever failed, now.
@@ -240,7 +239,7 @@ func (c *chain) tryAgain() {
 
 // refuse records that a release does not verify: it and what follows are not applied.
 func (c *chain) refuse(r received, err error) {
-	c.log.Error().Err(err).Uint64("revision", r.Revision).Msg("a release is refused")
+	r.about(c.log.Error()).Err(err).Msg("a release is refused")
 	c.refused()
 	now := c.now()
 	before := c.failure
@@ -267,7 +266,7 @@ func (c *chain) block(first uint64, last received) {
 // fail records that the target cannot be applied, and says it of the revisions of which it was not yet said.
 func (c *chain) fail(word events.Word, err error) {
 	reason, first := reasonOf(err), min(c.checkpoint.Revision+1, c.target.Revision)
-	c.log.Error().Err(err).Uint64("first", first).Uint64("revision", c.target.Revision).Str("word", string(word)).Msg("not applied")
+	c.newest().about(c.log.Error()).Err(err).Uint64("first", first).Str("word", string(word)).Msg("not applied")
 	ack := events.Ack{Word: word, First: first, Reason: reason, Message: messageOf(err)}
 	before := c.failure
 	if c.failure = new(store.Failure); before != nil {

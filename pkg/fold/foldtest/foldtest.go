@@ -29,6 +29,8 @@ var Epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 type Publisher struct {
 	Ledger string
 	Signer *events.Signer // of waves and pulses
+	// TraceParent is the trace of the releases that are sealed from now on; empty: none.
+	TraceParent string
 
 	t            testing.TB
 	entry        uint64
@@ -272,7 +274,7 @@ func (p *Publisher) Seal(releases ...events.Release) []Release {
 	sealed := make([]Release, len(releases))
 	chains := make([]events.Digest, len(releases))
 	for i, r := range releases {
-		payload, err := events.EncodeRelease(r, p.now(), "")
+		payload, err := events.EncodeRelease(r, p.now(), p.TraceParent)
 		must(p.t, err)
 		chains[i] = events.Chain(r.Previous, payload)
 		sealed[i] = Release{Environment: r.Environment, Revision: r.Revision, Payload: payload, Chain: chains[i]}
