@@ -38,10 +38,10 @@ func (c *cli) showAlarms(view notify.Overview) {
 	if len(view.Open) == 0 {
 		c.line("no alarm is open")
 	} else {
-		t := c.newTable("ALARM", "RULE", "ABOUT", "SINCE", "STEWARD", "OWNER", "TAKEN CARE OF", "WHY")
+		t := c.newTable("ALARM", "RULE", "ABOUT", "SINCE", "WHO ANSWERS", "TAKEN CARE OF", "WHY")
 		for _, a := range view.Open {
-			t.AppendRow(table.Row{a.ID, a.Rule, plain(strings.TrimSpace(a.Environment + " " + a.Change)), ago(a.Raised), dash(plain(a.Steward)),
-				dash(plain(strings.Join(a.Owners, ","))), c.care(a), why(string(a.Reason), a.Message)})
+			t.AppendRow(table.Row{a.ID, a.Rule, plain(strings.TrimSpace(a.Environment + " " + a.Change)), ago(a.Raised), plain(a.People()),
+				c.care(a), why(string(a.Reason), a.Message)})
 		}
 		c.print(t)
 	}

@@ -23,7 +23,7 @@ func TestAlarmsSaySoWhoTakesCareOfThemAndWhatNobodyTook(t *testing.T) {
 	w := everyAlarm(t)
 	_, _, page := read(t, w, "/alarms")
 	wants(t, page, "alarms are open", "emil: restarting the desk by hand", "nobody", "silent of tenant-b* until", "the provider moves this host, OPS-7", "Dead letters",
-		"refused: answered 404 Not Found", "dial tcp: connection refused", "steward emil", "publisher alarms acknowledge ALARM")
+		"refused: answered 404 Not Found", "dial tcp: connection refused", "steward emil; no owner is set; proposed by anna", "publisher alarms acknowledge ALARM")
 	_, _, front := read(t, w, "/")
 	wants(t, front, "alarms are open", "and nobody takes care of", "1 message", "could not be delivered")
 	calm := small(t)

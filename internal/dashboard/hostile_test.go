@@ -77,8 +77,8 @@ func hostileWorld(t testing.TB) *world {
 	}
 	w.raise()
 	alarms := w.alarms.View()
-	finding := notify.Finding{Rule: notify.Rule(hostile), Environment: hostile, Change: hostile, State: hostile, Reason: events.Reason(hostile), Message: hostile, Steward: hostile,
-		Owners: []string{hostile}, Next: hostile}
+	finding := notify.Finding{Rule: notify.Rule(hostile), Environment: hostile, Change: hostile, State: hostile, Reason: events.Reason(hostile), Message: hostile, Stewards: []string{hostile},
+		Owners: []string{hostile}, Author: hostile, Next: hostile}
 	note := notify.Note{By: hostile, Reason: hostile, Time: epoch}
 	alarm := notify.Alarm{ID: hostile, Finding: finding, Raised: epoch, Acknowledged: &note, Told: []string{hostile}}
 	delivery := notify.Delivery{ID: hostile, Target: hostile, Alarm: alarm, Error: hostile}

@@ -375,7 +375,7 @@ func (w *world) raise() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := &notify.Config{Targets: []notify.Target{{Name: "oncall"}, {Name: "chat"}}, Rules: map[string]notify.Setting{"silent": {After: new(time.Duration)}, "approval": {After: new(time.Duration)}}}
-	w.alarms.Step(c, view.Ledger.ID, notify.Find(view, fleet.Pending(w.state, w.reports, w.clock)), true, w.clock)
+	w.alarms.Step(c, view.Ledger.ID, notify.Find(view, fleet.Pending(w.state, w.reports, w.clock), fleet.Who(w.state)), true, w.clock)
 }
 
 // everyAlarm is everyState where alarms were told, taken care of, silenced, and refused.

@@ -3,6 +3,7 @@ package notify
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
@@ -18,10 +19,35 @@ type Finding struct {
 	State       string        `json:"state,omitempty"` // of the environment
 	Reason      events.Reason `json:"reason,omitempty"`
 	Message     string        `json:"message"`
-	Since       time.Time     `json:"since,omitzero"` // where it is known
-	Steward     string        `json:"steward,omitempty"`
-	Owners      []string      `json:"owners,omitempty"` // who proposed the change that is concerned, or the newest one
+	Since       time.Time     `json:"since,omitzero"`   // where it is known
+	Stewards    []string      `json:"stewards"`         // of the environments that are concerned; none where none is set
+	Owners      []string      `json:"owners"`           // of the resources that are concerned, as their manifests say; none where none is set
+	Author      string        `json:"author,omitempty"` // who proposed the change that is concerned, or the environment's newest one
 	Next        string        `json:"next"`             // a command that shows more
+}
+
+// Who finds the author of a change, and the owners of resources; where none are named, of those that the change sets in an environment, or,
+// where that is empty, anywhere. fleet.Who makes one.
+type Who func(environment, change string, resources []string) (author string, owners []string)
+
+// People says who answers for what is wrong.
+func (f Finding) People() string {
+	if f.Rule == Ledger {
+		return "whoever runs the publisher"
+	}
+	out := "no steward is set"
+	if len(f.Stewards) > 0 {
+		out = "steward " + strings.Join(f.Stewards, ", ")
+	}
+	if len(f.Owners) > 0 {
+		out += "; owner " + strings.Join(f.Owners, ", ")
+	} else {
+		out += "; no owner is set"
+	}
+	if f.Author != "" {
+		out += "; proposed by " + f.Author
+	}
+	return out
 }
 
 // subject tells findings apart: the same subject is the same episode while it lasts.
@@ -43,35 +69,56 @@ func (f Finding) about() string {
 }
 
 // Find is what is wrong with a fleet. Changes are those that are open or released.
-func Find(view fleet.View, changes []fleet.Change) []Finding {
+func Find(view fleet.View, changes []fleet.Change, who Who) []Finding {
 	if l := view.Ledger; !l.Writable {
-		return []Finding{{Rule: Ledger, Reason: l.Reason, Message: l.Message, Since: l.Since, Next: "publisher doctor"}}
-	}
-	authors := map[string]string{}
-	for _, c := range changes {
-		authors[c.ID] = c.Author
+		return []Finding{{Rule: Ledger, Reason: l.Reason, Message: l.Message, Since: l.Since, Stewards: []string{}, Owners: []string{}, Next: "publisher doctor"}}
 	}
 	stewards := map[string]string{}
 	var out []Finding
+	add := func(f Finding, change string, resources []string, environments ...string) {
+		f.Author, f.Owners = who(f.Environment, change, resources)
+		f.Stewards = []string{}
+		for _, name := range environments {
+			if s := stewards[name]; s != "" && !slices.Contains(f.Stewards, s) {
+				f.Stewards = append(f.Stewards, s)
+			}
+		}
+		out = append(out, f)
+	}
 	for _, e := range view.Environments {
 		stewards[e.Name] = e.Steward
 		if rule := ruleOf(e.Condition); rule != "" {
-			out = append(out, Finding{Rule: rule, Environment: e.Name, State: string(e.Condition), Reason: e.Reason, Message: e.Message,
-				Since: e.Since, Steward: e.Steward, Owners: owners(authors[e.LastChange]), Next: "publisher status " + e.Name})
+			add(Finding{Rule: rule, Environment: e.Name, State: string(e.Condition), Reason: e.Reason, Message: e.Message, Since: e.Since, Next: "publisher status " + e.Name},
+				e.LastChange, differing(e), e.Name)
 		}
 	}
 	for _, c := range changes {
 		switch c.Status {
 		case string(ledger.StatusOpen):
-			out = append(out, Finding{Rule: Approval, Change: c.ID, Since: c.Proposed, Owners: owners(c.Author), Next: "publisher show " + c.ID,
-				Message: fmt.Sprintf("proposed by %s: %s; %d of %d approvals", c.Author, c.Reason, len(c.Approvals), c.Demanded)})
+			var environments []string
+			for _, e := range c.Environments {
+				environments = append(environments, e.Environment)
+			}
+			why, _, _ := strings.Cut(strings.TrimSpace(c.Reason), "\n")
+			add(Finding{Rule: Approval, Change: c.ID, Since: c.Proposed, Next: "publisher show " + c.ID,
+				Message: fmt.Sprintf("proposed by %s: %s; %d of %d approvals", c.Author, why, len(c.Approvals), c.Demanded)}, c.ID, nil, environments...)
 		case string(ledger.StatusReleased):
 			for _, e := range c.Environments {
 				if late := e.Revision > 0 && e.Undone == 0 && e.Lag == nil && c.Within > 0 && view.AsOf.Sub(e.Released).Seconds() > c.Within; late {
-					out = append(out, Finding{Rule: Late, Environment: e.Environment, Change: c.ID, Since: e.Released, Steward: stewards[e.Environment], Owners: owners(c.Author),
-						Next: "publisher show " + c.ID, Message: fmt.Sprintf("revision %d is not applied within %s: %s", e.Revision, time.Duration(c.Within*float64(time.Second)), e.Outcome)})
+					add(Finding{Rule: Late, Environment: e.Environment, Change: c.ID, Since: e.Released, Next: "publisher show " + c.ID,
+						Message: fmt.Sprintf("revision %d is not applied within %s: %s", e.Revision, time.Duration(c.Within*float64(time.Second)), e.Outcome)}, c.ID, nil, e.Environment)
 				}
 			}
+		}
+	}
+	return out
+}
+
+// differing are the resources that agents of a differing environment name.
+func differing(e fleet.Environment) (out []string) {
+	for _, a := range e.Agents {
+		for _, r := range a.Differing {
+			out = append(out, r.Resource)
 		}
 	}
 	return out
@@ -87,8 +134,4 @@ func ruleOf(c fleet.Condition) Rule {
 		return Silent
 	}
 	return ""
-}
-
-func owners(names ...string) []string {
-	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }

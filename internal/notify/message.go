@@ -91,16 +91,7 @@ func (c *Config) text(d Delivery) string {
 	if why := strings.TrimSpace(strings.TrimPrefix(string(a.Reason)+": "+a.Message, ": ")); why != "" {
 		out += "\n" + escape.Replace(why)
 	}
-	var people []string
-	if a.Steward != "" {
-		people = append(people, "steward "+a.Steward)
-	}
-	if len(a.Owners) > 0 {
-		people = append(people, "owner "+strings.Join(a.Owners, ", "))
-	}
-	if len(people) > 0 {
-		out += "\n" + escape.Replace(strings.Join(people, "; "))
-	}
+	out += "\n" + escape.Replace(a.People())
 	out += "\n`" + escape.Replace(a.Next) + "`"
 	if link := c.link(a); link != "" {
 		out += "\n" + link

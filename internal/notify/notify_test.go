@@ -40,7 +40,7 @@ link: https://lockstep.example.org
 
 func failing(environment string) notify.Finding {
 	return notify.Finding{Rule: notify.Failing, Environment: environment, State: "failing", Reason: "connector-failed", Message: "it answered <500>",
-		Since: noon, Steward: "team-a", Owners: []string{"anna"}, Next: "publisher status " + environment}
+		Since: noon, Stewards: []string{"team-a"}, Owners: []string{"checkout"}, Author: "anna", Next: "publisher status " + environment}
 }
 
 // sent takes everything that is due out of the outbox, successfully, and returns it as target:id.
@@ -301,7 +301,7 @@ func TestWhatIsSentIsACloudEventOrTextWithoutMarkupOfOthers(t *testing.T) {
 			if err := json.Unmarshal(m.Body, &slack); err != nil || m.ContentType != "application/json" {
 				t.Errorf("%v: %s", err, m.Body)
 			}
-			for _, want := range []string{"prod-eu is failing", "connector-failed: it answered &lt;500&gt;", "steward team-a; owner anna", "`publisher status prod-eu`",
+			for _, want := range []string{"prod-eu is failing", "connector-failed: it answered &lt;500&gt;", "steward team-a; owner checkout; proposed by anna", "`publisher status prod-eu`",
 				"https://lockstep.example.org/environments/prod-eu", "alarm " + d.Alarm.ID} {
 				if !strings.Contains(slack.Text, want) {
 					t.Errorf("%q is not in %q", want, slack.Text)
@@ -314,13 +314,13 @@ func TestWhatIsSentIsACloudEventOrTextWithoutMarkupOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		var said struct {
-			Alarm, Environment, Steward string
-			Owners                      []string
+			Alarm, Environment, Author string
+			Stewards, Owners           []string
 		}
 		if err := errors.Join(e.Validate(), e.DataAs(&said)); err != nil || e.Type() != notify.TypeRaised || e.ID() != d.Alarm.ID || e.Subject() != "environments/prod-eu" || e.Source() != "/lockstep/"+id {
 			t.Errorf("%v: %s", err, m.Body)
 		}
-		if said.Alarm != d.Alarm.ID || said.Steward != "team-a" || !slices.Equal(said.Owners, []string{"anna"}) {
+		if said.Alarm != d.Alarm.ID || said.Author != "anna" || !slices.Equal(said.Stewards, []string{"team-a"}) || !slices.Equal(said.Owners, []string{"checkout"}) {
 			t.Errorf("%+v", said)
 		}
 	}
@@ -337,19 +337,32 @@ func TestFindingsAreWhatTheFleetViewSays(t *testing.T) {
 	changes := []fleet.Change{
 		{ID: "c1", Status: string(ledger.StatusReleased), Author: "anna", Within: 60, Environments: []fleet.ChangeEnvironment{released(time.Hour)}},
 		{ID: "c2", Status: string(ledger.StatusReleased), Author: "anna", Within: 60, Environments: []fleet.ChangeEnvironment{released(time.Second)}},
-		{ID: "c3", Status: string(ledger.StatusOpen), Author: "ben", Proposed: noon.Add(-time.Hour), Demanded: 2},
+		{ID: "c3", Status: string(ledger.StatusOpen), Author: "ben", Proposed: noon.Add(-time.Hour), Demanded: 2,
+			Environments: []fleet.ChangeEnvironment{{Environment: "torn"}, {Environment: "nobody's"}, {Environment: "behind"}}},
+	}
+	view.Environments[1].Agents = []fleet.Agent{{Differing: []events.DifferingResource{{Resource: "flag/a"}}}}
+	view.Environments = append(view.Environments, fleet.Environment{Name: "nobody's", Condition: fleet.Silent})
+	who := func(environment, change string, resources []string) (string, []string) {
+		return "author of " + change, append([]string{"owner of " + environment + "/" + change}, resources...)
 	}
 	var got []string
-	for _, f := range notify.Find(view, changes) {
-		got = append(got, fmt.Sprintf("%s %s %s %s %v", f.Rule, f.Environment, f.Change, f.Steward, f.Owners))
+	for _, f := range notify.Find(view, changes, who) {
+		got = append(got, fmt.Sprintf("%s %s %s: %s", f.Rule, f.Environment, f.Change, f.People()))
 	}
-	want := []string{"failing torn  team [anna]", "differing differing  team [anna]", "failing failing  team [anna]", "silent silent  team [anna]",
-		"late behind c1 team [anna]", "approval  c3  [ben]"}
+	want := []string{
+		"failing torn : steward team; owner owner of torn/c1; proposed by author of c1",
+		"differing differing : steward team; owner owner of differing/c1, flag/a; proposed by author of c1",
+		"failing failing : steward team; owner owner of failing/c1; proposed by author of c1",
+		"silent silent : steward team; owner owner of silent/c1; proposed by author of c1",
+		"silent nobody's : no steward is set; owner owner of nobody's/; proposed by author of ",
+		"late behind c1: steward team; owner owner of behind/c1; proposed by author of c1",
+		"approval  c3: steward team; owner owner of /c3; proposed by author of c3",
+	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	view.Ledger = fleet.LedgerView{Reason: events.ReasonBusDown}
-	if got := notify.Find(view, changes); len(got) != 1 || got[0].Rule != notify.Ledger {
+	if got := notify.Find(view, changes, nil); len(got) != 1 || got[0].Rule != notify.Ledger {
 		t.Errorf("while the ledger cannot be written: %+v", got)
 	}
 }

@@ -116,10 +116,10 @@ func (a *alarms) look(now time.Time) {
 	var findings []notify.Finding
 	if leads {
 		p.Read(func(s *ledger.State, r fleet.Reports, asOf time.Time) {
-			findings = notify.Find(view, fleet.Pending(s, r, asOf))
+			findings = notify.Find(view, fleet.Pending(s, r, asOf), fleet.Who(s))
 		})
 	} else if !view.Ledger.Writable {
-		findings = notify.Find(view, nil)
+		findings = notify.Find(view, nil, nil)
 	}
 	a.change(func(s *notify.State) bool { return s.Step(a.config, view.Ledger.ID, findings, leads, now) })
 	for _, wake := range a.wake {

@@ -88,7 +88,7 @@ func TestAnAlarmIsSentOnceSignedAndNotAgainAfterARestart(t *testing.T) {
 		open = view.Open
 		return len(view.Waiting) == 0
 	})
-	if len(open) != 1 || open[0].ID != r.ids[0] || open[0].Steward != "team-a" {
+	if len(open) != 1 || open[0].ID != r.ids[0] || !slices.Equal(open[0].Stewards, []string{"team-a"}) {
 		t.Fatalf("%+v, sent %v", open, r.ids)
 	}
 	_, err := p.AcknowledgeAlarm(open[0].ID, "dora", "on it")

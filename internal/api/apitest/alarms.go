@@ -15,11 +15,13 @@ var oncall = &notify.Config{Targets: []notify.Target{{Name: "oncall", Format: no
 // Alarms implements api.Alarms: what is wrong is noticed when it is asked for.
 func (p *Publisher) Alarms() (notify.Overview, error) {
 	view := p.Fleet()
-	var changes []fleet.Change
-	p.Read(func(s *ledger.State, r fleet.Reports, asOf time.Time) { changes = fleet.Pending(s, r, asOf) })
+	var findings []notify.Finding
+	p.Read(func(s *ledger.State, r fleet.Reports, asOf time.Time) {
+		findings = notify.Find(view, fleet.Pending(s, r, asOf), fleet.Who(s))
+	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.alarms.Step(oncall, view.Ledger.ID, notify.Find(view, changes), view.Ledger.Writable, time.Now())
+	p.alarms.Step(oncall, view.Ledger.ID, findings, view.Ledger.Writable, time.Now())
 	return p.alarms.View(), nil
 }
 
