@@ -20,6 +20,7 @@ type Environment struct {
 	Name     string
 	Revision uint64
 	Chain    events.Digest // chain digest at Revision
+	Released time.Time     // the time of Revision's release, before which none that follows is dated; zero where it is not known
 	Trust    *events.Trust // in force at Revision; nil at revision 0
 	State    State
 	// Accepted are the changes accepted, by digest; each is accepted once, and so is its inverse.
@@ -46,6 +47,7 @@ type Step struct {
 	before   []Resource    // of Keys
 	previous struct {
 		chain    events.Digest
+		released time.Time
 		trust    *events.Trust
 		accepted Accepted
 	}
@@ -63,15 +65,16 @@ func (e *Environment) Accept(payload []byte) (*Step, error) {
 }
 
 // AcceptDecoded is Accept for whoever has the release beside the payload that it is encoded as: who read it before with DecodeRelease,
-// or derives it again, and compares its chain digest. At is the release's time, under which approvals are judged; opened are statements
-// of people that were opened before, nil is none.
+// or derives it again, and compares its chain digest. At is the release's time, under which approvals are judged, and which is never
+// before that of the release before: otherwise who has a publisher's key could date a release to when an approval still counted. Opened
+// are statements of people that were opened before, nil is none.
 func (e *Environment) AcceptDecoded(r events.Release, at time.Time, payload []byte, opened events.Opened) (*Step, error) {
-	err := e.follows(r)
+	err := e.follows(r, at)
 	if err != nil {
 		return nil, err
 	}
 	step := &Step{Release: r, Chain: events.Chain(e.Chain, payload)}
-	step.previous.chain, step.previous.trust = e.Chain, e.Trust
+	step.previous.chain, step.previous.released, step.previous.trust = e.Chain, e.Released, e.Trust
 	switch r.Kind {
 	case events.KindTrust:
 		err = e.acceptTrust(r)
@@ -83,7 +86,7 @@ func (e *Environment) AcceptDecoded(r events.Release, at time.Time, payload []by
 	if err != nil {
 		return nil, err
 	}
-	e.Revision, e.Chain = r.Revision, step.Chain
+	e.Revision, e.Chain, e.Released = r.Revision, step.Chain, at
 	if digest := e.State.Digest(); digest != r.State {
 		e.Revert(step)
 		return nil, events.Errorf(events.ReasonStateMismatch, "revision %d of %s says the state after it is %s, the fold gives %s",
@@ -104,10 +107,10 @@ func (e *Environment) Revert(s *Step) {
 			e.Accepted[s.touched] = s.previous.accepted
 		}
 	}
-	e.Revision, e.Chain, e.Trust = s.Release.Revision-1, s.previous.chain, s.previous.trust
+	e.Revision, e.Chain, e.Released, e.Trust = s.Release.Revision-1, s.previous.chain, s.previous.released, s.previous.trust
 }
 
-func (e *Environment) follows(r events.Release) error {
+func (e *Environment) follows(r events.Release, at time.Time) error {
 	switch {
 	case r.Ledger != e.Ledger:
 		return events.Errorf(events.ReasonWrongLedger, "the release is of ledger %s, this is %s", r.Ledger, e.Ledger)
@@ -117,6 +120,9 @@ func (e *Environment) follows(r events.Release) error {
 		return events.Errorf(events.ReasonRevisionGap, "revision %d does not follow %d", r.Revision, e.Revision)
 	case r.Previous != e.Chain:
 		return events.Errorf(events.ReasonChainBroken, "revision %d follows chain %s, this is at %s", r.Revision, r.Previous.Short(), e.Chain.Short())
+	case at.Before(e.Released):
+		return events.Errorf(events.ReasonChainBroken, "revision %d is dated %s, before revision %d of %s",
+			r.Revision, at.UTC().Format(time.RFC3339Nano), e.Revision, e.Released.UTC().Format(time.RFC3339Nano))
 	case r.Kind != events.KindTrust && e.Trust == nil:
 		return events.Errorf(events.ReasonTrust, "revision %d comes before any trust document", r.Revision)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/fold"
@@ -60,11 +61,12 @@ func snapshot(e *fold.Environment) string {
 	b, err := json.Marshal(struct {
 		Revision  uint64
 		Chain     events.Digest
+		Released  time.Time
 		Trust     *events.Trust
 		Resources []resource
 		Accepted  map[events.Digest]fold.Accepted
 		State     events.Digest
-	}{e.Revision, e.Chain, e.Trust, resources, e.Accepted, e.State.Digest()})
+	}{e.Revision, e.Chain, e.Released, e.Trust, resources, e.Accepted, e.State.Digest()})
 	if err != nil {
 		return err.Error()
 	}

@@ -328,3 +328,46 @@ func TestTrustDocumentsFollowByTheSignaturesOfTheirRoots(t *testing.T) {
 		accept(t, prod, r)
 	}
 }
+
+// TestNoReleaseIsDatedBeforeTheOneBeforeIt: a stolen publisher cannot bring back the time at which approvals that are over still counted.
+func TestNoReleaseIsDatedBeforeTheOneBeforeIt(t *testing.T) {
+	p, prod := signedWorld(t)
+	month := 30 * 24 * time.Hour
+	draft := func(value string) events.Release {
+		r := p.Draft(foldtest.Set("prod", "variable/x", value))[0]
+		p.Sign(&r, "ann", "bob", "carol")
+		return r
+	}
+	first := prod.Released
+	p.Wait(month)
+	accept(t, prod, p.Publish(draft(`1`))[0])
+	if !prod.Released.Equal(first.Add(month + time.Second)) {
+		t.Errorf("the environment was released %s, and before that %s", prod.Released, first)
+	}
+	p.Wait(-month)
+	old := draft(`2`)
+	refuse(t, prod, p.Seal(old)[0].Payload, events.ReasonChainBroken)
+	p.Wait(month)
+	refuse(t, prod, p.Seal(old)[0].Payload, events.ReasonApprovals)
+
+	last, good := prod.Released, draft(`2`)
+	for _, c := range []struct {
+		at   time.Time
+		want events.Reason
+	}{{last.Add(-time.Nanosecond), events.ReasonChainBroken}, {last, ""}} {
+		for i := range good.Change.Approvals { // signed before either
+			s := statementOf(t, good.Change.Approvals[i].Envelope)
+			s.At = last.Add(-time.Minute)
+			good.Change.Approvals[i].Envelope = signedBy(t, s, s.By)
+		}
+		payload, err := events.EncodeRelease(good, c.at, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := prod.Accept(payload); events.ReasonOf(err) != c.want {
+			t.Errorf("dated %s after the one before it: %v, want %q", c.at.Sub(last), err, c.want)
+		} else if err == nil && !prod.Released.Equal(last) {
+			t.Errorf("the environment was released %s", prod.Released)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/json"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/fold"
@@ -41,6 +42,13 @@ func (tx *Tx) environment() (*fold.Environment, error) {
 	}
 	if env.Trust, err = get[events.Trust](tx, keyTrust); err != nil {
 		return nil, err
+	}
+	released, err := get[time.Time](tx, keyReleased)
+	if err != nil {
+		return nil, err
+	}
+	if released != nil {
+		env.Released = *released
 	}
 	err = tx.tx.Bucket(bucketResources).ForEach(func(key, b []byte) error {
 		var r resource
@@ -138,6 +146,9 @@ func (tx *Tx) advance(env *fold.Environment, steps []*fold.Step, c Checkpoint) e
 		}
 	}
 	if err := put(tx, keyTrust, env.Trust); err != nil {
+		return err
+	}
+	if err := put(tx, keyReleased, &env.Released); err != nil {
 		return err
 	}
 	return put(tx, keyCheckpoint, &c)

@@ -65,13 +65,14 @@ func same(t testing.TB, got, want *fold.Environment) {
 	type view struct {
 		Revision  uint64
 		Chain     events.Digest
+		Released  time.Time
 		Trust     *events.Trust
 		Digest    events.Digest
 		Resources map[string]fold.Resource
 		Accepted  map[events.Digest]fold.Accepted
 	}
 	of := func(e *fold.Environment) view {
-		v := view{e.Revision, e.Chain, e.Trust, e.State.Digest(), map[string]fold.Resource{}, e.Accepted}
+		v := view{e.Revision, e.Chain, e.Released, e.Trust, e.State.Digest(), map[string]fold.Resource{}, e.Accepted}
 		for key, r := range e.State.All() {
 			v.Resources[key] = r
 		}
@@ -289,6 +290,30 @@ func TestAStoreThatIsNotThereIsNotMadeByLooking(t *testing.T) {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestAFileOfAnOlderProgramOpens: it does not know when its revision was released, and learns that with the next one.
+func TestAFileOfAnOlderProgramOpens(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	p := foldtest.New(t)
+	env := fold.New(foldtest.Ledger, "dev")
+	s, err := store.Open(path, identity)
+	must(t, err)
+	advance(t, s, env, p.Trust("dev")...)
+	must(t, s.Close())
+	edit(t, path, "meta", "released", nil)
+
+	s, err = store.Open(path, identity)
+	must(t, err)
+	env = load(t, s)
+	if !env.Released.IsZero() || env.Revision != 1 {
+		t.Errorf("revision %d was released %s", env.Revision, env.Released)
+	}
+	advance(t, s, env, p.Change(foldtest.Set("dev", "variable/x", "1")).Releases...)
+	if got := load(t, s).Released; got.IsZero() || !got.Equal(env.Released) {
+		t.Errorf("revision 2 was released %s, want %s", got, env.Released)
+	}
+	must(t, s.Close())
 }
 
 func TestANewerSchemaIsRefused(t *testing.T) {

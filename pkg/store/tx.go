@@ -23,6 +23,7 @@ var (
 	keySchema     = []byte("schema")
 	keyIdentity   = []byte("identity")
 	keyCheckpoint = []byte("checkpoint")
+	keyReleased   = []byte("released") // absent in a file that an older program wrote
 	keyTrust      = []byte("trust")
 	keyNewest     = []byte("newest-trust")
 	keyIntent     = []byte("intent")
