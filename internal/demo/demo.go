@@ -21,6 +21,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/lifecycle"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // Options of a demo.
@@ -32,8 +33,9 @@ type Options struct {
 	Command string // how the person starts the publisher, for the commands that are shown
 }
 
-// patience is how long a change may take to be applied everywhere before the demo gives up.
-const patience = 30 * time.Second
+// patience is how long the publisher may take to be ready, and a change to be applied everywhere, before the demo gives up: machines are
+// busy, and disks slow.
+const patience = time.Minute
 
 type demo struct {
 	Options
@@ -133,6 +135,9 @@ func (d *demo) start(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := d.await(ctx, ready); err != nil {
+		return err
+	}
 	for _, e := range environments {
 		if _, err := d.do(ctx, operator, "add-"+e.Name, e); err != nil {
 			return err
@@ -204,6 +209,14 @@ func (d *demo) await(ctx context.Context, wanted func(fleet.View) error) error {
 			return short
 		}
 	}
+}
+
+// ready says what a ledger waits for that is just being opened. One that may not be written refuses the first command, with the reason.
+func ready(v fleet.View) error {
+	if v.Ledger.Writable || v.Ledger.Reason != events.ReasonStartup && v.Ledger.Reason != events.ReasonBusDown {
+		return nil
+	}
+	return fmt.Errorf("the publisher is not ready: %s; where this machine is only busy, run the demo again", v.Ledger.Message)
 }
 
 // applied says which environment has not applied what a command released.

@@ -3,7 +3,9 @@ package publisher_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/leaktest"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
@@ -74,6 +77,27 @@ func TestAnExistingBusIsTakenOnlyAsItShouldBe(t *testing.T) {
 
 // closedAddress is one where nobody listens.
 const closedAddress = "127.0.0.1:1"
+
+func TestABusThatIsSlowAtTheStartIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	sluggish := func(o *publisher.Options) {
+		var asked atomic.Bool
+		o.Fault = func(point fault.Point, stage fault.Stage) error {
+			if point == fault.StreamsMade && stage == fault.Before && !asked.Swap(true) {
+				return fmt.Errorf("make stream RELEASES: %w: %w", bus.ErrUnavailable, context.DeadlineExceeded)
+			}
+			return nil
+		}
+	}
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		addEnvironments(t, start(t, t.TempDir(), sluggish), "dev")
+	})
+	t.Run("existing", func(t *testing.T) {
+		t.Parallel()
+		addEnvironments(t, start(t, t.TempDir(), on(bustest.StartProcess(t)), sluggish), "dev")
+	})
+}
 
 func TestWithoutTheBusCommandsFailAndReadsGoOn(t *testing.T) {
 	t.Parallel()

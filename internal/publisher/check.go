@@ -23,13 +23,15 @@ const busRetry = time.Second
 // happens to the stream, or a command's outcome is unknown (guarantee 12). When a check finds something the ledger is read-only,
 // with the reason.
 func (p *Publisher) watchLedger(ctx context.Context) error {
+	began, opened := time.Now(), false
 	for ctx.Err() == nil {
 		doubts := p.book.doubted()
 		err := p.checkLedger(ctx)
 		switch {
 		case err != nil:
-			p.trouble(ctx, err)
+			p.trouble(ctx, err, !opened && time.Since(began) < startPatience)
 		case p.book.open(doubts):
+			opened = true
 			p.log.Info().Uint64("entry", p.book.number()).Msg("the ledger is checked and open")
 			p.noteVerified()
 			err := p.followLedger(ctx)
@@ -43,8 +45,32 @@ func (p *Publisher) watchLedger(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// trouble makes the ledger read-only and waits until it is time to look again.
-func (p *Publisher) trouble(ctx context.Context, err error) {
+// startPatience is how long a bus may be slow at the start before that is trouble: streams are made on disks that may be busy.
+const startPatience = time.Minute
+
+// slow says that the bus was reached and did not answer in time.
+func slow(err error) bool {
+	return errors.Is(err, bus.ErrUnavailable) && errors.Is(err, context.DeadlineExceeded)
+}
+
+// makeStreams is openStreams at the start of a publisher: a bus that is slow then is asked again.
+func (p *Publisher) makeStreams(ctx context.Context) error {
+	for began := time.Now(); ; {
+		err := p.openStreams(ctx)
+		if !slow(err) || time.Since(began) > startPatience {
+			return err
+		}
+		p.log.Warn().Err(err).Msg("the bus does not answer yet; asking again")
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(busRetry):
+		}
+	}
+}
+
+// trouble makes the ledger read-only and waits until it is time to look again. At the start commands wait for a bus that is slow.
+func (p *Publisher) trouble(ctx context.Context, err error, starting bool) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -52,7 +78,10 @@ func (p *Publisher) trouble(ctx context.Context, err error) {
 	if reason == events.ReasonBusDown {
 		pause = busRetry
 	}
-	if p.book.doubt(standing{reason: reason, message: strings.TrimPrefix(err.Error(), string(reason)+": ")}) {
+	if starting && slow(err) {
+		p.book.doubt(standing{checking: true, reason: events.ReasonStartup, message: "the bus does not answer yet: " + err.Error()})
+		p.log.Warn().Err(err).Msg("the bus does not answer yet; asking again")
+	} else if p.book.doubt(standing{reason: reason, message: strings.TrimPrefix(err.Error(), string(reason)+": ")}) {
 		p.log.Error().Err(err).Str("reason", string(reason)).Msg("the ledger is read-only")
 	}
 	select {

@@ -196,7 +196,7 @@ func (p *Publisher) proveDurability(ctx context.Context) error {
 	if p.server != nil {
 		return nil
 	}
-	if err := p.openStreams(ctx); err != nil && !isLedgerTrouble(err) {
+	if err := p.makeStreams(ctx); err != nil && !isLedgerTrouble(err) {
 		return err
 	}
 	err := p.conn.ProveDurability(ctx, bus.Proof{MonitorURL: p.opts.MonitorURL, SystemCredentials: p.opts.SystemCredentials})
