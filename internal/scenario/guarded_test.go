@@ -14,7 +14,7 @@ import (
 )
 
 // newGuardedWorld is newWorld on a server that lets in only who has credentials, which the publisher issues.
-func newGuardedWorld(t *testing.T, environments int) *world {
+func newGuardedWorld(t testing.TB, environments int) *world {
 	t.Helper()
 	w, data := newGuardedBus(t)
 	w.addPublisher(settings{Data: data, NATS: w.bus.URL()}) // its durability is proven by the system account
@@ -23,7 +23,7 @@ func newGuardedWorld(t *testing.T, environments int) *world {
 }
 
 // newGuardedBus is the server of a newGuardedWorld, and the data directory of a publisher that has its credentials.
-func newGuardedBus(t *testing.T) (w *world, data string) {
+func newGuardedBus(t testing.TB) (w *world, data string) {
 	t.Helper()
 	w = &world{t: t, bus: bustest.StartProcess(t), proposed: map[string]string{}}
 	t.Cleanup(w.told)

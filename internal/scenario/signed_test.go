@@ -26,7 +26,7 @@ import (
 
 // newSignedWorld is newGuardedWorld with a ledger that begins with signed approvals: the document of trusttest.Document after an edit,
 // with this package's people. All that is done is signed by the person who does it.
-func newSignedWorld(t *testing.T, environments int, edit func(*events.Trust)) *world {
+func newSignedWorld(t testing.TB, environments int, edit func(*events.Trust)) *world {
 	t.Helper()
 	w, data := newGuardedBus(t)
 	w.signs = true
