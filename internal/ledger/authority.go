@@ -265,9 +265,11 @@ func (a asking) anywhere(c *Change, roles func(Part) []events.Role) error {
 
 // lacks says who lacks which role where, and what to do next.
 func (a asking) lacks(roles []events.Role, where, environment string) error {
-	names := make([]string, len(roles))
-	for i, r := range roles {
-		names[i] = string(r)
+	var names []string
+	for _, r := range roles {
+		if !slices.Contains(names, string(r)) { // rules of several resources count the same ones
+			names = append(names, string(r))
+		}
 	}
 	t := a.Trust()
 	next := "an administrator grants it with 'publisher trust add'"

@@ -37,7 +37,7 @@ type Signature struct {
 func ReadProposal(b []byte) (*Proposal, error) {
 	var p Proposal
 	if err := events.DecodeStrict(bytes.TrimSpace(b), &p); err != nil || p.Kind != ProposalKind || p.Before == nil || p.Document == nil {
-		return nil, refuse(ledger.KindInvalid, "write one with 'publisher trust show --change ID --export FILE'", "the file holds no proposed trust document as this program writes it")
+		return nil, refuse(ledger.KindInvalid, "write one with 'publisher trust export ID'", "the file holds no proposed trust document as this program writes it")
 	}
 	return &p, check(p.Document)
 }
