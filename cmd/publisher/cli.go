@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/term"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
@@ -21,6 +22,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/telemetry"
+	"github.com/lockstep-dev/lockstep/internal/tracing"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -95,11 +97,7 @@ func (c *cli) do(ctx context.Context, w writing, body ledger.Body) (ledger.Outco
 
 // doAs sends a command of somebody.
 func (c *cli) doAs(ctx context.Context, a actor, w writing, body ledger.Body) (ledger.Outcome, error) {
-	trace, err := traceParent()
-	if err != nil {
-		return ledger.Outcome{}, err
-	}
-	out, err := a.send(ctx, ledger.Command{ID: w.id(), TraceParent: trace, Body: body}, w.dryRun, w.life)
+	out, err := c.sendTraced(ctx, a, w, ledger.Command{ID: w.id(), Body: body})
 	if err == nil && !c.warned {
 		c.warned = true
 		if view, err := a.desk.Fleet(ctx); err == nil {
@@ -112,12 +110,24 @@ func (c *cli) doAs(ctx context.Context, a actor, w writing, body ledger.Body) (l
 	return out, err
 }
 
-// traceParent is the trace that a command belongs to: the one in which this program was started, as CI jobs say it, or a new one.
-func traceParent() (string, error) {
-	if given := os.Getenv("TRACEPARENT"); telemetry.TraceID(given) != "" {
-		return given, nil
+// sendTraced sends a command within the trace in which this program was started, as CI jobs say it, or within a new one.
+func (c *cli) sendTraced(ctx context.Context, a actor, w writing, command ledger.Command) (out ledger.Outcome, err error) {
+	tracer, stop, err := tracing.Tracer(ctx, "lockstep-command", telemetry.Version(), func(err error) { c.note("! spans could not be exported: %v", err) })
+	if err != nil {
+		return out, err
 	}
-	return telemetry.NewTraceParent(rand.Reader)
+	defer stop()
+	ctx, span := tracer.Start(tracing.Within(ctx, os.Getenv("TRACEPARENT")), command.Verb(), trace.WithSpanKind(trace.SpanKindClient))
+	defer func() {
+		span.SetAttributes(tracing.Change.String(out.Change))
+		tracing.End(span, err)
+	}()
+	if command.TraceParent = tracing.Parent(ctx); command.TraceParent == "" {
+		if command.TraceParent, err = telemetry.NewTraceParent(rand.Reader); err != nil {
+			return out, err
+		}
+	}
+	return a.send(ctx, command, w.dryRun, w.life)
 }
 
 // name notes environments that the command line names, so that an error can suggest others.

@@ -48,7 +48,7 @@ one did (` + "`events_applied`, `signature_failures`, `propagation_lag`" + `) ar
   (` + "`scrape_native_histograms: true`" + `).
 - A command belongs to a trace (W3C trace context): that of the CI job that sets ` + "`TRACEPARENT`" + `, or one of its own. The ledger keeps it, releases carry
   it, lines in the logs of publisher (` + "`--log-level debug`" + `) and agents name it beside change, environment and revision, and in OpenMetrics the lag
-  has it as an exemplar, ` + "`trace_id`" + `. Spans are not exported.
+  has it as an exemplar, ` + "`trace_id`" + `. [Traces](traces.md) says how spans are exported.
 
 `)
 	table := func(title, text string, c *telemetry.Catalogue) {

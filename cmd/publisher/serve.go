@@ -11,6 +11,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/notify"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
 	"github.com/lockstep-dev/lockstep/internal/telemetry"
+	"github.com/lockstep-dev/lockstep/internal/tracing"
 )
 
 func serveCommand(c *cli) *cobra.Command {
@@ -42,6 +43,12 @@ while approvals are names, who shows a client certificate. The embedded bus dema
 			if o.Notify, err = readNotify(tell); err != nil {
 				return err
 			}
+			tracer, stop, err := tracing.Tracer(cmd.Context(), "lockstep-publisher", telemetry.Version(), func(err error) { log.Warn().Err(err).Msg("spans could not be exported") })
+			if err != nil {
+				return err
+			}
+			defer stop()
+			o.Tracer = tracer
 			remove := func() {}
 			defer func() { remove() }()
 			return publisher.Run(cmd.Context(), o, func(p *publisher.Publisher) {

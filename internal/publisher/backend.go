@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/audit"
 	"github.com/lockstep-dev/lockstep/internal/bus"
@@ -15,6 +17,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/telemetry"
+	"github.com/lockstep-dev/lockstep/internal/tracing"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -28,7 +31,13 @@ func (p *Publisher) handler(done <-chan struct{}) http.Handler {
 }
 
 // Do decides a command and appends its entry; with dryRun it only decides.
-func (p *Publisher) Do(ctx context.Context, c ledger.Command, dryRun bool) (ledger.Outcome, error) {
+func (p *Publisher) Do(ctx context.Context, c ledger.Command, dryRun bool) (out ledger.Outcome, err error) {
+	ctx, span := p.opts.Tracer.Start(tracing.Within(ctx, c.TraceParent), "command", trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(tracing.Verb.String(c.Verb()), tracing.DryRun.Bool(dryRun)))
+	defer func() {
+		span.SetAttributes(tracing.Change.String(out.Change))
+		tracing.End(span, err)
+	}()
 	if err := c.Prepare(); err != nil {
 		return ledger.Outcome{}, err
 	}

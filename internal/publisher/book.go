@@ -12,6 +12,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/tracing"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -217,7 +218,9 @@ func (b *book) attempt(ctx context.Context, c ledger.Command, dryRun bool) (ledg
 		return ledger.Outcome{}, errMoved // while this command waited for its turn
 	}
 	c.DryRun = dryRun
+	_, deciding := tracing.Begin(ctx, "decide")
 	d, err := b.decide(c)
+	tracing.End(deciding, err)
 	if err != nil {
 		return ledger.Outcome{}, b.refused(ctx, err)
 	}
@@ -225,7 +228,9 @@ func (b *book) attempt(ctx context.Context, c ledger.Command, dryRun bool) (ledg
 	if d.Known || dryRun {
 		return out, nil
 	}
+	_, appending := tracing.Begin(ctx, "append")
 	err = b.appendDecision(ctx, d)
+	tracing.End(appending, err)
 	if errors.Is(err, bus.ErrConflict) {
 		if err = b.catchUp(ctx); err == nil {
 			return ledger.Outcome{}, errMoved

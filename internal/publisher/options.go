@@ -12,9 +12,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/notify"
+	"github.com/lockstep-dev/lockstep/internal/tracing"
 )
 
 // Options of a Publisher. The zero value of a field is its default.
@@ -37,6 +39,7 @@ type Options struct {
 	Notify *notify.Config // who is told of what is wrong; nil: nobody
 
 	Log           zerolog.Logger       // the zero Logger writes nothing
+	Tracer        trace.Tracer         // of what it does and what agents said; nil: no spans
 	Registry      *prometheus.Registry // nil: a new one
 	LeaseTTL      time.Duration        // how long a dead publisher holds the lease; 0: 5 s. The same for all publishers of a bus
 	PulseInterval time.Duration        // 0: 15 s
@@ -62,6 +65,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.Recheck = cmp.Or(o.Recheck, 10*time.Second)
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.Tracer == nil {
+		o.Tracer = tracing.None()
 	}
 	if o.Registry == nil {
 		o.Registry = prometheus.NewRegistry()

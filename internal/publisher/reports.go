@@ -394,6 +394,7 @@ func (p *Publisher) gather(ctx context.Context) error {
 		case err == nil:
 			p.metrics.observe(p.book, due)
 			p.logRecorded(due)
+			p.traceRecorded(due)
 		case !errors.Is(err, ledger.ErrNothingNew) && ctx.Err() == nil:
 			p.log.Warn().Err(err).Msg("deliveries could not be recorded; trying again")
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/fault"
@@ -25,6 +26,7 @@ type sender struct {
 	conn   *bus.Conn
 	signer *events.Signer
 	log    zerolog.Logger
+	tracer trace.Tracer
 	every  time.Duration // how often the stream is compared with the ledger
 
 	contradicts func(environment string, m bus.Stored) error
@@ -60,7 +62,7 @@ const (
 
 func newSender(p *Publisher) *sender {
 	return &sender{
-		book: p.book, conn: p.conn, signer: p.signer, log: p.log, every: p.opts.Recheck, contradicts: p.contradicts,
+		book: p.book, conn: p.conn, signer: p.signer, log: p.log, tracer: p.opts.Tracer, every: p.opts.Recheck, contradicts: p.contradicts,
 		recheck: p.recheck, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), fresh: map[string]derived{},
 	}
 }
@@ -192,12 +194,13 @@ func (s *sender) send(ctx context.Context, batch []ledger.Released) error {
 		outgoing[i] = bus.Outgoing{Environment: r.Environment, Payload: r.Payload, Signature: headers[r.Entry][r.Place], ExpectedLast: s.cursors[r.Environment].sequence}
 	}
 	var results []bus.Result
+	began := time.Now()
 	failed := s.book.fault.Step(fault.ReleasesSent, func() error { results = s.conn.Send(ctx, outgoing); return nil })
 	for i, result := range results {
 		if result.Err == nil {
 			s.cursors[batch[i].Environment] = cursor{batch[i].Revision, result.Sequence}
 			s.last = max(s.last, result.Sequence)
-			s.notePublished(batch[i])
+			s.notePublished(batch[i], began)
 			continue
 		}
 		delete(s.cursors, batch[i].Environment)
@@ -208,14 +211,15 @@ func (s *sender) send(ctx context.Context, batch []ledger.Released) error {
 	return failed
 }
 
-// notePublished tells how long a release took that was decided just now; one that is sent again was not.
-func (s *sender) notePublished(r ledger.Released) {
+// notePublished tells how long a release took that was decided just now, and began to be sent then; one that is sent again was not.
+func (s *sender) notePublished(r ledger.Released, began time.Time) {
 	s.mu.Lock()
 	fresh, found := s.fresh[events.ReleaseID(r.Environment, r.Revision)]
 	s.mu.Unlock()
 	if found {
 		s.published(r.Environment, time.Since(fresh.at))
 		ofRelease(s.log.Debug(), r.Environment, r.Release).Msg("released")
+		traceSent(s.tracer, r, began)
 	}
 }
 
