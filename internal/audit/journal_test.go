@@ -23,6 +23,7 @@ func TestAJournalSaysWhoDecidedWhat(t *testing.T) {
 		want   []string // the first thing that each entry says, newest first
 	}{
 		{audit.Filter{}, []string{"change.proposed", "agent.enrolled", "environment.added", "environment.added", "trust.updated"}},
+		{audit.Filter{Change: "c1"}, []string{"change.proposed"}}, {audit.Filter{Change: "c2"}, nil},
 		{audit.Filter{Person: "ANNA"}, []string{"change.proposed"}},
 		{audit.Filter{Resource: "variable/*"}, []string{"change.proposed"}},
 		{audit.Filter{Environment: "test"}, []string{"environment.added"}},

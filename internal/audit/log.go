@@ -94,6 +94,7 @@ type Record struct {
 // A Filter says which records are wanted. Zero fields want all.
 type Filter struct {
 	Person      string // as they acted, whatever the case of letters
+	Change      string // its id
 	Resource    string // a name, or a pattern with *
 	Environment string // a name, or a pattern with *
 	Since       time.Time
@@ -104,7 +105,7 @@ func (f Filter) wants(r Record) bool {
 	matches := func(pattern string, names []string) bool {
 		return pattern == "" || slices.ContainsFunc(names, func(name string) bool { return events.Glob(pattern, name) })
 	}
-	return (f.Person == "" || strings.EqualFold(f.Person, r.By)) && matches(f.Resource, r.Resources) && matches(f.Environment, r.Environments) &&
+	return (f.Change == "" || slices.Contains(r.Changes, f.Change)) && (f.Person == "" || strings.EqualFold(f.Person, r.By)) && matches(f.Resource, r.Resources) && matches(f.Environment, r.Environments) &&
 		!r.Time.Before(f.Since) && (f.Until.IsZero() || !r.Time.After(f.Until))
 }
 

@@ -21,6 +21,9 @@ type auditPage struct {
 	Whole                                       bool // every decision is searched
 }
 
+// Kept is how many decisions are searched at least, where there are older ones.
+func (auditPage) Kept() int { return audit.MaxJournal }
+
 func (d *dashboard) audit(r *http.Request, p *page) error {
 	p.Title, p.Section = "Audit", "audit"
 	ask := func(name string) string { return strings.TrimSpace(r.URL.Query().Get(name)) }

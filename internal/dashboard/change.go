@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lockstep-dev/lockstep/internal/audit"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
@@ -40,12 +41,13 @@ func (d *dashboard) changes(r *http.Request, p *page) error {
 // A changePage is what a change does, and where it stands.
 type changePage struct {
 	fleet.Change
-	AsOf   time.Time
-	Entry  uint64 // that proposed or last revised it
-	Groups []operationsGroup
-	Ways   []way
-	More   int     // ways that are not listed
-	Scale  float64 // seconds that the drawings of the ways span
+	AsOf      time.Time
+	Decisions []audit.Record // about it, oldest first
+	Earlier   bool           // there may be decisions that are not listed
+	Groups    []operationsGroup
+	Ways      []way
+	More      int     // ways that are not listed
+	Scale     float64 // seconds that the drawings of the ways span
 }
 
 // An operationsGroup are environments in which a change does the same.
@@ -81,7 +83,6 @@ func (d *dashboard) change(r *http.Request, p *page) (err error) {
 		if of.Change, err = fleet.ChangeOf(s, reports, id, asOf); err != nil {
 			return
 		}
-		of.Entry = s.Changes[id].Entry
 		for _, e := range of.Environments {
 			of.group(e)
 			of.Ways = append(of.Ways, ways(s, reports, e, asOf)...)
@@ -93,6 +94,11 @@ func (d *dashboard) change(r *http.Request, p *page) (err error) {
 			}
 		}
 	})
+	if of, found := p.Body.(*changePage); found && err == nil {
+		decisions, more, whole := d.Backend.Decisions(audit.Filter{Change: id}, mostListed)
+		slices.Reverse(decisions)
+		of.Decisions, of.Earlier = decisions, more > 0 || !whole
+	}
 	return err
 }
 

@@ -28,6 +28,8 @@ type FlagRow struct {
 	Expires   string    // date
 	Expired   bool      // and is still in use
 	Changed   time.Time // when the newest value was released: since then the row is as it is
+	Differs   time.Time // since when environments differ; zero where they do not
+	Agreed    time.Time // since when they are alike, where they once were not
 	Waiting   []string  // environments whose agents have not applied it
 	Failing   []string  // those of them that say they cannot
 	Split     []string  // stages whose environments differ
@@ -84,6 +86,7 @@ func Flags(s *ledger.State, r Reports, wanted func(*ledger.Environment) bool, as
 			}
 		}
 	}
+	differed(s, environments, rows)
 	for _, key := range slices.Sorted(maps.Keys(rows)) {
 		row := rows[key]
 		row.judge(environments)

@@ -191,6 +191,56 @@ func TestAFlagThatDiffersWithinAStageIsSplit(t *testing.T) {
 	}
 }
 
+// TestSinceWhenAFlagDiffersIsReadFromItsHistory: what is undone counts no more, and who came later differs from then on.
+func TestSinceWhenAFlagDiffersIsReadFromItsHistory(t *testing.T) {
+	s := newSite(t, "a1")
+	s.do("op", ledger.AddEnvironment{Name: "other", Approvals: 1})
+	row := func() fleet.FlagRow {
+		t.Helper()
+		m, err := fleet.Flags(s.state, s.reports, everything, s.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := m.Flags[0]
+		alike := true
+		for _, c := range r.Cells {
+			alike = alike && c.Same(r.Cells[0])
+		}
+		if alike != r.Differs.IsZero() {
+			t.Fatalf("the cells are alike: %v, and it differs since %s", alike, r.Differs)
+		}
+		return r
+	}
+	at := func(environment string) time.Time {
+		e := s.state.Environments[environment]
+		return e.Releases[e.Head()-1].Time
+	}
+	only := func(value string) string {
+		p := s.do("anna", ledger.Propose{Reason: "because", Edits: []ledger.Edit{{Environments: []string{"other"}, Set: map[string]json.RawMessage{"flag/new": json.RawMessage(value)}}}})
+		s.do("ben", ledger.Approve{Change: p.Change, Digest: s.state.Changes[p.Change].Digest})
+		return p.Change
+	}
+	s.release("flag/new", flagOf("off"))
+	if r := row(); !r.Differs.IsZero() || !r.Agreed.IsZero() {
+		t.Errorf("it never differed: %+v", r)
+	}
+	first := only(flagOf("on"))
+	began := at("other")
+	second := only(`{"state":"DISABLED","variants":{"on":true,"off":false},"defaultVariant":"on"}`)
+	s.do("ben", ledger.Rollback{Change: second, Reason: "not yet"})
+	if r := row(); !r.Differs.Equal(began) || !r.Agreed.IsZero() {
+		t.Errorf("it differs since %s: %+v", began, r)
+	}
+	s.do("ben", ledger.Rollback{Change: first, Reason: "not yet"})
+	if r := row(); !r.Differs.IsZero() || !r.Agreed.Equal(at("other")) {
+		t.Errorf("it is alike since %s: %+v", at("other"), r)
+	}
+	s.do("op", ledger.AddEnvironment{Name: "third", Approvals: 1})
+	if r := row(); !r.Differs.Equal(s.state.Environments["third"].Added) {
+		t.Errorf("somebody came who has none: %+v", r)
+	}
+}
+
 func TestWhatIsOverdueIsFoundInTheSources(t *testing.T) {
 	s := newSite(t, "a1")
 	manifest := `apiVersion: lockstep/v1
