@@ -25,7 +25,8 @@ func serveCommand(c *cli) *cobra.Command {
 with --nats it uses an existing NATS server or cluster, whose durability must be proven or accepted.
 
 Beyond loopback, --listen and --nats-listen need TLS. There the API answers who shows a signed token or a session ('publisher open'), and
-while approvals are names, who shows a client certificate. The embedded bus demands client certificates.`,
+while approvals are names, who shows a client certificate. The embedded bus lets in who has the credentials that 'trust init --data' made
+and 'env enrol' writes; without those it demands client certificates.`,
 		Example: `  publisher serve --data ./lockstep-data
   publisher serve --nats nats://n1:4222,nats://n2:4222 --creds publisher.creds --tlscacert ca.pem`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -1,7 +1,7 @@
 // Package embedded runs a NATS server with JetStream inside the publisher.
 //
 // Guarantees: every append is fsynced before it is acknowledged (SyncAlways), all limits are explicit, the listener is on
-// loopback unless TLS with required client certificates is given, and Shutdown returns when the store is closed.
+// loopback unless TLS is given, with an Operator or with required client certificates, and Shutdown returns when the store is closed.
 //
 // It is not for clusters (use an existing NATS for those), and it knows nothing of Lockstep's streams (package bus does). Without an
 // Operator it authenticates nobody on loopback: what agents believe rests on signatures.
@@ -127,7 +127,7 @@ func (o Options) server() (*server.Options, error) {
 	}
 	if o.TLS == nil {
 		if !loopback(opts.Host) {
-			return nil, fmt.Errorf("embedded bus: %s is reachable from other machines, but there is no TLS: give a certificate, its key and the CA of the agents' client certificates, or listen on 127.0.0.1", opts.Host)
+			return nil, fmt.Errorf("embedded bus: %s is reachable from other machines, but there is no TLS: give a certificate and its key, and, where there are no credentials, the CA of the agents' client certificates, or listen on 127.0.0.1", opts.Host)
 		}
 		return opts, nil
 	}
