@@ -112,7 +112,7 @@ func fareOf(s *ledger.State, r Reports, c *ledger.Change, label, value string) f
 		if part.Revision == 0 {
 			continue
 		}
-		for _, a := range r.agents(s.Environments[part.Environment]) {
+		for _, a := range r.enrolled(s.Environments[part.Environment]) {
 			failed := firstFailure(a, part.Revision)
 			if failed == nil {
 				continue

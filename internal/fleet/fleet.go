@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -109,12 +110,15 @@ func buildEnvironment(e *ledger.Environment, r Reports, asOf time.Time) Environm
 	if out.Head > 0 {
 		out.State = e.Releases[out.Head-1].State
 	}
-	agents := r.agents(e)
+	agents := r.enrolled(e)
 	for _, a := range agents {
 		beat, heard := r.Beats[AgentID{e.Name, a.Name}]
 		out.Agents = append(out.Agents, buildAgent(e, a, beat, heard, asOf))
 	}
 	out.Revision = lowest(out.Agents)
+	if last := e.LastAgent(); len(agents) == 0 && last != nil {
+		out.Revision = last.Position
+	}
 	out.LagRevisions = out.Head - out.Revision
 	if out.LagRevisions > 0 {
 		out.LagSeconds = max(0, asOf.Sub(e.Releases[out.Revision].Stamp).Seconds())
@@ -124,7 +128,7 @@ func buildEnvironment(e *ledger.Environment, r Reports, asOf time.Time) Environm
 		acknowledged = min(acknowledged, a.Position)
 	}
 	if acknowledged > 0 {
-		out.Delivered = slowest(e.Releases[acknowledged-1], agents)
+		out.Delivered = slowest(e.Releases[acknowledged-1], r.agents(e))
 	}
 	summarise(&out, e)
 	return out
@@ -136,7 +140,11 @@ func summarise(out *Environment, e *ledger.Environment) {
 	case e.Retired:
 		out.Condition = Retired
 	case len(out.Agents) == 0:
-		out.Condition, out.Message, out.Since = Silent, "no agent is enrolled; enrol one with 'publisher env enrol "+e.Name+" --agent NAME -o FILE'", e.Added
+		out.Condition, out.Message, out.Since = Silent, "no agent is enrolled", e.Added
+		if last := e.LastAgent(); last != nil {
+			out.Message, out.Since = out.Message+" since "+last.Name+" was revoked", last.RevokedAt
+		}
+		out.Message += "; enrol one with 'publisher env enrol " + e.Name + " --agent NAME -o FILE'"
 	default:
 		worst := slices.MinFunc(out.Agents, func(a, b Agent) int { return worse(a.Condition, b.Condition) })
 		out.Condition, out.Reason, out.Message, out.Since = worst.Condition, worst.Reason, worst.Message, worst.Since
@@ -146,8 +154,19 @@ func summarise(out *Environment, e *ledger.Environment) {
 	}
 }
 
-// agents are the environment's agents with what they said that is not recorded yet.
+// agents are all that the environment ever had: what a revoked one acknowledged stays acknowledged.
 func (r Reports) agents(e *ledger.Environment) []*ledger.Agent {
+	agents := r.enrolled(e)
+	for _, name := range slices.Sorted(maps.Keys(e.Agents)) {
+		if a := e.Agents[name]; a.Revoked {
+			agents = append(agents, a)
+		}
+	}
+	return agents
+}
+
+// enrolled are the environment's agents with what they said that is not recorded yet.
+func (r Reports) enrolled(e *ledger.Environment) []*ledger.Agent {
 	agents := e.AgentList()
 	for i, a := range agents {
 		agents[i] = a.With(r.Unrecorded[AgentID{e.Name, a.Name}])

@@ -176,6 +176,57 @@ func TestAnEnvironmentWithoutAgentsIsSilent(t *testing.T) {
 	}
 }
 
+// TestRevokingTheOnlyAgentTakesNothingBack: what it applied and acknowledged stays, and the silence begins when it was revoked.
+func TestRevokingTheOnlyAgentTakesNothingBack(t *testing.T) {
+	s := newSite(t, "a")
+	s.ack("a", "applied", 3)
+	s.beat("a", 3, fleet.InStep)
+	s.pass(time.Hour)
+	at := func() string {
+		t.Helper()
+		c, err := fleet.ChangeOf(s.state, s.reports, "c2", s.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		items, err := fleet.History(s.state, s.reports, "prod", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := s.environment()
+		lag := fleet.LagSeries(s.prod(), s.reports, 1, s.now)
+		return fmt.Sprint(e.Revision, " of ", e.Head, " ", e.Delivered != nil, "; ", c.Status, " ", c.Environments[0].Outcome, " ", len(c.Environments[0].Agents), "; ", items[0].Applied, " ", lag[0].Open)
+	}
+	if got := at(); got != "3 of 3 true; delivered applied 1; true false" {
+		t.Fatal(got)
+	}
+	s.do("op", ledger.RevokeAgent{Environment: "prod", Agent: "a", Reason: "r"})
+	revoked := s.now.Add(10 * time.Millisecond)
+	delete(s.reports.Beats, fleet.AgentID{Environment: "prod", Agent: "a"})
+	s.pass(time.Minute)
+	if got := at(); got != "3 of 3 true; delivered applied 1; true false" {
+		t.Errorf("after it was revoked %s", got)
+	}
+	if e := s.environment(); e.Condition != fleet.Silent || !e.Since.Equal(revoked) || e.LagSeconds != 0 || !strings.Contains(e.Message, "since a was revoked") {
+		t.Errorf("%+v", e)
+	}
+	s.release("variable/x", "3")
+	released := s.prod().Releases[3].Stamp
+	s.pass(time.Minute)
+	if got := at(); got != "3 of 4 true; delivered applied 1; false true" {
+		t.Errorf("after another release %s", got)
+	}
+	if e := s.environment(); e.Condition != fleet.Silent || e.LagSeconds != s.now.Sub(released).Seconds() {
+		t.Errorf("%+v", e)
+	}
+	s.enrol("b")
+	if c, err := fleet.ChangeOf(s.state, s.reports, "c2", s.now); err != nil || c.Environments[0].Outcome != "applied" {
+		t.Errorf("%+v (%v)", c.Environments, err)
+	}
+	if e := s.environment(); e.Condition != fleet.Silent || e.Revision != 0 {
+		t.Errorf("the new agent has applied nothing: %+v", e)
+	}
+}
+
 func TestTheLowestAndTheWorstOfTwoAgentsCount(t *testing.T) {
 	s := newSite(t, "a", "b")
 	s.ack("a", "applied", 3)

@@ -29,7 +29,7 @@ func History(s *ledger.State, r Reports, environment, resource string) ([]Histor
 	}
 	out := []HistoryItem{}
 	for _, e := range environments {
-		agents := r.agents(e)
+		agents := r.enrolled(e)
 		for _, release := range e.Releases {
 			item := historyItem(s, e, release, agents)
 			if resource != "" {
@@ -49,7 +49,7 @@ func History(s *ledger.State, r Reports, environment, resource string) ([]Histor
 func historyItem(s *ledger.State, e *ledger.Environment, release ledger.Release, agents []*ledger.Agent) HistoryItem {
 	item := HistoryItem{
 		Environment: e.Name, Revision: release.Revision, Kind: release.Kind, Change: release.Change, By: release.By, Reason: release.Reason,
-		Time: release.Time, Entry: release.Entry, State: release.State, Chain: release.Chain, Recovered: release.Recovered(), Applied: appliedByAll(release, agents),
+		Time: release.Time, Entry: release.Entry, State: release.State, Chain: release.Chain, Recovered: release.Recovered(), Applied: appliedByAll(e, release, agents),
 	}
 	if release.Kind == events.KindTrust {
 		item.Reason = "trust document"
@@ -65,8 +65,11 @@ func historyItem(s *ledger.State, e *ledger.Environment, release ledger.Release,
 	return item
 }
 
-// appliedByAll says whether every agent holds a release, also those that were enrolled after it.
-func appliedByAll(release ledger.Release, agents []*ledger.Agent) bool {
+// appliedByAll says whether every agent holds a release, also those that were enrolled after it; without agents, whether the last one did.
+func appliedByAll(e *ledger.Environment, release ledger.Release, agents []*ledger.Agent) bool {
+	if last := e.LastAgent(); len(agents) == 0 && last != nil {
+		agents = []*ledger.Agent{last}
+	}
 	behind := func(a *ledger.Agent) bool { return a.Position < release.Revision }
 	return len(agents) > 0 && !slices.ContainsFunc(agents, behind)
 }

@@ -19,7 +19,7 @@ func ReleaseOf(s *ledger.State, r Reports, environment string, revision uint64) 
 			Message: fmt.Sprintf("%s has no revision %d: its head is %d", environment, revision, e.Head())}
 	}
 	release, agents := e.Releases[revision-1], r.agents(e)
-	item := historyItem(s, e, release, agents)
+	item := historyItem(s, e, release, r.enrolled(e))
 	out := ChangeEnvironment{Environment: environment, Operations: item.Operations, Revision: revision, Released: release.Stamp, Lag: slowest(release, agents)}
 	if release.Kind == events.KindChange {
 		part, _ := s.Changes[release.Change].PartFor(environment)

@@ -266,7 +266,7 @@ func (p positions) note(environment, agent string, revision uint64) {
 }
 
 // delivered says whether every agent that counts has applied the change in every environment where it is in force; where none counts,
-// every agent that came later. An environment without agents has received nothing; a retired one is not waited for.
+// every agent that came later. An environment without agents has received what the last ones acknowledged; a retired one is not waited for.
 func (s *State) delivered(c *Change, reached positions) bool {
 	waited := 0
 	if c.Trust != nil && s.lacksDocument(c.Trust.Version) {
@@ -294,11 +294,11 @@ func (e *Environment) received(revision uint64, reached positions) bool {
 		counts := a.Counts(e.Releases[revision-1])
 		holds := max(a.Position, reached[[2]string{e.Name, a.Name}]) >= revision
 		switch {
-		case a.Revoked:
 		case counts && !holds:
 			return false
 		case counts:
 			counting++
+		case a.Revoked:
 		case holds:
 			later++
 		default:

@@ -162,6 +162,21 @@ func TestWhoeverIsGoneIsNotWaitedFor(t *testing.T) {
 	b.verify()
 }
 
+func TestWhatARevokedAgentAcknowledgedStaysAcknowledged(t *testing.T) {
+	b, c := delivered(t)
+	b.recorded(b.ack("prod", "a", events.WordApplied, 1, 2))
+	b.must("op", ledger.RevokeAgent{Environment: "prod", Agent: "a", Reason: "broken host"})
+	b.enrol("prod", "b")
+	if b.status(c) != ledger.StatusReleased {
+		t.Fatal(b.status(c))
+	}
+	b.recorded(b.ack("dev", "a", events.WordApplied, 1, 2))
+	if b.status(c) != ledger.StatusDelivered {
+		t.Errorf("%s, and every agent that was there has acknowledged it", b.status(c))
+	}
+	b.verify()
+}
+
 func TestWhereAChangeIsUndoneItIsNotWaitedFor(t *testing.T) {
 	b, c := delivered(t)
 	b.must("op", ledger.Rollback{Change: c, Environments: []string{"dev"}, Reason: "r"})

@@ -171,7 +171,7 @@ func (p *projection) agentRevoked(f *events.AgentRevoked) error {
 	if !found || e.Agents[f.Agent] == nil {
 		return fmt.Errorf("%w: %s has no agent %s", ErrBroken, f.Environment, f.Agent)
 	}
-	e.Agents[f.Agent].Revoked = true
+	e.Agents[f.Agent].Revoked, e.Agents[f.Agent].RevokedAt = true, p.stamp
 	return nil
 }
 

@@ -102,6 +102,7 @@ type Agent struct {
 	Enrolled   uint64 // entry
 	Revision   uint64 // the environment's head when it was enrolled
 	Revoked    bool
+	RevokedAt  time.Time  // the bus's stamp of the entry that says so
 	Position   uint64     // newest revision known to be applied and read back
 	Latest     *Delivery  // that Position was applied; nil when nothing was
 	Open       *Delivery  // what stands against it: it says otherwise than applied and is not overtaken; nil when nothing does
@@ -268,6 +269,16 @@ func (e *Environment) AgentList() []*Agent {
 	return out
 }
 
+// LastAgent is the agent that was revoked last, by whom an environment without agents was last known to stand; nil where there never was one.
+func (e *Environment) LastAgent() (last *Agent) {
+	for _, name := range slices.Sorted(maps.Keys(e.Agents)) {
+		if a := e.Agents[name]; last == nil || a.RevokedAt.After(last.RevokedAt) {
+			last = a
+		}
+	}
+	return last
+}
+
 // WrittenSources are the edits of a change as its author wrote them; none where they were lost.
 func (s *State) WrittenSources(c *Change) (Sources, error) {
 	if c.Recovered {
@@ -325,18 +336,22 @@ func (a *Agent) Applied(r uint64) *Delivery {
 	return &a.Deliveries[a.reached[r-1]]
 }
 
-// Counts says whether the agent counts for a release: an agent enrolled later does not count for older revisions.
-func (a *Agent) Counts(r Release) bool { return !a.Revoked && a.Enrolled <= r.Entry }
+// Counts says whether the agent counts for a release: an agent enrolled later does not count for older revisions, and one that was
+// revoked since only for what it acknowledged.
+func (a *Agent) Counts(r Release) bool {
+	return a.Enrolled <= r.Entry && (!a.Revoked || a.Applied(r.Revision) != nil)
+}
 
-// Counting are those of an environment's agents that count for a release; where none does, it is for those that came later to apply it.
+// Counting are those of an environment's agents, the revoked ones among them, that count for a release; where none does, it is for those
+// that came later to apply it.
 func Counting(r Release, agents []*Agent) (out []*Agent) {
 	for _, a := range agents {
 		if a.Counts(r) {
 			out = append(out, a)
 		}
 	}
-	if len(out) == 0 {
-		return agents
+	if len(out) > 0 {
+		return out
 	}
-	return out
+	return slices.DeleteFunc(slices.Clone(agents), func(a *Agent) bool { return a.Revoked })
 }
