@@ -20,8 +20,39 @@ type approvalsPage struct {
 // A waiting change is one that needs approvals.
 type waiting struct {
 	fleet.Change
+	Needs []need   // what is lacking still, where approvals are signed
 	Roles []string // that policies demand
 	Moved bool     // it must be rebased first
+}
+
+// A need is what is lacking alike in some environments, whoever demands it.
+type need struct {
+	Environments []string
+	Lacking      int
+	Could        []string
+}
+
+func needs(demands []ledger.Demand) (out []need) {
+	for _, d := range demands {
+		if d.Lacking == 0 {
+			continue
+		}
+		i := slices.IndexFunc(out, func(n need) bool { return n.Lacking == d.Lacking && slices.Equal(n.Could, d.Could) })
+		if i < 0 {
+			i = len(out)
+			out = append(out, need{Lacking: d.Lacking, Could: d.Could})
+		}
+		if !slices.Contains(out[i].Environments, d.Environment) {
+			out[i].Environments = append(out[i].Environments, d.Environment)
+		}
+	}
+	return out
+}
+
+// named says that approvals are names: anybody but the author approves, and says who they are.
+func named(s *ledger.State) bool {
+	document := s.Trust()
+	return document == nil || document.Approvals == events.ApprovalsAreNames
 }
 
 func (d *dashboard) approvals(_ *http.Request, p *page) error {
@@ -30,8 +61,7 @@ func (d *dashboard) approvals(_ *http.Request, p *page) error {
 	p.Body = of
 	d.Backend.Read(func(s *ledger.State, reports fleet.Reports, asOf time.Time) {
 		p.AsOf = asOf
-		document := s.Trust()
-		of.Names = document == nil || document.Approvals == events.ApprovalsAreNames
+		of.Names = named(s)
 		for _, c := range slices.Backward(fleet.Changes(s, reports, asOf)) {
 			switch {
 			case c.Status == string(ledger.StatusOpen):
@@ -48,7 +78,7 @@ func (d *dashboard) approvals(_ *http.Request, p *page) error {
 }
 
 func waitingFor(c fleet.Change) waiting {
-	out := waiting{Change: c}
+	out := waiting{Change: c, Needs: needs(c.Demands)}
 	for _, v := range c.Verdicts {
 		for _, role := range v.Roles {
 			if !slices.Contains(out.Roles, role) {

@@ -44,6 +44,7 @@ type changePage struct {
 	AsOf      time.Time
 	Decisions []audit.Record // about it, oldest first
 	Earlier   bool           // there may be decisions that are not listed
+	Names     bool           // approvals are names
 	Groups    []operationsGroup
 	Ways      []way
 	More      int     // ways that are not listed
@@ -87,6 +88,7 @@ func (d *dashboard) change(r *http.Request, p *page) (err error) {
 			of.group(e)
 			of.Ways = append(of.Ways, ways(s, reports, e, asOf)...)
 		}
+		of.Names = named(s)
 		of.shorten()
 		for _, w := range of.Ways {
 			if w.Said.Lag != nil {
