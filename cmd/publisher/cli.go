@@ -56,8 +56,8 @@ func (c *cli) connect() (*client.Client, string, error) {
 func readerKey(target client.Target) (*events.Signer, error) {
 	key, err := keys.Ring(target.Keys).Read(target.As)
 	if errors.Is(err, keys.ErrNoKey) {
-		return nil, &exitError{exitDenied, "the publisher asks who reads, and there is no key of " + plain(target.As) + " here: say who you are with --as, or make a key with 'publisher key new " + shellWord(plain(target.As)) +
-			"' and have an administrator add it to the trust document"}
+		return nil, &exitError{exitDenied, "the publisher asks who reads, and there is no key of " + plain(target.As) + " here: say who you are with --as, or make a key with " + hint("publisher key new", target.As) +
+			" and have an administrator add it to the trust document"}
 	}
 	return key.Signer, err
 }

@@ -53,6 +53,11 @@ With --file the key is written where you say, as for a root whose key is kept ap
 					c.note("the key is in %s, which nobody else may read", made.File)
 				})
 			}
+			used, err := c.ring()
+			if err != nil {
+				return err
+			}
+			c.said.Server = client.DefaultServer // a key outlives the publisher that happens to run on this machine, as a demo and its directory
 			ring, err := c.ring()
 			if err != nil {
 				return err
@@ -68,6 +73,9 @@ With --file the key is written where you say, as for a root whose key is kept ap
 				c.line("%s", made.Key)
 				c.note("the key is in %s, which nobody else may read; give its public half, printed above, to an administrator, who writes:", made.File)
 				c.note("  publisher trust add %s --key %s --role approver --env 'prod-*' -m WHY", shellWord(args[0]), made.Key)
+				if used != ring {
+					c.note("! commands to the publisher that runs here use the keys in %s: to act there with this one, say --keys %s", used, shellWord(string(ring)))
+				}
 			})
 		},
 	}
@@ -148,7 +156,7 @@ func (c *cli) keyOf(name ...string) (keys.PersonKey, error) {
 // noKey says what to do where somebody has no key here.
 func noKey(name string, ring keys.Ring) error {
 	return &exitError{exitDenied, "there is no key of " + plain(name) + " in " + string(ring) +
-		": say who you are with --as, name another directory with --keys, or make a key with 'publisher key new " + shellWord(plain(name)) + "' and have an administrator add it"}
+		": say who you are with --as, name another directory with --keys, or make a key with " + hint("publisher key new", name) + " and have an administrator add it"}
 }
 
 func keyListCommand(c *cli) *cobra.Command {

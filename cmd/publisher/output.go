@@ -243,3 +243,12 @@ func shellWord(s string) string {
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
+
+// hint is a command within a sentence, in quotes that those of its last word do not end.
+func hint(command, word string) string {
+	word = shellWord(plain(word))
+	if strings.HasPrefix(word, "'") {
+		return "`" + command + " " + word + "`"
+	}
+	return "'" + command + " " + word + "'"
+}

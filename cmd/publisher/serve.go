@@ -52,6 +52,7 @@ and 'env enrol' writes; without those it demands client certificates.`,
 			o.Tracer = tracer
 			remove := func() {}
 			defer func() { remove() }()
+			defer log.Info().Msg("publisher stopped")
 			return publisher.Run(cmd.Context(), o, func(p *publisher.Publisher) {
 				c.note("serving at %s, for browsers too; stop with Ctrl-C", p.URL())
 				r, err := client.Advertise(p.URL(), "")
@@ -91,7 +92,7 @@ func readNotify(file string) (*notify.Config, error) {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("who is told of what is wrong: %w", err)
+		return nil, fmt.Errorf("--notify: %w; name a file that says who is told of what is wrong, as in docs/notifications.md", err)
 	}
 	return notify.ParseConfig(file, text)
 }

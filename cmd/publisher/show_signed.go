@@ -7,6 +7,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // signed says whether a change is approved by signatures.
@@ -16,20 +17,27 @@ func signed(change fleet.Change) bool {
 
 // signedApprovals say who approved, and until when that counts.
 func signedApprovals(change fleet.Change) string {
-	if len(change.Approvals) == 0 {
-		return "none yet"
-	}
 	var out []string
 	for _, a := range change.Approvals {
 		said := plain(a.By) + " " + ago(a.At)
 		if a.Envelope != nil {
-			if s, err := a.Envelope.Open(); err == nil && !s.Expires.IsZero() && len(change.Demands) > 0 {
+			s, err := a.Envelope.Open()
+			if err == nil && s.Verb == events.VerbBreakGlass {
+				continue // it stands in the place of approvals, and is shown by itself
+			}
+			if err == nil && !s.Expires.IsZero() && len(change.Demands) > 0 {
 				said += ", which counts until " + s.Expires.UTC().Format("2006-01-02 15:04:05Z")
 			}
 		}
 		out = append(out, said)
 	}
-	return strings.Join(out, "; ")
+	switch {
+	case len(out) > 0:
+		return strings.Join(out, "; ")
+	case change.BreakGlass != nil:
+		return "none"
+	}
+	return "none yet"
 }
 
 // lackings say how many more people of which roles must approve where, who demands it, and who could: what is the same in several

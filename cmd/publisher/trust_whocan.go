@@ -17,8 +17,8 @@ func trustWhoCanCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "who-can ENV",
 		Short: "Say who may do what in an environment, and what a change there needs",
-		Long: `Say who may do what in an environment, by the newest trust document, and what it demands of a change there. Policies and the environment
-itself may demand more: 'publisher show ID' has all of it for a change.`,
+		Long: `Say who may do what in an environment, by the newest trust document, and what it and the environment demand of a change there. Policies
+may demand more: 'publisher show ID' has all of it for a change.`,
 		Example:           `  publisher trust who-can prod-eu`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.completeArgument(c.completeEnvironments),
@@ -28,7 +28,8 @@ itself may demand more: 'publisher show ID' has all of it for a change.`,
 			if err != nil {
 				return err
 			}
-			if _, err := desk.Environment(cmd.Context(), args[0]); err != nil {
+			environment, err := desk.Environment(cmd.Context(), args[0])
+			if err != nil {
 				return err
 			}
 			document, err := desk.Trust(cmd.Context(), 0)
@@ -40,9 +41,13 @@ itself may demand more: 'publisher show ID' has all of it for a change.`,
 			}
 			seats, needs := trust.Who(&document, args[0], time.Now())
 			return c.show(struct {
-				People []trust.Seat `json:"people"`
-				Needs  []trust.Need `json:"needs"`
-			}{seats, needs}, func() { c.showWho(seats, needs) })
+				People    []trust.Seat `json:"people"`
+				Needs     []trust.Need `json:"needs"`
+				Approvals int          `json:"approvals"` // that the environment itself demands
+			}{seats, needs, environment.Approvals}, func() {
+				c.showWho(seats, needs)
+				c.few(args[0], environment.Approvals, needs)
+			})
 		},
 	}
 }
@@ -72,5 +77,17 @@ func (c *cli) showWho(seats []trust.Seat, needs []trust.Need) {
 	c.print(demands)
 	if slices.ContainsFunc(needs, func(n trust.Need) bool { return n.Approvals > 0 }) {
 		c.note("nobody approves their own change")
+	}
+}
+
+// few says where the environment itself demands more approvals than a rule of the trust document, and whether so many people could give one.
+func (c *cli) few(environment string, approvals int, needs []trust.Need) {
+	i := slices.IndexFunc(needs, func(n trust.Need) bool { return n.Approvals < approvals })
+	if i < 0 {
+		return
+	}
+	c.note("%s itself demands %s of every change", environment, plural(approvals, "approval", "approvals"))
+	if have := len(needs[i].People); have < approvals {
+		c.note("! only %s can give one there: nothing can be released before somebody else has such a role", plural(have, "person", "people"))
 	}
 }

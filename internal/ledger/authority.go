@@ -260,7 +260,11 @@ func (a asking) anywhere(c *Change, roles func(Part) []events.Role) error {
 	for _, part := range c.Parts {
 		where = append(where, part.Environment)
 	}
-	return a.lacks(roles(c.Parts[0]), "in any of "+some(where), where[0])
+	in := "in any of "
+	if len(where) == 1 {
+		in = "in "
+	}
+	return a.lacks(roles(c.Parts[0]), in+some(where), where[0])
 }
 
 // lacks says who lacks which role where, and what to do next.

@@ -294,7 +294,7 @@ func TestStatementsThatAreNotRecordedYetAreSeenWithoutBeingKept(t *testing.T) {
 func TestAKeyIsEnrolledOnce(t *testing.T) {
 	b := environments(t, "dev", "prod")
 	b.enrol("prod", "a")
-	b.refused("steward", ledger.EnrolAgent{Environment: "prod", Agent: "a", Key: signer("new").Public()}, ledger.KindConflict, "revoke it first")
+	b.refused("steward", ledger.EnrolAgent{Environment: "prod", Agent: "a", Key: signer("new").Public()}, ledger.KindConflict, "choose another name: one that was used is never used again")
 	b.refused("steward", ledger.EnrolAgent{Environment: "dev", Agent: "b", Key: signer("prod/a").Public()}, ledger.KindConflict, "a in prod")
 	b.must("op", ledger.RevokeAgent{Environment: "prod", Agent: "a", Reason: "r"})
 	b.refused("op", ledger.RevokeAgent{Environment: "prod", Agent: "a", Reason: "r"}, ledger.KindNotFound)

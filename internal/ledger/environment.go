@@ -137,9 +137,9 @@ func (a EnrolAgent) decide(d *decision) error {
 		return refuse(KindInvalid, "", "agent: the key is no public user key (U…)")
 	}
 	if known, found := e.Agents[a.Agent]; found {
-		next := "revoke it first to enrol it with a new key, or choose another name"
-		if known.Revoked {
-			next = "choose another name: one that was used is never used again"
+		next := "choose another name: one that was used is never used again"
+		if !known.Revoked {
+			next += "; where its key is lost, take that away with 'publisher env revoke'"
 		}
 		return refuse(KindConflict, next, "%s has an agent %s already", a.Environment, a.Agent)
 	}
