@@ -52,7 +52,6 @@ and 'env enrol' writes; without those it demands client certificates.`,
 			o.Tracer = tracer
 			remove := func() {}
 			defer func() { remove() }()
-			defer log.Info().Msg("publisher stopped")
 			return publisher.Run(cmd.Context(), o, func(p *publisher.Publisher) {
 				c.note("serving at %s, for browsers too; stop with Ctrl-C", p.URL())
 				r, err := client.Advertise(p.URL(), "")

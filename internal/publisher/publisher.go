@@ -411,7 +411,9 @@ func Run(ctx context.Context, o Options, ready func(*Publisher)) error {
 	<-p.Done()
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	return p.Stop(bounded)
+	err = p.Stop(bounded)
+	p.log.Info().Msg("publisher stopped")
+	return err
 }
 
 var _ api.Backend = (*Publisher)(nil)
