@@ -17,16 +17,17 @@ type Rule string
 
 // The rules.
 const (
-	Late      Rule = "late"      // a change is not applied in an environment within its window
-	Differing Rule = "differing" // an environment holds another state than its revision has
-	Failing   Rule = "failing"   // a release cannot be applied, or not even undone
-	Silent    Rule = "silent"    // an environment is not heard
-	Approval  Rule = "approval"  // a change waits for approval
-	Ledger    Rule = "ledger"    // the ledger cannot be written; while that is so, no other episode begins or ends
+	Late      Rule = "late"        // a change is not applied in an environment within its window
+	Differing Rule = "differing"   // an environment holds another state than its revision has
+	Failing   Rule = "failing"     // a release cannot be applied, or not even undone
+	Silent    Rule = "silent"      // an environment is not heard
+	Approval  Rule = "approval"    // a change waits for approval
+	Glass     Rule = "break-glass" // a change was released on one person's word, and not enough others have signed that off
+	Ledger    Rule = "ledger"      // the ledger cannot be written; while that is so, no other episode begins or ends
 )
 
 // Rules are all of them.
-var Rules = []Rule{Late, Differing, Failing, Silent, Approval, Ledger}
+var Rules = []Rule{Late, Differing, Failing, Silent, Approval, Glass, Ledger}
 
 // patience is how long something is wrong before somebody is told, where the configuration does not say. Lateness and waiting are counted
 // from the ledger's times, everything else from when it was first seen: after a start agents need some seconds to be heard.

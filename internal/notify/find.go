@@ -35,6 +35,9 @@ func (f Finding) People() string {
 	if f.Rule == Ledger {
 		return "whoever runs the publisher"
 	}
+	if f.Rule == Glass {
+		return "two who may approve it, besides who broke the glass"
+	}
 	out := "no steward is set"
 	if len(f.Stewards) > 0 {
 		out = "steward " + strings.Join(f.Stewards, ", ")
@@ -62,6 +65,8 @@ func (f Finding) about() string {
 		return f.Change + " is late in " + f.Environment
 	case Approval:
 		return f.Change + " waits for approval"
+	case Glass:
+		return f.Change + " was released by break-glass"
 	case Ledger:
 		return "the ledger cannot be written"
 	}
@@ -91,6 +96,9 @@ func Find(view fleet.View, changes []fleet.Change, who Who) []Finding {
 			add(Finding{Rule: rule, Environment: e.Name, State: string(e.Condition), Reason: e.Reason, Message: e.Message, Since: e.Since, Next: "publisher status " + e.Name},
 				e.LastChange, differing(e), e.Name)
 		}
+	}
+	for _, r := range view.Reviews {
+		add(Finding{Rule: Glass, Change: r.Change, Since: r.At, Next: "publisher show " + r.Change, Message: r.String()}, r.Change, nil)
 	}
 	for _, c := range changes {
 		switch c.Status {

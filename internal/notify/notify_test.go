@@ -390,3 +390,27 @@ func TestAConfigurationIsReadStrictly(t *testing.T) {
 		}
 	}
 }
+
+// TestABreakGlassIsToldAtOnceUntilItIsSignedOff: whoever used it does not do so quietly.
+func TestABreakGlassIsToldAtOnceUntilItIsSignedOff(t *testing.T) {
+	c := parse(t, twoTargets)
+	view := fleet.View{Ledger: fleet.LedgerView{Writable: true}, Reviews: []fleet.OpenReview{{Change: "c4", GlassBroken: ledger.GlassBroken{By: "carla", Reason: "nobody is here", At: noon}}}}
+	who := func(string, string, []string) (string, []string) { return "anna", nil }
+	var s notify.State
+	s.Step(c, id, notify.Find(view, nil, who), true, noon)
+	got := sent(&s, c, noon)
+	if len(got) != 1 || !strings.HasPrefix(got[0], "oncall:") {
+		t.Errorf("sent %v", got)
+	}
+	open := s.View().Open
+	if len(open) != 1 || open[0].Change != "c4" || !strings.Contains(open[0].Message, "carla broke the glass for c4") || open[0].People() == "" {
+		t.Errorf("%+v", open)
+	}
+	view.Reviews = nil
+	for _, after := range []time.Duration{time.Minute, time.Hour} {
+		s.Step(c, id, notify.Find(view, nil, who), true, noon.Add(after))
+	}
+	if ended := sent(&s, c, noon.Add(time.Hour)); len(ended) != 1 {
+		t.Errorf("that it ended is sent %v", ended)
+	}
+}

@@ -123,7 +123,7 @@ func (s *State) notice(c *Config, ledgerID string, f Finding, now time.Time) (ch
 		seen, changed = now, true
 		s.Seen[subject] = now
 	}
-	if f.Rule == Late || f.Rule == Approval {
+	if f.Rule == Late || f.Rule == Approval || f.Rule == Glass {
 		seen = f.Since
 	}
 	if now.Sub(seen) < after {
