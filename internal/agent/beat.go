@@ -38,10 +38,16 @@ func (a *Agent) beats(ctx context.Context) error {
 	look := time.NewTicker(every / 10) // becoming stale is nobody's event
 	defer look.Stop()
 	var next, kept time.Time
+	told := false // that the bus refuses it
 	search := elsewhere{every: a.opts.Intervals.Pulse}
 	for {
 		status, changed := a.evaluate()
 		now := time.Now()
+		refused := status.Stale != nil && status.Stale.Reason == events.ReasonBusRefused
+		if refused && !told {
+			a.opts.Log.Error().Str("reason", string(events.ReasonBusRefused)).Msg(status.Stale.Message)
+		}
+		told = refused || told && !status.Connected
 		if search.due(now, a.hearing.now().at, status.Connected) && a.conn.Move() {
 			a.opts.Log.Info().Msg("no pulse of the publisher is heard; trying another server of the bus")
 		}

@@ -63,6 +63,7 @@ type facts struct {
 	ledger         error // what the publisher says contradicts what was seen before
 	feed           error // the feed's problem
 	connected      bool
+	refused        bool      // the bus does not let the agent in
 	pulse          time.Time // newest valid pulse since start
 	heard          time.Time // newest valid pulse before the start
 	checked        time.Time // newest look at the head
@@ -112,22 +113,27 @@ func ofFailure(word string, f *store.Failure) Condition {
 	return Condition{Word: word, Reason: f.Reason, Message: f.Message, Since: f.Since}
 }
 
+// refused says what a person can do who reads it beside the agent.
+const refused = "the bus does not let this agent in: it was revoked, its environment was retired, or its enrolment is of another bus; 'publisher env show' lists who is enrolled, and 'publisher env enrol' makes a new enrolment"
+
 // staleness applies guarantee 7: in step only with a new valid pulse within three intervals and a look at the head within two;
-// whatever else is true. Nil: not stale.
+// whatever else is true. Nor is an agent in step that the bus does not let in any more: what is released no longer comes. Nil: not stale.
 func staleness(f facts) *Staleness {
 	noPulse := f.pulse.IsZero() || f.now.Sub(f.pulse) > pulsesMissed*f.pulseEvery
 	unchecked := f.checked.IsZero() || f.now.Sub(f.checked) > checksMissed*f.checkEvery
-	if !noPulse && !unchecked {
+	if !noPulse && !unchecked && !f.refused {
 		return nil
 	}
 	s := &Staleness{Since: f.started}
-	if noPulse {
+	if noPulse || f.refused {
 		s.Since = firstOf(f.pulse, f.heard, f.started)
 	}
 	if checked := firstOf(f.checked, f.started); unchecked && checked.Before(s.Since) {
 		s.Since = checked
 	}
 	switch {
+	case f.refused:
+		s.Reason, s.Message = events.ReasonBusRefused, refused
 	case !f.connected:
 		s.Reason, s.Message = events.ReasonBusDown, "the bus cannot be reached"
 	case errors.Is(f.feed, bus.ErrHistoryMissing):

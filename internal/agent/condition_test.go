@@ -46,6 +46,7 @@ func TestTheWorstConditionWins(t *testing.T) {
 		{"stale is worse than held", func(f *facts) { f.pulse, f.hold = time.Time{}, hold }, Stale, events.ReasonNoPulse, start},
 		{"the bus is away, but not for long", func(f *facts) { f.connected = false }, InStep, "", time.Time{}},
 		{"the bus is away", func(f *facts) { f.connected, f.pulse = false, now.Add(-time.Minute) }, Stale, events.ReasonBusDown, now.Add(-time.Minute)},
+		{"the bus does not let it in, though it did a moment ago", func(f *facts) { f.connected, f.refused = false, true }, Stale, events.ReasonBusRefused, now},
 		{"just started", func(f *facts) { f.started, f.pulse, f.checked = now.Add(-time.Second), time.Time{}, time.Time{} }, Stale, events.ReasonStartup, now.Add(-time.Second)},
 		{"restarted without the bus", func(f *facts) {
 			f.started, f.pulse, f.checked, f.heard, f.connected = now, time.Time{}, time.Time{}, start, false

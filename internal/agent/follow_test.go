@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
@@ -291,6 +293,37 @@ func TestAnAgentWithoutTheBusServesItsLastStateAndSaysStaleSinceWhen(t *testing.
 		t.Errorf("status %+v, heard %s", s, heard)
 	}
 	holds(t, fake.Instance(), "variable/a", `1`)
+}
+
+// TestARevokedAgentSaysSo: it is not merely unreachable, and waiting mends nothing. So it is after a restart.
+func TestARevokedAgentSaysSo(t *testing.T) {
+	w := newWorld(t)
+	o := w.options(connectortest.NewFake("fake"))
+	guarded := bustest.StartGuarded(t)
+	key := foldtest.Signer(t, name).Public()
+	jwt, err := guarded.Authority.Agent(env, name, key)
+	must(t, err)
+	o.Enrolment.Bus.URL, o.Enrolment.Bus.JWT = guarded.ClientURL(), jwt
+	var log locked
+	o.Log = zerolog.New(&log)
+	lines := func() int { return strings.Count(log.String(), `"reason":"bus-refused"`) }
+	a := start(t, o)
+	a.is("connected", func(s agent.Status) bool { return s.Connected })
+	accounts, err := guarded.Authority.Accounts([]string{key})
+	must(t, err)
+	must(t, bus.PushAccounts(bustest.Context(t), bus.Options{Name: "system", URL: guarded.ClientURL(), Credentials: guarded.Authority.System()}, accounts))
+	for said := 1; said <= 2; said++ {
+		s := a.condition(agent.Stale, events.ReasonBusRefused)
+		if s.Connected || !strings.Contains(s.Condition.Message, "revoked") {
+			t.Errorf("%+v", s.Condition)
+		}
+		bustest.Eventually(t, "a line in the log", func() bool { return lines() >= said })
+		a.stop()
+		if n := lines(); n != said {
+			t.Errorf("%d lines say so, want %d", n, said)
+		}
+		a = start(t, o)
+	}
 }
 
 func TestAnAgentRestoredFromAnOldDiskImageDoesNotRewindTheInstance(t *testing.T) {

@@ -291,6 +291,20 @@ func (c *Conn) Move() bool {
 // Connected says whether the bus is reachable now.
 func (c *Conn) Connected() bool { return c.nc.IsConnected() }
 
+// Refused says, while there is no connection, that the bus was reached last and did not let this client in: ErrRefused, or nil.
+func (c *Conn) Refused() error {
+	if c.nc.IsConnected() {
+		return nil
+	}
+	last := c.nc.LastError()
+	for _, refusal := range []error{nats.ErrAuthorization, nats.ErrAuthRevoked, nats.ErrAuthExpired, nats.ErrAccountAuthExpired} {
+		if errors.Is(last, refusal) {
+			return fmt.Errorf("%w: %w", ErrRefused, last)
+		}
+	}
+	return nil
+}
+
 // Close sends what was published and ends the connection and everything that reads from it.
 func (c *Conn) Close() {
 	c.close.Do(func() {

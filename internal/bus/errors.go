@@ -13,6 +13,8 @@ import (
 var (
 	// ErrUnavailable: the bus could not be reached or did not answer. After a write the outcome is unknown: read, then decide anew.
 	ErrUnavailable = errors.New("bus unavailable")
+	// ErrRefused: the bus is there, and does not let the client in.
+	ErrRefused = errors.New("the bus refuses the credentials")
 	// ErrConflict: another message has the place in the stream that this one was made for.
 	ErrConflict = errors.New("another writer came first")
 	// ErrHole: messages are missing between two that are there.

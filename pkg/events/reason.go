@@ -37,6 +37,7 @@ const (
 	ReasonNoPulse         Reason = "no-pulse"
 	ReasonHeadUnchecked   Reason = "head-unchecked"
 	ReasonBusDown         Reason = "bus-unreachable"
+	ReasonBusRefused      Reason = "bus-refused"
 	ReasonBusSettings     Reason = "bus-settings"
 	ReasonLedgerForked    Reason = "ledger-forked"
 	ReasonLedgerTruncated Reason = "ledger-truncated"
