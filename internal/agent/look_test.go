@@ -113,7 +113,7 @@ func TestAHandEditIsToldByFieldWithinTheIntervalAndUntilItIsTakenBack(t *testing
 		edited := time.Now()
 		l.pass(30 * time.Second)
 		l.differs("flag/checkout (/extra, /state)")
-		if l.looks.next.Sub(time.Now()) > 30*time.Second || l.chain.differs.Sub(edited) > 30*time.Second {
+		if time.Until(l.looks.next) > 30*time.Second || l.chain.differs.Sub(edited) > 30*time.Second {
 			t.Errorf("found after %s", l.chain.differs.Sub(edited))
 		}
 		since := l.chain.differs

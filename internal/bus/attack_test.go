@@ -324,15 +324,15 @@ func TestWithoutCredentialsOfItsOwnNobodyComesIn(t *testing.T) {
 	personKey, _ := person.PublicKey()
 	personSeed, _ := person.Seed()
 	claims := jwt.NewUserClaims(personKey)
-	selfMade, err := claims.Encode(person)
-	if err == nil {
+	if _, err := claims.Encode(person); err == nil {
 		t.Error("a user signed a user")
 	}
 	account, err := nkeys.CreateAccount()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if selfMade, err = claims.Encode(account); err != nil {
+	selfMade, err := claims.Encode(account)
+	if err != nil {
 		t.Fatal(err)
 	}
 	sign := func(nonce []byte) ([]byte, error) { return person.Sign(nonce) }
