@@ -61,7 +61,7 @@ What is released is shown first. --digest pins the one that you looked at.`,
 			}
 			err = c.show(out, func() {
 				c.released(out)
-				c.done(w, "broke the glass for %s; two others sign it off with 'publisher review %s'", change.ID, change.ID)
+				c.done(w, "broke the glass for %s; two others sign it off with 'publisher review %s -m WHY'", change.ID, change.ID)
 			})
 			if err != nil || !wait.on || w.dryRun || len(out.Released) == 0 {
 				return err

@@ -118,7 +118,7 @@ func warnings(view fleet.View) (out []string) {
 		out = append(out, "! durability is "+plain(l.Durability)+": what is called released may be lost with the power")
 	}
 	for _, r := range view.Reviews {
-		out = append(out, "! "+plain(r.String())+"; look at it with 'publisher show "+r.Change+"', and sign it off with 'publisher review "+r.Change+"'")
+		out = append(out, "! "+plain(r.String())+"; look at it with 'publisher show "+r.Change+"', and sign it off with 'publisher review "+r.Change+" -m WHY'")
 	}
 	return out
 }

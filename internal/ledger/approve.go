@@ -61,6 +61,11 @@ func (a Approve) check(d *decision, c *Change) error {
 	case d.signed() && c.Proposal == nil:
 		return refuse(KindConflict, "its author revises it, and signs it: 'publisher revise "+c.ID+"'", "change %s was proposed before changes were signed", c.ID)
 	}
+	if d.unsigned && c.Trust == nil { // before anybody signs; what is signed is judged with its statement
+		if err := (asking{d.State, d.by, d.now}).approver(c); err != nil {
+			return err
+		}
+	}
 	return checkSaid("the comment", a.Comment)
 }
 
@@ -138,7 +143,7 @@ func (d *decision) gather(c *Change, parts []Part) (int, error) {
 			continue
 		}
 		if err := d.unapproved(e, c, part); err != nil && c.status != StatusReleased {
-			return 0, &Error{Kind: KindDenied, Message: fmt.Sprintf("agents of %s would refuse it: %s", e.Name, events.MessageOf(err)), Cause: err}
+			return 0, &Error{Kind: KindDenied, Next: "where it rests on somebody whose key or role is gone, end it with 'publisher reject " + c.ID + " -m WHY' and have it proposed anew", Message: fmt.Sprintf("agents of %s would refuse it: %s", e.Name, events.MessageOf(err)), Cause: err}
 		} else if err != nil {
 			d.left = append(d.left, events.LeftOut{Environment: e.Name, Reason: events.ReasonApprovals, Detail: events.MessageOf(err)})
 			continue

@@ -306,8 +306,11 @@ func (a asking) approve(said *spoken, c *Change) error {
 	if err := a.Trust().Counts(said.Statement, a.at); err != nil {
 		return refuse(KindDenied, "sign it again, with a time until which it counts", "this approval would not count: %s", events.MessageOf(err))
 	}
-	return a.anywhere(c, a.counting)
+	return a.approver(c)
 }
+
+// approver demands a role whose approval counts somewhere in a change.
+func (a asking) approver(c *Change) error { return a.anywhere(c, a.counting) }
 
 // end is a rejection or a withdrawal.
 func (a asking) end(verb string, c *Change) error {
@@ -344,6 +347,10 @@ func (a asking) breakGlass(said *spoken, c *Change, reason string) error {
 	if said.Reason == "" || said.Reason != reason {
 		return refuse(KindDenied, "sign it with the reason", "the statement does not say why the glass is broken, or says it otherwise")
 	}
+	return a.mayBreakGlass(c)
+}
+
+func (a asking) mayBreakGlass(c *Change) error {
 	var where []string
 	for _, part := range c.Parts {
 		where = append(where, part.Environment)

@@ -42,15 +42,9 @@ func (b BreakGlass) decide(d *decision) error {
 	case b.Digest != c.Digest:
 		return revised(c, b.Digest)
 	}
-	if d.said != nil { // before agents are asked, who would say it less clearly
-		if err := (asking{d.State, d.by, d.now}).breakGlass(d.said, c, b.Reason); err != nil {
-			return err
-		}
-	}
-	if d.said != nil { // before the release is tried, which an agent would refuse without saying whose role is lacking
-		if err := (asking{d.State, d.by, d.now}).breakGlass(d.said, c, b.Reason); err != nil {
-			return err
-		}
+	// Before the release is tried, which an agent would refuse without saying whose role is lacking, and before anybody signs.
+	if err := (asking{d.State, d.by, d.now}).mayBreakGlass(c); err != nil {
+		return err
 	}
 	d.change = c.ID
 	d.record(events.TypeBreakGlassUsed, c.ID, &events.BreakGlassUsed{Change: c.ID, Digest: c.Digest, By: d.by, Reason: b.Reason})

@@ -208,6 +208,11 @@ func TestRolesAreDemanded(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "vera has not the role author in prod (trust document 1); ask ann; abe; petra, or see who has it with 'publisher trust who-can prod'") {
 		t.Errorf("%v", err)
 	}
+	for _, body := range []ledger.Body{b.approval(open), ledger.BreakGlass{Change: open, Digest: b.approval(open).Digest, Reason: "why"}} {
+		if _, err := b.state.Decide(ledger.Command{ID: "dry", By: "vera", Body: body, DryRun: true}, b.now); ledger.KindOf(err) != ledger.KindDenied {
+			t.Errorf("%T may be signed by vera, who has no role for it: %v", body, err)
+		}
+	}
 }
 
 func TestApprovalsAreOfDistinctPeopleInScope(t *testing.T) {

@@ -177,7 +177,7 @@ func (p *Publisher) checkTrust() api.Check {
 		switch reviews, trust := fleet.Reviews(s), s.Trust(); {
 		case trust == nil:
 		case len(reviews) > 0:
-			c = api.Check{Name: "trust", Message: reviews[0].String(), Next: "two others sign it off with 'publisher review " + reviews[0].Change + "'"}
+			c = api.Check{Name: "trust", Message: reviews[0].String(), Next: "two others sign it off with 'publisher review " + reviews[0].Change + " -m WHY'"}
 		case trust.Approvals == events.ApprovalsAreNames:
 			c.Message = "approvals are names: whoever reaches the API acts under any name; begin with 'publisher trust init'"
 		default:
