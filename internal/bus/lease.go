@@ -53,6 +53,31 @@ func (c *Conn) lease(ctx context.Context) (jetstream.KeyValue, time.Duration, er
 	return kv, status.TTL(), nil
 }
 
+// A Lease is whose it is, as the bus says.
+type Lease struct {
+	Holder  string    // "": nobody's
+	Renewed time.Time // the bus's stamp of the newest renewal; whoever holds it renews it in every third of its life
+	TTL     time.Duration
+}
+
+// Lease says who holds the lease, or held it last when it has not run out yet.
+func (c *Conn) Lease(ctx context.Context) (Lease, error) {
+	kv, ttl, err := c.lease(ctx)
+	if err != nil {
+		return Lease{}, err
+	}
+	bounded, cancel := c.bounded(ctx)
+	defer cancel()
+	entry, err := kv.Get(bounded, leaseKey)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return Lease{TTL: ttl}, nil
+	case err != nil:
+		return Lease{}, c.failed(ctx, "look at the lease", err)
+	}
+	return Lease{string(entry.Value()), entry.Created(), ttl}, nil
+}
+
 // A holding is the lease in one holder's hands.
 type holding struct {
 	kv       jetstream.KeyValue

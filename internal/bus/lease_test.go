@@ -105,6 +105,9 @@ func TestLeaseOfADeadHolderRunsOut(t *testing.T) {
 	first := stand(t, dying, "first", &holding)
 	<-first.got
 	second := stand(t, c, "second", &holding)
+	if held, err := c.Lease(bustest.Context(t)); err != nil || held.Holder != "first" || held.TTL != shortLease || held.Renewed.IsZero() {
+		t.Errorf("%+v (%v)", held, err)
+	}
 	dying.Close()
 	if err := <-first.lost; !errors.Is(err, bus.ErrLeaseLost) {
 		t.Errorf("lost because of %v, want ErrLeaseLost", err)
@@ -115,6 +118,9 @@ func TestLeaseOfADeadHolderRunsOut(t *testing.T) {
 	}
 	second.stop()
 	<-second.done
+	if held, err := c.Lease(bustest.Context(t)); err != nil || held.Holder != "" {
+		t.Errorf("given back, and still %+v (%v)", held, err)
+	}
 }
 
 func TestLeaseSurvivesTheServersDeath(t *testing.T) {

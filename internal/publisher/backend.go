@@ -128,7 +128,7 @@ func (p *Publisher) Verify(ctx context.Context) (out api.Verification, err error
 
 // Doctor looks at everything that this publisher needs.
 func (p *Publisher) Doctor(ctx context.Context) []api.Check {
-	return []api.Check{p.checkBus(), p.checkCredentials(), p.checkDurability(ctx), p.checkStanding(), p.checkTrust(), p.checkLead(), p.checkReleases(ctx), p.checkAgents()}
+	return []api.Check{p.checkBus(), p.checkCredentials(), p.checkDurability(ctx), p.checkStanding(), p.checkTrust(), p.checkLead(ctx), p.checkReleases(ctx), p.checkAgents()}
 }
 
 func (p *Publisher) checkBus() api.Check {
@@ -187,11 +187,30 @@ func (p *Publisher) checkTrust() api.Check {
 	return c
 }
 
-func (p *Publisher) checkLead() api.Check {
+func (p *Publisher) checkLead(ctx context.Context) api.Check {
 	if p.leading.Load() {
 		return api.Check{Name: "lease", OK: true, Message: "this publisher sends, gathers and pulses"}
 	}
-	return api.Check{Name: "lease", OK: true, Message: "another publisher sends, gathers and pulses; this one stands by"}
+	lease, err := p.conn.Lease(ctx)
+	if err != nil {
+		return api.Check{Name: "lease", Message: err.Error(), Next: "look again in some seconds"}
+	}
+	return standby(lease, p.book.busTime(time.Now()))
+}
+
+// standby says whom a publisher without the lease stands by for. Nobody sends, gathers and pulses while the lease is a dead one's: whoever
+// has not renewed it for two thirds of its life has stopped.
+func standby(lease bus.Lease, busNow time.Time) api.Check {
+	if lease.Holder == "" {
+		return api.Check{Name: "lease", OK: true, Message: "it is free, and this publisher takes it at once"}
+	}
+	unheard := max(0, busNow.Sub(lease.Renewed))
+	heard := fmt.Sprintf("last heard at %s, %s ago", lease.Renewed.UTC().Format(time.RFC3339), unheard.Round(100*time.Millisecond))
+	if unheard > lease.TTL*2/3 {
+		return api.Check{Name: "lease", Message: "nothing is sent, gathered and pulsed: it is still that of " + lease.Holder + ", " + heard,
+			Next: "this one takes over by itself within seconds; look again"}
+	}
+	return api.Check{Name: "lease", OK: true, Message: lease.Holder + " sends, gathers and pulses, " + heard + "; this one stands by, and takes over should that one fall silent"}
 }
 
 func (p *Publisher) checkReleases(ctx context.Context) api.Check {

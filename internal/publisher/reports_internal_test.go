@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,5 +137,27 @@ func TestTwoProcessesWithOneEnrolmentAreNeverInStep(t *testing.T) {
 				t.Errorf("%s (%s): %s", got.Condition, got.Reason, got.Message)
 			}
 		})
+	}
+}
+
+// TestADeadPublishersLeaseIsNotOK: nobody sends while it runs out.
+func TestADeadPublishersLeaseIsNotOK(t *testing.T) {
+	renewed := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	held := bus.Lease{Holder: "publisher-one", Renewed: renewed, TTL: 6 * time.Second}
+	for name, c := range map[string]struct {
+		lease bus.Lease
+		now   time.Time
+		ok    bool
+		says  string
+	}{
+		"alive":            {held, renewed.Add(2 * time.Second), true, "publisher-one sends, gathers and pulses, last heard at 2026-03-01T12:00:00Z, 2s ago; this one stands by"},
+		"late":             {held, renewed.Add(4 * time.Second), true, "4s ago"},
+		"dead":             {held, renewed.Add(4*time.Second + time.Millisecond), false, "still that of publisher-one, last heard at 2026-03-01T12:00:00Z, 4s ago"},
+		"the clock is off": {held, renewed.Add(-time.Hour), true, "0s ago"},
+		"nobody's":         {bus.Lease{TTL: 6 * time.Second}, renewed, true, "it is free"},
+	} {
+		if got := standby(c.lease, c.now); got.OK != c.ok || !strings.Contains(got.Message, c.says) || got.OK == strings.Contains(got.Next, "takes over by itself") {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
