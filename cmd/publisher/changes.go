@@ -55,7 +55,7 @@ func (c *cli) listChanges(list []fleet.Change) {
 	}
 	t := c.newTable("CHANGE", "STATUS", "AUTHOR", "APPROVALS", "ENVIRONMENTS", "PROPOSED", "WINDOW", "WHY")
 	for _, change := range list {
-		t.AppendRow([]any{change.ID, c.status(change.Status), plain(change.Author), fmt.Sprintf("%d of %d", len(change.Approvals), change.Demanded),
+		t.AppendRow([]any{change.ID, c.status(change.Status), plain(change.Author), counted(change),
 			reached(change), ago(change.Proposed), c.window(change), brief(change.Reason)})
 	}
 	c.print(t)
@@ -103,4 +103,15 @@ func (c *cli) window(change fleet.Change) string {
 		return span(change.Within)
 	}
 	return span(change.Within) + " " + string(change.Window)
+}
+
+// counted says how many approvals a change has of how many, or what stands in their place.
+func counted(change fleet.Change) string {
+	switch {
+	case change.Trust != nil:
+		return "roots"
+	case change.BreakGlass != nil:
+		return "break-glass"
+	}
+	return fmt.Sprintf("%d of %d", len(change.Approvals), change.Demanded)
 }

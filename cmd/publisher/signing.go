@@ -70,7 +70,7 @@ func (a actor) known(k keys.PersonKey) error {
 		return &exitError{exitDenied, plain(a.name) + " is not in the trust document: say who you are with --as (it knows " + plain(strings.Join(names, ", ")) +
 			"), or have an administrator write 'publisher trust add " + shellWord(plain(a.name)) + " --key " + k.Key + " --role ROLE --env ENV'"}
 	case !slices.Contains(a.document.People[i].Keys, k.Key):
-		return &exitError{exitDenied, "the key in " + k.File + " is none of " + plain(a.name) + "'s in the trust document: use another directory with --keys, or have an administrator write 'publisher trust rotate " +
+		return &exitError{exitDenied, "the key in " + k.File + " is none of " + plain(a.name) + "'s in the trust document: name the directory with theirs with --keys. Only if you are " + plain(a.name) + " and have a new key: have an administrator write 'publisher trust rotate " +
 			shellWord(plain(a.name)) + " --key " + k.Key + "'"}
 	}
 	return nil

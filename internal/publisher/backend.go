@@ -158,7 +158,7 @@ func (p *Publisher) checkDurability(ctx context.Context) api.Check {
 func (p *Publisher) checkStanding() api.Check {
 	s, _ := p.book.standingNow()
 	if s.writable {
-		message := fmt.Sprintf("checked and open, %d entries", p.book.number())
+		message := fmt.Sprintf("checked and open, to entry %d", p.book.number())
 		p.book.read(func(s *ledger.State) {
 			for _, l := range fleet.LossesOf(s) {
 				message += "; " + l.String()

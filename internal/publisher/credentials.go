@@ -170,7 +170,7 @@ func (p *Publisher) checkCredentials() api.Check {
 		return api.Check{Name: "credentials", Message: "the bus does not know who is revoked: " + p.gate.problem.Error(),
 			Next: fmt.Sprintf("it is tried again; or push the accounts in %s with 'nsc push', or restart the server with them", p.authority.Resolver())}
 	}
-	return api.Check{Name: "credentials", OK: true, Message: fmt.Sprintf("the bus lets in who has credentials, and keeps out %d agents", len(p.revoked()))}
+	return api.Check{Name: "credentials", OK: true, Message: fmt.Sprintf("the bus lets in who has credentials, and keeps out those that are revoked (%d)", len(p.revoked()))}
 }
 
 // IssuesCredentials says whether Credentials has any.
