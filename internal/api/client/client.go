@@ -326,6 +326,10 @@ func (c *Client) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if unknown, ok := errors.AsType[*net.DNSError](err); ok {
+		return &api.UnavailableError{Message: fmt.Sprintf("no publisher can be looked for at %s: the name %s does not resolve on this machine: %s", c.base, unknown.Name, unknown.Err),
+			Next: "make the name known here, or name another address that the publisher's certificate holds with --server"}
+	}
 	if refused, ok := errors.AsType[*net.OpError](err); ok && refused.Op == "dial" {
 		return &api.UnavailableError{Message: fmt.Sprintf("no publisher answers at %s: %v", c.base, refused.Err),
 			Next: "start one with 'publisher serve' or 'publisher demo', or name another with --server"}

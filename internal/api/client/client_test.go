@@ -111,6 +111,12 @@ func TestSomethingElseBehindTheAddressIsSaid(t *testing.T) {
 	if _, err := c.Fleet(t.Context()); api.ExitCode(err) != 9 || !strings.Contains(err.Error(), "publisher serve") {
 		t.Errorf("nobody there: %v", err)
 	}
+	if c, err = client.New(client.Target{Server: "https://no..name:7070"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Fleet(t.Context()); api.ExitCode(err) != 9 || !strings.Contains(err.Error(), "does not resolve on this machine") || strings.Contains(err.Error(), "publisher serve") {
+		t.Errorf("its name is not known here: %v", err)
+	}
 	for _, bad := range []string{"", "127.0.0.1:7070", "ftp://x", "http://x/path", "http://"} {
 		if _, err := client.New(client.Target{Server: bad}); err == nil {
 			t.Errorf("%q was accepted", bad)
