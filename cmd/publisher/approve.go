@@ -166,7 +166,7 @@ func (c *cli) approveTrust(cmd *cobra.Command, f approving, a actor, change flee
 		return err
 	}
 	c.note("%s  %s, by %s", change.ID, brief(change.Reason), plain(change.Author))
-	c.differs(p.Before, p.Document, c.environmentNames(cmd.Context()))
+	c.differs(p.Before, p.Document, c.demanded(cmd.Context()))
 	if !f.dryRun {
 		for _, root := range body.Roots {
 			c.note("signed by root %s", root.Key)

@@ -48,7 +48,7 @@ func (c *cli) editTrust(cmd *cobra.Command, e editing, edits ...trust.Edit) erro
 	if err != nil {
 		return err
 	}
-	c.differs(&a.document, next, c.environmentNames(ctx))
+	c.differs(&a.document, next, c.demanded(ctx))
 	if len(roots) > 0 && !e.dryRun {
 		if err := c.confirm(cmd, e.yes, "propose it, and sign it with "+plural(len(roots), "root key", "root keys")+"?"); err != nil {
 			return err
@@ -93,7 +93,7 @@ func (c *cli) edited(ctx context.Context, a actor, edits []trust.Edit) (*events.
 }
 
 // differs says what another document changes, and where nothing could be approved under it.
-func (c *cli) differs(before, after *events.Trust, environments []string) {
+func (c *cli) differs(before, after *events.Trust, environments map[string]int) {
 	c.note("trust document %d → %d", before.Version, after.Version)
 	for _, line := range trust.Diff(before, after) {
 		c.note("  %s", plain(line))
@@ -301,4 +301,15 @@ if there is one. Policies may demand more, never less. With --approvals 0 a chan
 	complete(cmd, "env", c.completeEnvironments)
 	e.register(cmd)
 	return cmd
+}
+
+// demanded are the environments that are not retired, with how many approvals each demands itself.
+func (c *cli) demanded(ctx context.Context) map[string]int {
+	out := map[string]int{}
+	for _, e := range c.fleetOrNothing(ctx).Environments {
+		if e.Condition != fleet.Retired {
+			out[e.Name] = e.Approvals
+		}
+	}
+	return out
 }

@@ -170,8 +170,11 @@ func TestWhoMayDoWhatWhere(t *testing.T) {
 	if people, needs := who(now.Add(time.Hour)); people != "anna ben " || !slices.Equal(needs[0].People, []string{"anna", "ben"}) {
 		t.Errorf("the delegation is over: %s %+v", people, needs)
 	}
-	if stuck := trust.Stuck(document, []string{"prod-eu", "dev"}, now.Add(time.Hour)); len(stuck) != 1 || !strings.HasPrefix(stuck[0], "in prod-eu a change must be 2 times approved by somebody besides its author, and only 2 people can") {
+	if stuck := trust.Stuck(document, map[string]int{"prod-eu": 1, "dev": 1}, now.Add(time.Hour)); len(stuck) != 1 || !strings.HasPrefix(stuck[0], "in prod-eu a change must be 2 times approved by somebody besides its author, and only 2 people can") {
 		t.Error(stuck)
+	}
+	if stuck := trust.Stuck(document, map[string]int{"dev": 9}, now); len(stuck) != 1 || !strings.HasPrefix(stuck[0], "in dev a change must be 9 times approved") {
+		t.Errorf("what the environment itself demands is not counted: %q", stuck)
 	}
 }
 
@@ -316,6 +319,6 @@ func FuzzReadProposal(f *testing.F) {
 			t.Fatalf("%s was read as %s", b, again)
 		}
 		_ = trust.Diff(p.Before, p.Document)
-		trust.Stuck(p.Document, []string{"prod"}, now)
+		trust.Stuck(p.Document, map[string]int{"prod": 1}, now)
 	})
 }

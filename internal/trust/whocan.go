@@ -2,6 +2,7 @@ package trust
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -68,12 +69,16 @@ func granted(t *events.Trust, p events.Person, role events.Role, environment str
 	})
 }
 
-// Stuck says, for people, in which of some environments a change could never be approved at a time, because too few people could.
-func Stuck(t *events.Trust, environments []string, at time.Time) []string {
+// Stuck says, for people, in which of some environments a change could never be approved at a time, because too few people could. With
+// each environment comes how many approvals it demands itself.
+func Stuck(t *events.Trust, environments map[string]int, at time.Time) []string {
 	where := map[string][]string{}
 	var order []string
-	for _, environment := range environments {
+	for _, environment := range slices.Sorted(maps.Keys(environments)) {
 		seats, needs := Who(t, environment, at)
+		for i := range needs {
+			needs[i].Approvals = max(needs[i].Approvals, environments[environment])
+		}
 		authors := slices.DeleteFunc(seats, func(s Seat) bool { return !t.May(s.Person, events.RoleAuthor, environment, at) })
 		i := slices.IndexFunc(needs, func(n Need) bool {
 			return n.Approvals > 0 && !slices.ContainsFunc(authors, func(a Seat) bool { return others(n.People, a.Person) >= n.Approvals })
