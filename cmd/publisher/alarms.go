@@ -1,6 +1,8 @@
 package main
 
 import (
+	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -8,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/notify"
 )
 
@@ -126,6 +129,10 @@ func silenceCommand(c *cli) *cobra.Command {
 				Acknowledgement: api.Acknowledgement{By: as, Reason: reason}})
 			if err != nil {
 				return err
+			}
+			covered := func(e fleet.Environment) bool { ok, _ := path.Match(environment, e.Name); return ok }
+			if view, err := publisher.Fleet(cmd.Context()); err == nil && !slices.ContainsFunc(view.Environments, covered) { // one may be about to be added
+				c.note("! no environment matches %s now; list them with 'publisher env list'", plain(environment))
 			}
 			return c.show(silence, func() {
 				c.line("%s", silence.ID)
