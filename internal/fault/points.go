@@ -45,6 +45,7 @@ var (
 	ReleasesPurged   = point(publisher, "releases purged")
 	ReleasesSent     = point(publisher, "releases sent")
 	DeliveryRecorded = point(publisher, "deliveries recorded")
+	AlarmsKept       = point(publisher, "alarms kept")
 
 	ReplacedKept    = point(publisher, "replaced ledger kept")
 	CopyWritten     = point(publisher, "copy written anew")

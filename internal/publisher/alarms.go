@@ -12,8 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
-
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/notify"
@@ -136,11 +135,23 @@ func (a *alarms) change(fn func(*notify.State) (changed bool)) {
 	}
 	text, err := json.Marshal(&a.state)
 	if err == nil {
-		err = renameio.WriteFile(a.path, text, 0o600)
+		err = a.write(text)
 	}
 	if a.written = err == nil; err != nil {
 		a.publisher.log.Warn().Err(err).Msg("what is known of alarms could not be written down; nothing is sent until it can")
 	}
+}
+
+// write replaces the file whole or not at all.
+func (a *alarms) write(text []byte) error {
+	f, err := os.OpenFile(a.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(a.publisher.opts.Fault.Write(fault.AlarmsKept, f, text), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), a.path)
 }
 
 // due is what is to be sent to a target now.

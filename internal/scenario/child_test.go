@@ -31,6 +31,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/connector/file"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/leaktest"
+	"github.com/lockstep-dev/lockstep/internal/notify"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
 )
 
@@ -50,6 +51,7 @@ type settings struct {
 	Unproven               bool           // it goes on though the bus's durability cannot be proven
 	Repair                 []string       // a repair instead of a publisher, with these copies; nil: none
 	Dies                   *death         // where it kills itself; nil: nowhere
+	Alarms                 string         // URL that a publisher tells of changes which wait for approval; empty: nobody is told
 }
 
 // program says whether the agent's connector is a program.
@@ -118,6 +120,13 @@ func bePublisher(s settings, clock *clock) error {
 		o.TLS = &publisher.TLS{Cert: s.Cert, Key: s.Key, ClientCA: s.CA}
 		host, _, _ := net.SplitHostPort(s.Listen)
 		o.Hosts = []string{host}
+	}
+	if s.Alarms != "" {
+		config, err := notify.ParseConfig("notify.yaml", []byte("targets: [{name: oncall, url: "+s.Alarms+"}]\nrules: {approval: {after: 0s}, silent: {off: true}, ledger: {off: true}}"))
+		if err != nil {
+			return err
+		}
+		o.Notify = config
 	}
 	if s.Dies != nil {
 		if err := s.Dies.await(&o); err != nil {

@@ -21,11 +21,12 @@ var everyDeath = flag.Bool("scenario.deaths", false, "let publishers die at ever
 var (
 	beginning = []fault.Point{fault.DataLocked, fault.KeyMade, fault.StreamsMade, fault.EntryAppended, fault.EntryCopied}
 	deciding  = []fault.Point{fault.LeaseTaken, fault.ContentAppended, fault.EntryAppended, fault.ReleasesSent, fault.EntryCopied, fault.DeliveryRecorded, fault.ReleasesPurged}
+	telling   = []fault.Point{fault.AlarmsKept}
 	repairing = []fault.Point{fault.ReplacedKept, fault.CopyWritten, fault.LedgerMadeAnew, fault.EntriesRestored}
 )
 
 func TestPublishersDieAtEveryPoint(t *testing.T) {
-	visited := slices.Concat(beginning, deciding, repairing)
+	visited := slices.Concat(beginning, deciding, telling, repairing)
 	for _, p := range fault.Of("publisher") {
 		if !slices.Contains(visited, p) {
 			t.Errorf("no publisher dies there: %s", p)
