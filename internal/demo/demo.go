@@ -57,17 +57,17 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := d.prepare(); err != nil {
 		return err
 	}
-	if err := d.start(ctx); err != nil {
+	if err = d.start(ctx); err == nil {
+		err = d.play(ctx)
+	}
+	interrupted := ctx.Err() != nil && !o.Once // then what did not arrive yet is no failure
+	if o.Once || err != nil && !interrupted {
 		return err
 	}
-	if err := d.play(ctx); err != nil {
-		return err
+	if !interrupted {
+		d.showNext()
+		<-d.group.Done()
 	}
-	if o.Once {
-		return nil
-	}
-	d.showNext()
-	<-d.group.Done()
 	d.say("\nStopping. The data %s.", d.afterwards())
 	return nil
 }
