@@ -107,15 +107,21 @@ var messages = []scenario{
 		}
 		ctx, cancel := w.context()
 		defer cancel()
-		must(w.t, w.conn.ReadBeats(ctx, func(r bus.Report) error {
-			if r.Environment == env0 {
+		spoofed := false // the other agent's first beat may still be on its way
+		bustest.Eventually(w.t, "another agent's beat is there to be spoofed", func() bool {
+			must(w.t, w.conn.ReadBeats(ctx, func(r bus.Report) error {
+				if r.Environment == env0 {
+					return nil
+				}
+				must(w.t, w.conn.PublishBeat(env0, "one", r.Payload, r.Signature)) // validly signed, by another
+				must(w.t, w.conn.PublishAck(ctx, env0, "one", r.Payload, r.Signature))
+				must(w.t, w.conn.PublishBeat(env0, "one", r.Payload, ""))
+				must(w.t, w.conn.PublishBeat(env0, "nobody", r.Payload, r.Signature))
+				spoofed = true
 				return nil
-			}
-			must(w.t, w.conn.PublishBeat(env0, "one", r.Payload, r.Signature)) // validly signed, by another
-			must(w.t, w.conn.PublishAck(ctx, env0, "one", r.Payload, r.Signature))
-			must(w.t, w.conn.PublishBeat(env0, "one", r.Payload, ""))
-			return w.conn.PublishBeat(env0, "nobody", r.Payload, r.Signature)
-		}))
+			}))
+			return spoofed
+		})
 		bustest.Eventually(w.t, "the publisher counts it", func() bool { return rejected() })
 		w.release(set(env0, "x", "after"))
 	}},
