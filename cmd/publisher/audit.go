@@ -256,7 +256,7 @@ func auditLogCommand(c *cli) *cobra.Command {
 	flags.StringVar(&f.Resource, "resource", "", "only what concerns a `RESOURCE`, or all that match a pattern with *")
 	flags.StringVar(&f.Environment, "env", "", "only what concerns an environment, or all that match a pattern with *")
 	flags.StringVar(&since, "since", "", "only from a `TIME` on: 2026-11-21, 2026-11-21T09:30:00Z, or 36h for the last 36 hours")
-	flags.StringVar(&until, "until", "", "only up to a `TIME`")
+	flags.StringVar(&until, "until", "", "only up to a `TIME`, or to the end of a day")
 	flags.IntVarP(&limit, "limit", "n", historyLimit, "at most so many; 0 is all")
 	from.register(cmd)
 	complete(cmd, "env", c.completeEnvironments)
@@ -275,10 +275,14 @@ func instant(cmd *cobra.Command, flag, text string, now time.Time) (time.Time, e
 	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
 		return now.Add(-ago), nil
 	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02"} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, nil
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		if flag == "until" {
+			day = day.Add(24*time.Hour - 1) // all of it
 		}
+		return day, nil
+	}
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t, nil
 	}
 	return time.Time{}, usage(cmd, "--%s %q is no time; write 2026-11-21, 2026-11-21T09:30:00Z, or 36h", flag, text)
 }

@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -30,15 +31,40 @@ func TestAJournalSaysWhoDecidedWhat(t *testing.T) {
 		{audit.Filter{Since: time.Now().Add(time.Hour)}, nil},
 	} {
 		var got []string
-		found, more, whole := p.Decisions(c.filter, 10)
-		for _, record := range found {
+		page := p.Decisions(c.filter, 0, 10)
+		for _, record := range page.Found {
 			got = append(got, record.What[0])
 		}
-		if !slices.Equal(got, c.want) || more != 0 || !whole {
-			t.Errorf("%+v: %v, %d more, want %v", c.filter, got, more, c.want)
+		if !slices.Equal(got, c.want) || page.Older != 0 || page.Searched != 5 {
+			t.Errorf("%+v: %v of %d searched, more before %d, want %v", c.filter, got, page.Searched, page.Older, c.want)
 		}
 	}
-	if found, more, _ := p.Decisions(audit.Filter{}, 2); len(found) != 2 || more != 3 {
-		t.Errorf("%d found and %d more", len(found), more)
+}
+
+// TestASearchFindsEveryDecisionOnceFromPageToPage whatever is asked for, and however little is looked at for one page.
+func TestASearchFindsEveryDecisionOnceFromPageToPage(t *testing.T) {
+	p := apitest.New(t)
+	for i := range 40 {
+		p.Must([]string{"op", "ada"}[i%2], ledger.AddEnvironment{Name: fmt.Sprintf("%s-%d", []string{"dev", "prod", "test"}[i%3], i), Approvals: 1})
+	}
+	for _, f := range []audit.Filter{{}, {Person: "ada"}, {Environment: "prod-*"}, {Person: "op", Environment: "test-*"}, {Person: "nobody"}} {
+		whole := p.Decisions(f, 0, 1000)
+		if whole.Older != 0 || whole.Searched != 41 || (len(whole.Found) == 0) != (f.Person == "nobody") {
+			t.Errorf("%+v: %d found, %d searched, more before %d", f, len(whole.Found), whole.Searched, whole.Older)
+		}
+		for most := range 6 {
+			var found []audit.Record
+			searched := 0
+			for before := uint64(0); ; {
+				page := p.Decisions(f, before, most+1)
+				found, searched = append(found, page.Found...), searched+page.Searched
+				if before = page.Older; before == 0 {
+					break
+				}
+			}
+			if !slices.EqualFunc(found, whole.Found, func(a, b audit.Record) bool { return a.Entry == b.Entry }) || searched != 41 {
+				t.Errorf("%+v, %d a page: %d found in %d", f, most+1, len(found), searched)
+			}
+		}
 	}
 }

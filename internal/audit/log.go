@@ -105,8 +105,8 @@ func (f Filter) wants(r Record) bool {
 	matches := func(pattern string, names []string) bool {
 		return pattern == "" || slices.ContainsFunc(names, func(name string) bool { return events.Glob(pattern, name) })
 	}
-	return (f.Change == "" || slices.Contains(r.Changes, f.Change)) && (f.Person == "" || strings.EqualFold(f.Person, r.By)) && matches(f.Resource, r.Resources) && matches(f.Environment, r.Environments) &&
-		!r.Time.Before(f.Since) && (f.Until.IsZero() || !r.Time.After(f.Until))
+	return (f.Change == "" || slices.Contains(r.Changes, f.Change)) && (f.Person == "" || strings.EqualFold(f.Person, r.By)) &&
+		!r.Time.Before(f.Since) && (f.Until.IsZero() || !r.Time.After(f.Until)) && matches(f.Resource, r.Resources) && matches(f.Environment, r.Environments)
 }
 
 // Log verifies a ledger and lists the decisions that a filter wants, newest first. Where the ledger is not as it should be, the

@@ -97,9 +97,9 @@ func (d *dashboard) change(r *http.Request, p *page) (err error) {
 		}
 	})
 	if of, found := p.Body.(*changePage); found && err == nil {
-		decisions, more, whole := d.Backend.Decisions(audit.Filter{Change: id}, mostListed)
-		slices.Reverse(decisions)
-		of.Decisions, of.Earlier = decisions, more > 0 || !whole
+		found := d.Backend.Decisions(audit.Filter{Change: id}, 0, mostListed)
+		slices.Reverse(found.Found)
+		of.Decisions, of.Earlier = found.Found, found.Older > 0
 	}
 	return err
 }

@@ -18,9 +18,8 @@ type Backend interface {
 	Read(fn func(s *ledger.State, r fleet.Reports, asOf time.Time))
 	// Fleet is where every environment stands now.
 	Fleet() fleet.View
-	// Decisions are those that a filter wants, newest first: at most so many, how many more there are, and whether all decisions of the
-	// ledger are searched.
-	Decisions(f audit.Filter, most int) (found []audit.Record, more int, whole bool)
+	// Decisions are those that a filter wants before an entry, or the newest where that is 0: newest first, and at most so many.
+	Decisions(f audit.Filter, before uint64, most int) audit.Page
 	// Alarms are what this publisher tells of what is wrong; an error of ledger.KindNotFound where it was told to tell nobody.
 	Alarms() (notify.Overview, error)
 }

@@ -82,16 +82,16 @@ func (w *world) Fleet() fleet.View {
 }
 
 // Decisions implements dashboard.Backend.
-func (w *world) Decisions(f audit.Filter, most int) ([]audit.Record, int, bool) {
+func (w *world) Decisions(f audit.Filter, before uint64, most int) audit.Page {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	found, more, whole := w.journal.Find(f, most)
-	for i := range found {
+	page := w.journal.Find(f, before, most)
+	for i := range page.Found {
 		if w.decided != nil {
-			w.decided(&found[i])
+			w.decided(&page.Found[i])
 		}
 	}
-	return found, more, whole
+	return page
 }
 
 // pass lets time go by.

@@ -57,11 +57,12 @@ func (p *Publisher) Fleet() (out fleet.View) {
 	return out
 }
 
-// Decisions are those that a filter wants, newest first: at most so many, and how many more there are.
-func (p *Publisher) Decisions(f audit.Filter, most int) ([]audit.Record, int, bool) {
+// Decisions are those that a filter wants before an entry, newest first, and at most so many.
+func (p *Publisher) Decisions(f audit.Filter, before uint64, most int) audit.Page {
 	p.book.mu.RLock()
-	defer p.book.mu.RUnlock()
-	return p.book.journal.Find(f, most)
+	journal := p.book.journal
+	p.book.mu.RUnlock() // nothing waits for a search
+	return journal.Find(f, before, most)
 }
 
 // Await waits until every agent that counts has acknowledged that it applied the releases, and the fleet view shows it.

@@ -240,11 +240,11 @@ func (p *Publisher) Fleet() (view fleet.View) {
 	return view
 }
 
-// Decisions are those that a filter wants, newest first: at most so many, and how many more there are.
-func (p *Publisher) Decisions(f audit.Filter, most int) ([]audit.Record, int, bool) {
+// Decisions are those that a filter wants before an entry, newest first, and at most so many.
+func (p *Publisher) Decisions(f audit.Filter, before uint64, most int) audit.Page {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.journal.Find(f, most)
+	return p.journal.Find(f, before, most)
 }
 
 // BusURL implements api.Backend.
