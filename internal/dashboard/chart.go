@@ -19,7 +19,7 @@ func height(seconds, most float64) float64 {
 }
 
 const (
-	sparkWidth, sparkHeight = 96, 20
+	sparkWidth, sparkHeight = 104, 24
 	sparkMost               = 3600 // seconds; the same for all, so that they can be compared
 )
 
@@ -29,12 +29,15 @@ func spark(points []fleet.LagPoint) template.HTML {
 		return ""
 	}
 	var line strings.Builder
-	var x, y float64
+	var first, x, y float64
 	slowest := points[0]
 	for i, p := range points {
 		x = 2 + float64(i+sparkPoints-len(points))*(sparkWidth-4)/(sparkPoints-1)
-		y = 2 + (sparkHeight-4)*(1-height(p.Seconds, sparkMost))
-		fmt.Fprintf(&line, "%c%.0f %.1f", "ML"[min(i, 1)], x, y)
+		y = 3 + (sparkHeight-6)*(1-height(p.Seconds, sparkMost))
+		if i == 0 {
+			first = x
+		}
+		fmt.Fprintf(&line, "L%.0f %.1f", x, y)
 		if p.Seconds > slowest.Seconds {
 			slowest = p
 		}
@@ -45,8 +48,8 @@ func spark(points []fleet.LagPoint) template.HTML {
 		class, words = "spark open", fmt.Sprintf("the last %s: the newest has been waiting for %s", count(len(points), "release", "releases"), fleet.Span(newest.Seconds))
 	}
 	words += ", the slowest " + fleet.Span(slowest.Seconds)
-	return template.HTML(fmt.Sprintf(`<svg class="%s" role="img" aria-label="%s" width="%d" height="%d" viewBox="0 0 %d %d"><path d="%s"/><circle cx="%.0f" cy="%.1f" r="2"/></svg>`,
-		class, words, sparkWidth, sparkHeight, sparkWidth, sparkHeight, line.String(), x, y)) // of numbers
+	return template.HTML(fmt.Sprintf(`<svg class="%s" role="img" aria-label="%s" width="%d" height="%d" viewBox="0 0 %d %d"><path class="under" d="M%.0f %d%sV%dZ"/><path class="line" d="M%s"/><circle cx="%.0f" cy="%.1f" r="2.5"/></svg>`,
+		class, words, sparkWidth, sparkHeight, sparkWidth, sparkHeight, first, sparkHeight, line.String(), sparkHeight, line.String()[1:], x, y)) // of numbers
 }
 
 // shownPhases are those of which a way is made up, in their order.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 const (
@@ -22,6 +23,10 @@ const (
 	// sparkPoints is how many releases the line of an environment has.
 	sparkPoints = 24
 )
+
+// fewTroubled is how many environments of a folded list are read one by one. Where more are not in step, the groups come first: they
+// tell sooner what those have in common.
+const fewTroubled = 12
 
 // The overview of all environments, or of those that a filter lets through.
 type overview struct {
@@ -36,8 +41,8 @@ type overview struct {
 	Troubled  int   // how many are not in step
 	Groups    []group
 	Folded    bool // groups only
-	Unlisted  int  // environments that are in step and for which there was no room
-	listed    int
+	Listed    int  // environments that are in step, or retired
+	Unlisted  int  // those of them for which there was no room
 }
 
 // A total is how many environments are in a condition.
@@ -49,20 +54,24 @@ type total struct {
 
 // A group are the environments of one stage and region.
 type group struct {
-	Name    string
-	Size    int
-	Address string
-	Rows    []row // of those that are in step or retired; the others are listed before all groups
-	Totals  []total
-	counts  map[fleet.Condition]int
+	Name   string
+	Size   int
+	Rows   []row // of those that are in step or retired; the others are listed before all groups
+	Totals []total
+	words  []string // of a filter that lets its environments through
+	counts map[fleet.Condition]int
 }
+
+// Address is that of the group's environments.
+func (g group) Address() string { return address(g.words) }
 
 // A row is an environment in a table.
 type row struct {
 	fleet.Environment
-	AsOf   time.Time
-	Spark  template.HTML
-	common map[string]bool // labels of all environments that are shown
+	AsOf    time.Time
+	Changed time.Time // when its last change was released
+	Spark   template.HTML
+	common  map[string]bool // labels of all environments that are shown
 }
 
 // Labels are the environment's labels beyond those that its group says, and those that all have.
@@ -79,12 +88,12 @@ func (r row) Labels() (out []string) {
 func (r row) Living() int { return r.Alive(r.AsOf) }
 
 func (d *dashboard) overview(r *http.Request, p *page) error {
-	p.Title, p.Section = "Overview", "overview"
+	p.Section = "overview"
 	o := &overview{Told: p.told, Filter: strings.TrimSpace(r.URL.Query().Get("filter"))}
 	p.Body = o
 	wanted := filter(o.Filter)
 	known, common := map[string]int{}, map[string]bool{}
-	totals := map[fleet.Condition]int{}
+	counts := map[fleet.Condition]int{}
 	view := p.view
 	p.AsOf = view.AsOf
 	for _, e := range view.Environments {
@@ -94,15 +103,15 @@ func (d *dashboard) overview(r *http.Request, p *page) error {
 		}
 		if wanted(e) {
 			o.Shown++
-			totals[e.Condition]++
+			counts[e.Condition]++
 		}
 	}
-	o.Retired, o.Folded = totals[fleet.Retired], o.Filter == "" && o.Shown > readable
+	o.Retired, o.Folded = counts[fleet.Retired], o.Filter == "" && o.Shown > readable
 	d.Backend.Read(func(s *ledger.State, reports fleet.Reports, _ time.Time) {
 		for _, e := range view.Environments {
 			if of := s.Environments[e.Name]; of != nil && wanted(e) {
 				o.add(e, func() row {
-					return row{e, view.AsOf, spark(fleet.LagSeries(of, reports, sparkPoints, view.AsOf)), common}
+					return row{e, view.AsOf, released(of, e.LastChange), spark(fleet.LagSeries(of, reports, sparkPoints, view.AsOf)), common}
 				})
 			}
 		}
@@ -111,10 +120,49 @@ func (d *dashboard) overview(r *http.Request, p *page) error {
 		common[label] = n == o.All
 	}
 	o.Known = slices.Sorted(maps.Keys(known))
-	o.Totals = o.totals(totals)
+	o.Totals = totals(counts, strings.Fields(o.Filter))
 	o.arrange()
+	p.Title = o.Headline()
 	return nil
 }
+
+// released is when a change was released to an environment; zero where it was not.
+func released(e *ledger.Environment, change string) time.Time {
+	for _, r := range slices.Backward(e.Releases) {
+		if r.Change == change && r.Kind == events.KindChange {
+			return r.Stamp
+		}
+	}
+	return time.Time{}
+}
+
+// Headline says how many environments are not in step: what somebody on call reads first.
+func (o *overview) Headline() string {
+	switch active := o.Active(); {
+	case o.All == 0:
+		return "There are no environments yet"
+	case o.Shown == 0:
+		return "No environment is like that"
+	case active == 0 && o.Shown == 1:
+		return "The environment is retired"
+	case active == 0:
+		return "All " + thousands(o.Shown) + " environments are retired"
+	case active == 1 && o.Troubled == 1:
+		return "The environment is not in step"
+	case active == 1:
+		return "The environment is in step"
+	case o.Troubled == 0:
+		return "All " + thousands(active) + " environments are in step"
+	case o.Troubled == active:
+		return "None of " + thousands(active) + " environments is in step"
+	case o.Troubled == 1:
+		return "1 of " + thousands(active) + " environments is not in step"
+	}
+	return thousands(o.Troubled) + " of " + thousands(o.Active()) + " environments are not in step"
+}
+
+// Spread says that too many environments are not in step to read of each.
+func (o *overview) Spread() bool { return o.Folded && o.Troubled > fewTroubled }
 
 // Active is how many of those that are shown are not retired.
 func (o *overview) Active() int { return o.Shown - o.Retired }
@@ -125,7 +173,7 @@ func (o *overview) add(e fleet.Environment, row func() row) {
 	i := slices.IndexFunc(o.Groups, func(g group) bool { return g.Name == name })
 	if i < 0 {
 		i = len(o.Groups)
-		o.Groups = append(o.Groups, group{Name: name, Address: addressOf(e), counts: map[fleet.Condition]int{}})
+		o.Groups = append(o.Groups, group{Name: name, words: wordsOf(e), counts: map[fleet.Condition]int{}})
 	}
 	g := &o.Groups[i]
 	g.counts[e.Condition]++
@@ -133,26 +181,28 @@ func (o *overview) add(e fleet.Environment, row func() row) {
 	switch {
 	case e.Condition != fleet.InStep && e.Condition != fleet.Retired:
 		o.Troubled++
-		if len(o.Attention) < mostRows {
+		if len(o.Attention) < readable || !o.Folded && len(o.Attention) < mostRows {
 			o.Attention = append(o.Attention, row())
 		}
 	case o.Folded:
-	case o.listed < mostRows:
-		o.listed++
+	case o.Listed < mostRows:
+		o.Listed++
 		g.Rows = append(g.Rows, row())
 	default:
 		o.Unlisted++
 	}
 }
 
-// addressOf is that of an environment's group.
-func addressOf(e fleet.Environment) string {
-	words := "stage=" + e.Labels["stage"] + " region=" + e.Labels["region"]
+// wordsOf are those of a filter that lets an environment's group through.
+func wordsOf(e fleet.Environment) []string {
 	if e.Condition == fleet.Retired {
-		words = "state=retired"
+		return []string{"state=retired"}
 	}
-	return "/?filter=" + url.QueryEscape(words)
+	return []string{"stage=" + e.Labels["stage"], "region=" + e.Labels["region"]}
 }
+
+// address is that of the environments that a filter lets through.
+func address(words []string) string { return "/?filter=" + url.QueryEscape(strings.Join(words, " ")) }
 
 // groupOf is the stage and region of an environment.
 func groupOf(e fleet.Environment) string {
@@ -175,7 +225,7 @@ func (o *overview) arrange() {
 	})
 	for i := range o.Groups {
 		g := &o.Groups[i]
-		g.Totals = o.totals(g.counts)
+		g.Totals = totals(g.counts, g.words)
 	}
 }
 
@@ -191,11 +241,12 @@ func rank(group string) int {
 	return len(stages) + 1 + slices.Index([]string{"without stage", "retired"}, stage)
 }
 
-func (o *overview) totals(counts map[fleet.Condition]int) (out []total) {
+// totals are how many environments of those that a filter lets through are in which condition, worst first.
+func totals(counts map[fleet.Condition]int, words []string) (out []total) {
+	words = slices.DeleteFunc(slices.Clone(words), func(w string) bool { return strings.HasPrefix(w, "state=") })
 	for _, c := range fleet.Conditions {
 		if n := counts[c]; n > 0 {
-			words := slices.DeleteFunc(strings.Fields(o.Filter), func(w string) bool { return strings.HasPrefix(w, "state=") })
-			out = append(out, total{c, n, "/?filter=" + url.QueryEscape(strings.Join(append(words, "state="+slug(c)), " "))})
+			out = append(out, total{c, n, address(append(slices.Clone(words), "state="+slug(c)))})
 		}
 	}
 	return out

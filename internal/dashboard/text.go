@@ -3,6 +3,7 @@ package dashboard
 import (
 	"fmt"
 	"html/template"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -20,6 +21,21 @@ func text(s string) template.HTML { return clipped(s, mostShown) }
 
 // brief is text where there is little room.
 func brief(s string) template.HTML { return clipped(s, 160) }
+
+// typed is what stands between quotes; an apostrophe follows a letter.
+var typed = regexp.MustCompile(`\B'([^']*)'`)
+
+// commands is brief, with what stands between quotes shown as what is typed.
+func commands(s string) template.HTML {
+	var b strings.Builder
+	at := 0
+	for _, found := range typed.FindAllStringSubmatchIndex(s, -1) {
+		b.WriteString(string(brief(s[at:found[0]])) + "<code>" + string(brief(s[found[2]:found[3]])) + "</code>")
+		at = found[1]
+	}
+	b.WriteString(string(brief(s[at:])))
+	return template.HTML(b.String()) // of escaped text
+}
 
 func clipped(s string, most int) template.HTML {
 	var b strings.Builder
@@ -108,7 +124,11 @@ func ago(asOf, t time.Time) template.HTML {
 
 // lasting is how long something has been so at the page's time, with the time itself on pointing at it.
 func lasting(asOf, since time.Time) template.HTML {
-	return element(since, fleet.Span(max(0, asOf.Sub(since).Round(time.Second).Seconds())))
+	passed := asOf.Sub(since).Round(time.Second)
+	if passed <= 0 {
+		return element(since, "a moment")
+	}
+	return element(since, fleet.Span(passed.Seconds()))
 }
 
 // stamp is a time.

@@ -331,7 +331,8 @@ func everyState(t testing.TB) *world {
 		b.Reason, b.Message, b.Since, b.Clock = "pulse-missing", "no pulse of the publisher for 52s", w.clock.Add(-7*time.Second), b.Clock.Add(-72*time.Second)
 	})
 	w.beat("tenant-corvo", "a1", fleet.InStep, func(b *events.Beat) {
-		b.Observed, b.Drift = events.Sum([]byte("edited by hand")), 1
+		b.Condition, b.Reason, b.Since = string(fleet.Differing), events.ReasonReadBack, w.clock.Add(-40*time.Second)
+		b.Message, b.Observed, b.Drift = "the instance holds another flag/order-on-one-page", events.Sum([]byte("edited by hand")), 1
 		b.Differing = []events.DifferingResource{{Resource: "flag/order-on-one-page", Fields: []string{"/defaultVariant"}}}
 	})
 	w.pass(4 * time.Second)
@@ -356,6 +357,20 @@ func manyEnvironments(t testing.TB, n int) *world {
 	w.say(all[0], "a1", events.WordFailed, fleet.Failing, events.ReasonConnector, "the instance answered 503 Service Unavailable to PUT /settings/flags")
 	w.pass(time.Minute)
 	w.beatAll(all[1], all[2])
+	return w
+}
+
+// lostRegion is a fleet of n environments of which those of a region are not heard any more.
+func lostRegion(t testing.TB, n int) *world {
+	w := manyEnvironments(t, n)
+	var lost []string
+	for _, name := range names(n) {
+		if name[2] == "us" {
+			lost = append(lost, name[0])
+		}
+	}
+	w.pass(time.Minute)
+	w.beatAll(lost...)
 	return w
 }
 

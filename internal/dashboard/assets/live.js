@@ -62,11 +62,13 @@
     again = false;
     try {
       const answer = await fetch(location.href, { signal: AbortSignal.timeout(slowest), cache: "no-store" });
-      const now = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("main");
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const now = page.getElementById("main");
       if (!now) throw new Error("no page");
       const heading = main.querySelector("h1")?.textContent;
       const focused = document.activeElement?.id;
       morph(main, now);
+      document.title = page.title;
       if (focused && document.activeElement?.id !== focused) document.getElementById(focused)?.focus({ preventScroll: true });
       const old = main.querySelector(".old");
       old?.replaceWith(old.cloneNode(true)); // its time begins anew
