@@ -48,6 +48,7 @@ type Agent struct {
 
 	mu        sync.Mutex
 	shown     Status
+	busy      time.Time // since when the chain is at one and the same thing; zero: it waits for something to do
 	feed      *bus.Feed
 	recovered bool
 }

@@ -40,6 +40,7 @@ func (a *Agent) run(ctx context.Context) error {
 		case run := <-runs:
 			c.follow(run)
 		case ask := <-a.asks:
+			a.begins()
 			c.reopen(ctx)
 			ask(ctx)
 		case <-timer.C:
@@ -50,8 +51,23 @@ func (a *Agent) run(ctx context.Context) error {
 	}
 }
 
+// begins notes that the chain turns to its instance, which may never answer.
+func (a *Agent) begins() { a.setBusy(time.Now()) }
+
+// ends notes that the chain waits for something to do.
+func (a *Agent) ends() { a.setBusy(time.Time{}) }
+
+func (a *Agent) setBusy(since time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.busy = since
+}
+
 // turn applies whatever is due.
 func (a *Agent) turn(ctx context.Context) {
+	a.begins()
+	defer a.beatOnChange()
+	defer a.ends()
 	c := a.chain
 	c.expireHold()
 	c.reopen(ctx)
@@ -72,7 +88,6 @@ func (a *Agent) turn(ctx context.Context) {
 	if c.look(ctx, time.Now()) {
 		a.show()
 	}
-	a.beatOnChange()
 }
 
 // patience is how long nothing can become due by itself.

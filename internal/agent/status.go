@@ -70,6 +70,9 @@ func (a *Agent) show() {
 	s.Checkpoint, s.Followed, s.Whole = c.checkpoint, c.target.Revision, a.recovered && c.intent == nil
 	s.Failure, s.Retry, s.Hold = clone(c.failure), clone(c.retry), clone(c.hold)
 	s.Differing, s.differs, s.Unverified, s.unread = c.differing, c.differs, c.unverified, clone(c.unread)
+	if !a.busy.IsZero() {
+		a.busy = time.Now() // it gets on
+	}
 }
 
 func clone[T any](v *T) *T {
@@ -106,7 +109,7 @@ func (a *Agent) evaluate() (s Status, changed bool) {
 		now: time.Now(), started: s.Started, revision: s.Checkpoint.Revision, followed: s.Followed, failure: s.Failure, retry: s.Retry, hold: s.Hold,
 		differing: s.Differing, differingSince: s.differs, unread: s.unread, unverified: s.Unverified, ledger: cmp.Or(h.problem, forked), connected: connected,
 		refused: a.conn != nil && a.conn.Refused() != nil,
-		pulse:   h.at, heard: h.before, pulseEvery: a.opts.Intervals.Pulse, checkEvery: a.opts.Intervals.Check,
+		pulse:   h.at, heard: h.before, pulseEvery: a.opts.Intervals.Pulse, checkEvery: a.opts.Intervals.Check, beatEvery: a.opts.Intervals.Beat, busy: a.busy,
 	}
 	if a.feed != nil {
 		f.head, f.checked, f.feed = a.feed.Head(), a.feed.LastChecked(), a.feed.Problem()

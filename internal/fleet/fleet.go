@@ -24,6 +24,7 @@ type AgentID struct{ Environment, Agent string }
 type Reports struct {
 	Beats      map[AgentID]Beat               // the newest valid one
 	Unrecorded map[AgentID][]ledger.Statement // acks on their way into the ledger, oldest first
+	Deaf       time.Time                      // since when the publisher hears nobody, because it does not reach the bus; zero: it does
 }
 
 // Versions are what agents say they run, by environment and agent.
@@ -47,6 +48,15 @@ type Beat struct {
 
 // Skew is the agent's clock minus the bus's, as far as the way of the beat lets see.
 func (b Beat) Skew() time.Duration { return b.Clock.Sub(b.Stamp) }
+
+// byBus is a time by the bus's clock that the beat says by its agent's. What the skew says of the way is left alone: it is another one in
+// every beat.
+func (b Beat) byBus(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.Add(-b.Skew().Round(time.Second))
+}
 
 // Conditions are all of them, worst first.
 var Conditions = []Condition{Torn, Differing, Failing, Silent, Stale, Held, Behind, InStep, Retired}
@@ -113,7 +123,7 @@ func buildEnvironment(e *ledger.Environment, r Reports, asOf time.Time) Environm
 	agents := r.enrolled(e)
 	for _, a := range agents {
 		beat, heard := r.Beats[AgentID{e.Name, a.Name}]
-		out.Agents = append(out.Agents, buildAgent(e, a, beat, heard, asOf))
+		out.Agents = append(out.Agents, buildAgent(e, a, beat, heard, r.Deaf, asOf))
 	}
 	out.Revision = lowest(out.Agents)
 	if last := e.LastAgent(); len(agents) == 0 && last != nil {
@@ -204,9 +214,10 @@ type said struct {
 	*ledger.Agent
 	environment *ledger.Environment
 	beat        Beat
-	heard       bool  // there is a beat
-	forked      error // the beat's checkpoint is not on the ledger's chain
-	overtaken   bool  // something was applied after the beat
+	heard       bool      // there is a beat
+	forked      error     // the beat's checkpoint is not on the ledger's chain
+	overtaken   bool      // something was applied after the beat
+	deaf        time.Time // since when nobody can be heard; zero: everybody can
 }
 
 // after says that the beat was surely written after a statement: it knows better.
@@ -214,8 +225,8 @@ func (s said) after(d *ledger.Delivery) bool {
 	return s.heard && (d == nil || s.beat.Stamp.Sub(d.Stamp) > recent)
 }
 
-func buildAgent(e *ledger.Environment, a *ledger.Agent, beat Beat, heard bool, asOf time.Time) Agent {
-	s := said{Agent: a, environment: e, beat: beat, heard: heard}
+func buildAgent(e *ledger.Environment, a *ledger.Agent, beat Beat, heard bool, deaf, asOf time.Time) Agent {
+	s := said{Agent: a, environment: e, beat: beat, heard: heard, deaf: deaf}
 	out := Agent{Name: a.Name, Revision: a.Position, ReadBack: true, LastSeen: a.Heard, FirstCounts: a.Revision}
 	if a.Latest != nil {
 		out.State, out.ReadBack = a.Latest.Expected, a.Latest.ReadBack
@@ -256,13 +267,16 @@ func (s said) judge(out *Agent, asOf time.Time) {
 	if out.Revision < s.environment.Head() {
 		consider(Behind, "", fmt.Sprintf("at revision %d of %d", out.Revision, s.environment.Head()), s.environment.Releases[out.Revision].Stamp)
 	}
+	if !s.deaf.IsZero() {
+		consider(Silent, events.ReasonBusDown, "this publisher does not reach the bus, and hears nobody", s.deaf)
+	}
 	if unheard := asOf.Sub(out.LastSeen); out.LastSeen.IsZero() {
 		consider(Silent, "", "it has never been heard; start it with 'agent run'", time.Time{})
 	} else if unheard > SilentAfter {
 		consider(Silent, "", "unheard for "+unheard.Round(time.Second).String(), out.LastSeen)
 	}
 	if out.Condition == Held {
-		out.Until = s.beat.Until
+		out.Until = s.beat.byBus(s.beat.Until)
 	}
 }
 
@@ -300,6 +314,7 @@ func (s said) judgeAcks(out *Agent, consider verdict) {
 
 func (s said) judgeBeat(out *Agent, consider verdict) {
 	beat := s.beat
+	since := beat.byBus(beat.Since)
 	switch {
 	case s.forked != nil:
 		consider(Differing, events.ReasonOf(s.forked), events.MessageOf(s.forked), beat.Stamp)
@@ -314,11 +329,11 @@ func (s said) judgeBeat(out *Agent, consider verdict) {
 		out.Drift, out.Differing = beat.Drift, beat.Differing
 	}
 	if condition := Condition(beat.Condition); !slices.Contains(Conditions, condition) {
-		consider(Failing, beat.Reason, fmt.Sprintf("it says that it is %q, which this publisher does not know", beat.Condition), beat.Since)
+		consider(Failing, beat.Reason, fmt.Sprintf("it says that it is %q, which this publisher does not know", beat.Condition), since)
 	} else if condition != Behind {
-		consider(condition, beat.Reason, beat.Message, beat.Since)
+		consider(condition, beat.Reason, beat.Message, since)
 	} else if beat.Reason != "" {
-		consider(Behind, beat.Reason, beat.Message, beat.Since)
+		consider(Behind, beat.Reason, beat.Message, since)
 	}
 	if !beat.Observed.IsZero() && beat.Observed != beat.State {
 		consider(Differing, events.ReasonReadBack, otherValues, beat.Stamp)

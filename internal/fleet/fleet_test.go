@@ -117,6 +117,22 @@ func TestAnEnvironmentIsWhatIsWorstKnownOfIt(t *testing.T) {
 			s.beat("a", 3, fleet.Held, saying(events.ReasonHeldBySteward, "fair"))
 			s.pass(time.Hour)
 		}, fleet.Silent, "", "1h0m0s"},
+		"nobody is heard, because the publisher does not reach the bus": {func(s *site) {
+			s.beat("a", 3, fleet.InStep)
+			s.reports.Deaf = s.now
+		}, fleet.Silent, events.ReasonBusDown, "does not reach the bus"},
+		"nobody is heard, for long": {func(s *site) {
+			s.beat("a", 2, fleet.Stale, saying(events.ReasonNoPulse, "no pulse"))
+			s.reports.Deaf = s.now
+			s.pass(time.Hour)
+		}, fleet.Silent, events.ReasonBusDown, "does not reach the bus"},
+		"what was torn before nobody is heard": {func(s *site) {
+			s.beat("a", 2, fleet.Torn, saying(events.ReasonUndo, "half"))
+			s.reports.Deaf = s.now
+		}, fleet.Torn, events.ReasonUndo, "half"},
+		"an apply that hangs": {func(s *site) {
+			s.beat("a", 2, fleet.Behind, saying("timeout", "the connector does not answer"))
+		}, fleet.Behind, "timeout", "does not answer"},
 		"retired": {func(s *site) { s.do("op", ledger.RetireEnvironment{Name: "prod", Reason: "r"}) }, fleet.Retired, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -238,6 +254,28 @@ func TestTheLowestAndTheWorstOfTwoAgentsCount(t *testing.T) {
 	s.ack("b", "failed", 3, because(events.ReasonConnector, "500"))
 	if got := s.environment(); got.Condition != fleet.Failing || got.Message != "b: 500" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestSinceWhenIsSaidByTheBusWhateverTheAgentsClockSays: an agent whose clock is an hour off fails since a minute, not since an hour.
+func TestSinceWhenIsSaidByTheBusWhateverTheAgentsClockSays(t *testing.T) {
+	for _, skew := range []time.Duration{0, time.Hour, -time.Hour, 30 * time.Second} {
+		s := newSite(t, "a")
+		since := s.now.Add(-time.Minute)
+		tell := func(way time.Duration, condition fleet.Condition) fleet.Agent {
+			s.beat("a", 2, condition, func(b *events.Beat) {
+				b.Clock, b.Since, b.Until = s.now.Add(skew-way), since.Add(skew), since.Add(skew+time.Hour)
+			})
+			return s.environment().Agents[0]
+		}
+		for _, way := range []time.Duration{0, 400 * time.Millisecond} { // what a beat needs to arrive makes no other time of it
+			if a := tell(way, fleet.Failing); !a.Since.Equal(since) {
+				t.Errorf("skew %s, way %s: failing since %s, want %s", skew, way, a.Since, since)
+			}
+			if a := tell(way, fleet.Held); !a.Since.Equal(since) || !a.Until.Equal(since.Add(time.Hour)) {
+				t.Errorf("skew %s, way %s: held from %s to %s, want %s and an hour later", skew, way, a.Since, a.Until, since)
+			}
+		}
 	}
 }
 

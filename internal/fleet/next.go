@@ -1,5 +1,7 @@
 package fleet
 
+import "github.com/lockstep-dev/lockstep/pkg/events"
+
 // Next is what somebody on call does about an environment that is not in step; "" where there is nothing to do but wait.
 func (e Environment) Next() string {
 	undo := ""
@@ -17,11 +19,19 @@ func (e Environment) Next() string {
 		if len(e.Agents) == 0 {
 			return "" // what is said of it says it
 		}
+		if e.Reason == events.ReasonBusDown {
+			return "see 'publisher doctor': what agents do meanwhile is not known here"
+		}
 		return "see whether the agent and its way to the bus are up: 'agent status' on its host"
 	case Stale:
 		return "see 'publisher doctor', and 'agent status' on the agent's host"
 	case Held:
 		return "its steward ends it with 'agent resume', or waits until it ends"
+	case Behind:
+		if e.Reason == "" {
+			return "" // it is on its way
+		}
+		return "it goes on by itself once that is mended: see 'agent status' beside the instance" + undo
 	}
 	return ""
 }

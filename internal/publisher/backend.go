@@ -47,6 +47,9 @@ func (p *Publisher) Do(ctx context.Context, c ledger.Command, dryRun bool) (out 
 // Read calls fn with what is known now; fn must not keep or change it.
 func (p *Publisher) Read(fn func(s *ledger.State, r fleet.Reports, asOf time.Time)) {
 	reports, asOf := p.reports.view(), p.book.busTime(time.Now())
+	if s, _ := p.book.standingNow(); s.reason == events.ReasonBusDown {
+		reports.Deaf = p.book.busTime(s.since)
+	}
 	p.book.read(func(s *ledger.State) { fn(s, reports, asOf) })
 }
 
