@@ -156,7 +156,7 @@ func (c *cli) allStatus(view fleet.View) {
 func (c *cli) environmentTable(environments []fleet.Environment) string {
 	rows := make([]table.Row, len(environments))
 	for i, e := range environments {
-		rows[i] = table.Row{e.Name, e.Revision, e.Head, lag(e), c.condition(e.Condition), dash(e.LastChange), why(string(e.Reason), e.Message)}
+		rows[i] = table.Row{e.Name, e.Revision, e.Head, lag(e), c.condition(e.Condition), dash(e.LastChange), joined(why(string(e.Reason), e.Message), e.Clocks())}
 	}
 	return c.stateTable(table.Row{"ENVIRONMENT", "REVISION", "HEAD", "LAG", "STATE", "LAST CHANGE", "WHY"}, rows)
 }
@@ -195,6 +195,14 @@ func why(reason, message string) string {
 		return brief(message)
 	}
 	return reason + ": " + brief(message)
+}
+
+// joined are two sayings, either of which may be empty.
+func joined(one, other string) string {
+	if one != "" && other != "" {
+		return one + "; " + other
+	}
+	return one + other
 }
 
 func (c *cli) oneStatus(e fleet.Environment) {
@@ -242,8 +250,8 @@ func (c *cli) oneStatus(e fleet.Environment) {
 		if more := a.Drift - len(a.Differing); more > 0 {
 			c.line("%s differs in %s", a.Name, plural(more, "more resource", "more resources"))
 		}
-		if skew := max(a.ClockSkew, -a.ClockSkew); skew >= 1 {
-			c.note("! the clock of %s is off by %s; lag is not measured by it", a.Name, span(skew))
+		if skew := a.Skew(); skew != "" {
+			c.note("! the clock of %s is off by %s; lag is not measured by it", a.Name, skew)
 		}
 	}
 }

@@ -122,6 +122,24 @@ func TestSilenceIsNeverGreen(t *testing.T) {
 			},
 			[]string{"torn", "flags.json could not be put back", "by hand"},
 		},
+		"its instance does not answer": {
+			func(w *world) {
+				w.release("because", "variable/x", `2`, "prod")
+				w.pass(40 * time.Second)
+				since := w.clock.Add(-35 * time.Second)
+				w.beat("prod", "a1", fleet.Behind, func(b *events.Beat) {
+					b.Reason, b.Message, b.Since = "timeout", "at revision 2 of 3, and the connector does not answer", since
+				})
+			},
+			[]string{"behind", "timeout", "the connector does not answer", "for 35s", "agent status"},
+		},
+		"the publisher does not reach the bus": {
+			func(w *world) {
+				w.reports.Deaf = w.clock
+				w.standing = fleet.LedgerView{Reason: events.ReasonBusDown, Message: "the bus is not reachable", Since: w.clock, Durability: "proven"}
+			},
+			[]string{"silent", "bus-unreachable", "this publisher does not reach the bus", "publisher doctor", "The bus is not reachable since"},
+		},
 		"it says a word that this publisher does not know": {
 			func(w *world) { w.beat("prod", "a1", "splendid") },
 			[]string{"failing", "splendid"},
@@ -184,17 +202,19 @@ func TestAnEnvironmentWithoutAgentIsNotInStep(t *testing.T) {
 	}
 }
 
-// TestASkewedClockIsShownAndHidesNothing: lag is the same, and the environment's page says by how much the clock is off.
+// TestASkewedClockIsShownAndHidesNothing: lag is the same, and overview and environment's page say by how much the clock is off.
 func TestASkewedClockIsShownAndHidesNothing(t *testing.T) {
-	for _, skew := range []time.Duration{time.Hour, -time.Hour} {
+	for skew, want := range map[time.Duration]string{time.Hour: "+1h", -time.Hour: "−1h", 30 * time.Second: "+30s"} {
 		w := newWorld(t)
 		w.add("prod", "prod", "eu", "a1")
 		w.release("because", "variable/x", `1`, "prod")
 		w.apply(50*time.Millisecond, "prod")
-		w.beat("prod", "a1", fleet.InStep, func(b *events.Beat) { b.Clock = b.Clock.Add(3*time.Second + skew) })
-		want := map[time.Duration]string{time.Hour: "+1h", -time.Hour: "−1h"}[skew]
+		w.beat("prod", "a1", fleet.InStep, func(b *events.Beat) { b.Clock = b.Clock.Add(skew) })
 		if _, _, page := read(t, w, "/environments/prod"); !strings.Contains(page, want) || !strings.Contains(page, "Last release took 50ms") {
 			t.Errorf("skew %v: %s", skew, page)
+		}
+		if headline, _, overview := read(t, w, "/"); headline != "The environment is in step" || !strings.Contains(overview, "clock off: of a1 by "+want) {
+			t.Errorf("skew %v: %s: %s", skew, headline, overview)
 		}
 		w.release("because", "variable/x", `2`, "prod")
 		w.pass(90 * time.Second)

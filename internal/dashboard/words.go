@@ -70,18 +70,6 @@ func number(of any) uint64 {
 	}
 }
 
-// skew is how far a clock is off, where that is more than the bus's delay.
-func skew(seconds float64) string {
-	if math.Abs(seconds) < 1 {
-		return "ok"
-	}
-	sign := "+"
-	if seconds < 0 {
-		sign = "−"
-	}
-	return sign + fleet.Span(math.Abs(seconds))
-}
-
 // long says whether a value is not shown whole.
 func long(v json.RawMessage) bool { return len([]rune(string(v))) > mostShown }
 

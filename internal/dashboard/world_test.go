@@ -234,9 +234,9 @@ func (w *world) say(environment, agent string, word events.Word, condition fleet
 func (w *world) beat(environment, agent string, condition fleet.Condition, alter ...func(*events.Beat)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	e := w.state.Environments[environment]
+	e, stamp := w.state.Environments[environment], w.clock.Add(3*time.Second) // surely after what it acknowledged
 	b := events.Beat{
-		Environment: environment, Agent: agent, Ledger: w.state.ID, Clock: w.clock, Version: "v1.4.0", Revision: e.Agents[agent].Position,
+		Environment: environment, Agent: agent, Ledger: w.state.ID, Clock: stamp, Version: "v1.4.0", Revision: e.Agents[agent].Position,
 		Condition: string(condition), Connectors: []string{"desk"},
 	}
 	if b.Revision > 0 {
@@ -246,7 +246,7 @@ func (w *world) beat(environment, agent string, condition fleet.Condition, alter
 	for _, f := range alter {
 		f(&b)
 	}
-	w.reports.Beats[fleet.AgentID{Environment: environment, Agent: agent}] = fleet.Beat{Beat: b, Stamp: w.clock.Add(3 * time.Second)}
+	w.reports.Beats[fleet.AgentID{Environment: environment, Agent: agent}] = fleet.Beat{Beat: b, Stamp: stamp}
 }
 
 // beatAll lets all agents but some environments' beat again as they did last.
@@ -328,7 +328,7 @@ func everyState(t testing.TB) *world {
 		b.Message, b.Since, b.Until = "nightly load test", w.clock.Add(-20*time.Minute), w.clock.Add(40*time.Minute)
 	})
 	w.beat("prod-us", "a1", fleet.Stale, func(b *events.Beat) {
-		b.Reason, b.Message, b.Since, b.Clock = "pulse-missing", "no pulse of the publisher for 52s", w.clock.Add(-7*time.Second), b.Clock.Add(-72*time.Second)
+		b.Reason, b.Message, b.Since, b.Clock = "pulse-missing", "no pulse of the publisher for 52s", w.clock.Add((-52-72)*time.Second), b.Clock.Add(-72*time.Second)
 	})
 	w.beat("tenant-corvo", "a1", fleet.InStep, func(b *events.Beat) {
 		b.Condition, b.Reason, b.Since = string(fleet.Differing), events.ReasonReadBack, w.clock.Add(-40*time.Second)

@@ -61,6 +61,31 @@ func (a Agent) Heard(asOf time.Time) bool {
 	return !a.LastSeen.IsZero() && asOf.Sub(a.LastSeen) <= SilentAfter
 }
 
+// Skew is how far the agent's clock is off, as people read it; "" where that may be the way of its beat.
+func (a Agent) Skew() string {
+	switch {
+	case a.ClockSkew >= 1:
+		return "+" + Span(a.ClockSkew)
+	case a.ClockSkew <= -1:
+		return "−" + Span(-a.ClockSkew)
+	}
+	return ""
+}
+
+// Clocks says whose clocks are off, and how far; "" where none is.
+func (e Environment) Clocks() string {
+	var off []string
+	for _, a := range e.Agents {
+		if skew := a.Skew(); skew != "" {
+			off = append(off, "of "+a.Name+" by "+skew)
+		}
+	}
+	if off == nil {
+		return ""
+	}
+	return "clock off: " + strings.Join(off, ", ")
+}
+
 // A Match says whether the state that agents hold is the ledger's.
 type Match string
 

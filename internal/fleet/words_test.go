@@ -65,6 +65,19 @@ func TestOfManyDifferencesAllOfTheValueIsShown(t *testing.T) {
 	}
 }
 
+func TestAClockThatIsOffIsNamedWithHowFar(t *testing.T) {
+	for skew, want := range map[float64]string{0: "", 0.9: "", -0.9: "", 30.04: "clock off: of a by +30s", -3600: "clock off: of a by −1h", 3599.7: "clock off: of a by +1h"} {
+		e := fleet.Environment{Agents: []fleet.Agent{{Name: "a", ClockSkew: skew}, {Name: "b"}}}
+		if got := e.Clocks(); got != want {
+			t.Errorf("%v: %q, want %q", skew, got, want)
+		}
+	}
+	both := fleet.Environment{Agents: []fleet.Agent{{Name: "a", ClockSkew: 2}, {Name: "b", ClockSkew: -2}}}
+	if got := both.Clocks(); got != "clock off: of a by +2s, of b by −2s" {
+		t.Errorf("of both: %q", got)
+	}
+}
+
 func TestSpansReadAsPeopleSayThem(t *testing.T) {
 	for seconds, want := range map[float64]string{0: "0ms", 0.0001: "<1ms", 0.034: "34ms", 1: "1s", 1.25: "1.2s", 59.96: "60s", 60: "1m", 3600: "1h", 3725: "1h2m", 200000: "2d"} {
 		if got := fleet.Span(seconds); got != want {
