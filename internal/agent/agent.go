@@ -106,7 +106,7 @@ func (a *Agent) load() error {
 		signer: a.signer, clock: o.Clock, fault: o.Fault, interval: o.Intervals.Retry, log: o.Log, wake: make(chan struct{}, 1),
 	}
 	a.hearing = &hearing{ledger: o.Enrolment.Ledger, allows: trusted.allows, clock: o.Clock}
-	a.chain = &chain{opts: o, log: o.Log, store: a.store, believed: trusted, outbox: a.outbox, show: a.show, refused: func() { a.metrics.refused() }}
+	a.chain = &chain{opts: o, log: o.Log, store: a.store, believed: trusted, outbox: a.outbox, show: a.show, count: func() { a.metrics.refused() }, reread: a.reread}
 	a.witness = &witness{ledger: o.Enrolment.Ledger, key: a.signer.Public(), keys: trusted.publishers, clock: o.Clock, every: o.Intervals.Pulse, wake: make(chan struct{}, 1)}
 	outbox, tip, err := a.chain.load()
 	if err != nil {

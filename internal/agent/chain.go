@@ -34,7 +34,8 @@ type chain struct {
 
 	intent    *store.Intent // an apply that was not finished and not put back
 	failure   *store.Failure
-	stuck     bool          // a release was refused since the start: nothing behind it can be verified
+	stuck     bool          // a release was refused: nothing behind it can be verified
+	refused   events.Digest // chain digest of that release, as it was said
 	tried     events.Digest // chain digest of the target that failed permanently
 	retry     *Retry
 	hold      *store.Hold
@@ -47,9 +48,10 @@ type chain struct {
 	unverified bool
 	unread     *unread // why the instance cannot be compared with the checkpoint; nil when it was, or need not be
 
-	outbox  *outbox
-	show    func() // publishes what is here; before an ack says it to others
-	refused func() // counts a release that does not verify
+	outbox *outbox
+	show   func()             // publishes what is here; before an ack says it to others
+	count  func()             // counts a release that does not verify
+	reread func(bus.Position) // has what comes after a position read again, within a check interval
 }
 
 // A link is one verified release on its way.
@@ -78,8 +80,12 @@ func receive(run bus.Run) []received {
 	return out
 }
 
-// follow takes releases that continue what it has, and folds as many as may be applied together.
+// follow takes releases that continue what it has, and folds as many as may be applied together. In the place of a refused release may
+// come another.
 func (c *chain) follow(run []received) {
+	if run[0].Revision == c.target.Revision+1 {
+		c.stuck = false
+	}
 	c.queue = append(c.queue, run...)
 	if c.retry != nil {
 		c.retry.Next = time.Time{} // what is new may be what mends it
@@ -237,24 +243,47 @@ func (c *chain) tryAgain() {
 	}
 }
 
-// refuse records that a release does not verify: it and what follows are not applied.
+// refuse records that a release does not verify: it and what follows are not applied. It is read again, as long as it is there.
 func (c *chain) refuse(r received, err error) {
+	c.stuck, c.queue = true, c.queue[1:]
+	c.reread(c.position())
+	restarted := c.refused == events.Digest{}
+	if r.Chain == c.refused && c.failure != nil {
+		return // said before
+	}
+	c.refused = r.Chain
 	r.about(c.log.Error()).Err(err).Msg("a release is refused")
-	c.refused()
+	c.count()
 	now := c.now()
 	before := c.failure
-	c.stuck, c.queue = true, c.queue[1:]
 	c.failure = &store.Failure{Revision: r.Revision, Last: r.Revision, Word: events.WordRefused, Reason: reasonOf(err), Message: messageOf(err), Since: now}
-	if before != nil && before.Revision == r.Revision && before.Word == events.WordRefused && before.Reason == c.failure.Reason {
-		c.failure.Since, c.failure.Last = before.Since, before.Last // said before a restart
+	if restarted && before != nil && before.Revision == r.Revision && before.Word == events.WordRefused && before.Reason == c.failure.Reason {
+		c.failure.Since, c.failure.Last = before.Since, before.Last // said before the restart
 		return
 	}
 	c.report(c.failure, events.Ack{Word: events.WordRefused, First: r.Revision, Last: r.Revision, Chain: r.Chain,
 		Reason: c.failure.Reason, Message: c.failure.Message, Phases: events.Phases{Received: events.Stamp(now), Verified: events.Stamp(now)}})
 }
 
+// forgive ends a refusal, once what was refused is not there any more.
+func (c *chain) forgive() {
+	if c.failure == nil || c.failure.Word != events.WordRefused {
+		return
+	}
+	if err := c.keep(fault.FailureKept, func(tx *store.Tx) error { return tx.SetFailure(nil) }); err != nil {
+		c.log.Error().Err(err).Msg("could not forget a release that was refused and is gone")
+		return
+	}
+	c.log.Info().Uint64("revision", c.failure.Revision).Msg("the release that was refused is gone")
+	c.failure, c.stuck, c.refused = nil, false, events.Digest{}
+	c.show()
+}
+
 // block says of revisions behind a refused one that they cannot be applied.
 func (c *chain) block(first uint64, last received) {
+	if c.failure == nil {
+		return // the instance was torn and is whole again: the refusal is said when it is read again
+	}
 	if first = max(first, c.failure.Last+1); first > last.Revision {
 		return
 	}

@@ -79,6 +79,9 @@ func (a *Agent) turn(ctx context.Context) {
 		a.metrics.advanced(time.Since(begun), c.checkpoint.Revision-from, err)
 		a.show()
 	}
+	if a.caughtUp() {
+		c.forgive()
+	}
 	if c.unverified && len(c.waiting) == 0 && a.caughtUp() {
 		if err := c.settle(ctx); err != nil {
 			c.notRead(err)
@@ -107,6 +110,16 @@ func (a *Agent) patience() time.Duration {
 		wait = min(wait, time.Until(c.hold.Until))
 	}
 	return max(wait, time.Millisecond)
+}
+
+// reread is for a chain that refused what comes after a position. Without a feed yet, it is read from there anyway.
+func (a *Agent) reread(from bus.Position) {
+	a.mu.Lock()
+	feed := a.feed
+	a.mu.Unlock()
+	if feed != nil {
+		feed.Reset(from)
+	}
 }
 
 // caughtUp says whether the head was looked at since the start and everything up to it was followed.
@@ -147,11 +160,7 @@ func (a *Agent) followReleases(ctx context.Context) error {
 			}
 			forked = true
 			a.beatOnChange()
-			select {
-			case <-ctx.Done():
-			case <-time.After(a.opts.Intervals.Check):
-				feed.Reset(feed.Position())
-			}
+			feed.Reset(feed.Position())
 			continue
 		}
 		if err != nil {

@@ -1,10 +1,13 @@
 package agent_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
+	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
 	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/internal/connector/connectortest"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -19,26 +22,59 @@ func (w *world) rotate(name string) []foldtest.Release {
 	return w.Update(func(d *events.Trust) { d.Publishers = []string{w.Signer.Public()} }, env)
 }
 
-// TestAReleaseWithoutItsApprovalsIsRefusedAndChangesNothing: the refusal is a signed ack with its reason, and the agent goes on when the
-// history is mended.
+// TestAReleaseWithoutItsApprovalsIsRefusedAndChangesNothing: the refusal is a signed ack with its reason, said once for each such release,
+// and the agent goes on by itself when the release is gone, or another stands in its place.
 func TestAReleaseWithoutItsApprovalsIsRefusedAndChangesNothing(t *testing.T) {
 	w := newWorldOf(t, foldtest.NewSigned(t))
 	fake := connectortest.NewFake("fake")
 	a := start(t, w.options(fake))
 	w.set("variable/x", `1`)
 	w.applied(2)
-	forged := w.Draft(foldtest.Set(env, "variable/x", `2`))[0]
-	w.Sign(&forged, "ann", "otto") // who may not approve
-	w.send(w.Seal(forged)...)
-	ack := w.word(events.WordRefused, 3)
-	if ack.Reason != events.ReasonApprovals || ack.First != 3 {
-		t.Errorf("%+v", ack)
+	for i, value := range []string{`2`, `3`} {
+		forged := w.Draft(foldtest.Set(env, "variable/x", value))[0]
+		w.Sign(&forged, "ann", "otto") // who may not approve
+		sealed := w.Seal(forged)[0]
+		w.send(sealed)
+		ack := w.said("that refuses "+value, func(ack events.Ack) bool { return ack.Word == events.WordRefused && ack.Chain == sealed.Chain })
+		if ack.Reason != events.ReasonApprovals || ack.First != 3 || ack.Last != 3 {
+			t.Errorf("%+v", ack)
+		}
+		if s := a.condition(agent.Failing, events.ReasonApprovals); s.Checkpoint.Revision != 2 {
+			t.Errorf("%+v", s.Checkpoint)
+		}
+		a.looksAgain()
+		w.unsend()
+		if i == 0 {
+			a.is("that forgave", func(s agent.Status) bool { return s.Failure == nil && s.Head == 2 })
+		}
 	}
-	s := a.at(2)
 	holds(t, fake.Instance(), "variable/x", `1`)
-	if s.Checkpoint.Revision != 2 {
-		t.Errorf("%+v", s.Checkpoint)
+	w.set("variable/x", `4`)
+	w.applied(3)
+	holds(t, fake.Instance(), "variable/x", `4`)
+	if s := a.at(3); s.Failure != nil {
+		t.Errorf("%+v", s.Failure)
 	}
+	if n := strings.Count(fmt.Sprint(w.words()), string(events.WordRefused)); n != 2 {
+		t.Errorf("two releases were refused %d times: %v", n, w.words())
+	}
+}
+
+// looksAgain waits for two more looks at the head.
+func (r *running) looksAgain() {
+	r.t.Helper()
+	for range 2 {
+		before := r.Status().LastCheck
+		r.is("with another look at the head", func(s agent.Status) bool { return s.LastCheck.After(before) })
+	}
+}
+
+// unsend takes the newest release of the environment out of the stream.
+func (w *world) unsend() {
+	w.t.Helper()
+	head, err := w.conn.Head(bustest.Context(w.t), env)
+	must(w.t, err)
+	must(w.t, w.conn.DeleteRelease(bustest.Context(w.t), head.Sequence))
 }
 
 // TestAReplacedPublisherKeyCountsFromTheDocumentThatReplacesIt: the document is sent by whoever has the new key, and the agent has never

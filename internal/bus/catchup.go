@@ -84,7 +84,10 @@ func (f *Feed) check(ctx context.Context) (last uint64, err error) {
 func (f *Feed) checkedAt(asked time.Time, at Position, head uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.checked, f.head = asked, max(f.head, head)
+	if f.head = max(f.head, head); !f.reset.IsZero() && asked.After(f.reset) {
+		f.head, f.reset = max(at.Revision, head), time.Time{} // what was there before may be gone
+	}
+	f.checked = asked
 	if f.head <= at.Revision && f.forked == nil {
 		f.problem = nil
 	}
@@ -123,7 +126,7 @@ func (f *Feed) catchUp(ctx context.Context) Run {
 	}
 	result, err := f.collect(ctx, at, last)
 	if len(result.run) > 0 {
-		return f.deliver(result.run, result.rest)
+		return f.deliver(at, result.run, result.rest)
 	}
 	switch {
 	case ctx.Err() != nil:

@@ -58,6 +58,7 @@ type Feed struct {
 	rejected map[Rejection]uint64
 	delay    time.Duration // after a catch-up without result
 	retry    time.Time
+	reset    time.Time // when the reader went back: a look begun since says what is there now; zero: it did
 }
 
 // Feed begins to listen for an environment's releases. Close it.
@@ -162,7 +163,7 @@ func (f *Feed) take(m *nats.Msg) (Run, error) {
 	at := f.Position()
 	switch f.rules.judge(at, c) {
 	case next:
-		return f.deliver(Run{c.Release}, false), nil
+		return f.deliver(at, Run{c.Release}, false), nil
 	case ahead:
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -173,10 +174,14 @@ func (f *Feed) take(m *nats.Msg) (Run, error) {
 	return nil, nil
 }
 
-// deliver moves the position. Rest says that the stream holds more than the run, which may make sense after it.
-func (f *Feed) deliver(run Run, rest bool) Run {
+// deliver moves the position from where the run begins. Rest says that the stream holds more than the run, which may make sense after
+// it. It delivers nothing where the reader went back meanwhile.
+func (f *Feed) deliver(from Position, run Run, rest bool) Run {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.position != from {
+		return nil
+	}
 	f.suspect = f.suspect || rest
 	f.position = run.Position()
 	f.head = max(f.head, f.position.Revision)
@@ -197,14 +202,15 @@ func (f *Feed) reject(why Rejection) {
 	f.rejected[why]++
 }
 
-// Reset moves the position, for a reader that did not accept what it got: Next then returns it again, with whatever is newer. After
-// ErrForked it lets Next look whether the bus holds the reader's history again; Problem stays until it does.
+// Reset moves the position, for a reader that did not accept what it got, and after ErrForked: Problem stays then until the bus holds
+// the reader's history again. Next looks at the stream again within a check interval, and returns at once what the live tail brings
+// after the position.
 func (f *Feed) Reset(p Position) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.suspect = f.suspect || f.forked != nil
-	f.position, f.forked, f.retry = p, nil, time.Time{}
+	f.position, f.forked, f.suspect, f.reset = p, nil, true, time.Now()
 	f.head = max(f.head, p.Revision)
+	f.retry = f.reset.Add(jitter(f.opts.CheckInterval))
 }
 
 // Position is where the feed is: at the end of the last run, or where Reset put it.

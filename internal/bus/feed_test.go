@@ -136,7 +136,7 @@ func TestResetGivesTheSameAgainAndWhatIsNewer(t *testing.T) {
 	_, c := bustest.Ready(t)
 	chain := bustest.NewChain(t, environment).Grow(8, "value")
 	chain.Send(c, 1, 4)
-	f := feedOf(t, c, chain)
+	f := feedOf(t, c, chain, often)
 	expect(t, f, chain, 4)
 	checkpoint := f.Position()
 	chain.Send(c, 5, 5)
@@ -418,7 +418,7 @@ func TestGoodReleasesBeforeAForkAreDelivered(t *testing.T) {
 		}
 		c.Send(ctx, []bus.Outgoing{{Environment: environment, Payload: r.Payload, Signature: r.Signature, ExpectedLast: head.Sequence}})
 	}
-	f := feedOf(t, c, chain)
+	f := feedOf(t, c, chain, often)
 	expect(t, f, chain, 4)
 	if _, err := f.Next(ctx); !errors.Is(err, bus.ErrForked) {
 		t.Errorf("%v, want ErrForked", err)
