@@ -200,7 +200,8 @@ func trustRotateCommand(c *cli) *cobra.Command {
 		Long: `Put a new key in the place of another. What the old key signed before does not count for what is released afterwards, unless it has been
 released already. --old says which key goes, where there are several.
 
-A publisher's key is rotated by adding the new one first: make it in the new data directory, rotate, and start the publisher with it.`,
+A publisher takes no more commands once its key is replaced: make the new one with 'publisher key new --file', rotate, and start the publisher
+with it as publisher.key in its data directory.`,
 		Example: `  publisher trust rotate ben --key UBK3… -m "Ben's laptop was stolen"
   publisher trust rotate --root --old UROO… --key UNEW… -m "yearly" --root-key old-root.key --root-key new-root.key`,
 		Args:              cobra.MaximumNArgs(1),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ type book struct {
 	fault    fault.Hook
 	clock    func() time.Time                    // what decisions say the time is
 	released func([]ledger.Released)             // told of new releases, in order; must not block
+	counts   func() error                        // why this publisher's key is none that counts
 	agents   func() map[string]map[string]string // what versions agents said they have, by environment and agent
 
 	commit sync.Mutex
@@ -54,7 +56,7 @@ const appendTimeout = 10 * time.Second
 // newBook projects the copy of the ledger.
 func newBook(entries *ledgerCopy) (*book, error) {
 	b := &book{
-		copy: entries, clock: time.Now, released: func([]ledger.Released) {}, agents: func() map[string]map[string]string { return nil }, changed: make(chan struct{}),
+		copy: entries, clock: time.Now, counts: func() error { return nil }, released: func([]ledger.Released) {}, agents: func() map[string]map[string]string { return nil }, changed: make(chan struct{}),
 		standing: standing{checking: true, reason: events.ReasonStartup, message: "the ledger is being checked", since: time.Now()},
 	}
 	return b, b.load("")
@@ -92,6 +94,12 @@ func (b *book) read(fn func(*ledger.State)) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	fn(b.state)
+}
+
+// trust is the newest trust document; nil before there is one.
+func (b *book) trust() (trust *events.Trust) {
+	b.read(func(s *ledger.State) { trust = s.Trust() })
+	return trust
 }
 
 // number is of the newest entry known here.
@@ -185,7 +193,7 @@ func (b *book) awaitChecked(ctx context.Context) error {
 			return nil
 		}
 		if !s.checking {
-			return &api.UnavailableError{Reason: s.reason, Message: fmt.Sprintf("the ledger is read-only (%s): %s", s.reason, s.message), Next: "nothing was changed; see 'publisher doctor'"}
+			return readOnly(s.reason, s.message)
 		}
 		select {
 		case <-changed:
@@ -193,6 +201,10 @@ func (b *book) awaitChecked(ctx context.Context) error {
 			return &api.UnavailableError{Reason: s.reason, Message: s.message + "; gave up waiting", Next: "send the command again with the same id"}
 		}
 	}
+}
+
+func readOnly(reason events.Reason, message string) error {
+	return &api.UnavailableError{Reason: reason, Message: fmt.Sprintf("the ledger is read-only (%s): %s", reason, message), Next: "nothing was changed; see 'publisher doctor'"}
 }
 
 // errMoved says that what a decision rested on is not so any more: it is to be made anew.
@@ -225,7 +237,13 @@ func (b *book) attempt(ctx context.Context, c ledger.Command, dryRun bool) (ledg
 		return ledger.Outcome{}, b.refused(ctx, err)
 	}
 	out := ledger.Outcome{Result: d.Result, Digest: d.Digest, Terms: d.Terms, Effect: d.Effect, Notes: d.Notes, Again: d.Known, DryRun: dryRun && !d.Known}
-	if d.Known || dryRun {
+	if d.Known {
+		return out, nil
+	}
+	if err := b.counts(); err != nil { // its key was replaced since the ledger was last looked at: what it sends is believed no more
+		return ledger.Outcome{}, readOnly(events.ReasonTrust, messageOf(err))
+	}
+	if dryRun {
 		return out, nil
 	}
 	_, appending := tracing.Begin(ctx, "append")
@@ -346,6 +364,11 @@ func reasonOf(err error) events.Reason {
 		return events.ReasonBusSettings
 	}
 	return events.ReasonBusDown
+}
+
+// messageOf is what an error says beside its reason, which stands next to it everywhere.
+func messageOf(err error) string {
+	return strings.TrimPrefix(err.Error(), string(reasonOf(err))+": ")
 }
 
 // sync reads what other publishers appended.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -81,7 +81,7 @@ func (p *Publisher) trouble(ctx context.Context, err error, starting bool) {
 	if starting && slow(err) {
 		p.book.doubt(standing{checking: true, reason: events.ReasonStartup, message: "the bus does not answer yet: " + err.Error()})
 		p.log.Warn().Err(err).Msg("the bus does not answer yet; asking again")
-	} else if p.book.doubt(standing{reason: reason, message: strings.TrimPrefix(err.Error(), string(reason)+": ")}) {
+	} else if p.book.doubt(standing{reason: reason, message: messageOf(err)}) {
 		p.log.Error().Err(err).Str("reason", string(reason)).Msg("the ledger is read-only")
 	}
 	select {
@@ -103,6 +103,9 @@ func (p *Publisher) checkLedger(ctx context.Context) error {
 		p.announceKnown()
 	}
 	if err != nil {
+		return err
+	}
+	if err := p.counts(); err != nil {
 		return err
 	}
 	if err := p.compareReleases(ctx); err != nil {
@@ -308,23 +311,27 @@ func (p *Publisher) judgeBeat(id fleet.AgentID, beat fleet.Beat) error {
 	return nil
 }
 
-// begin makes the first entry of a new ledger, and makes sure that this publisher's key is one that agents believe.
+// begin makes the first entry of a new ledger.
 func (p *Publisher) begin(ctx context.Context) error {
-	var trust *events.Trust
-	p.book.read(func(s *ledger.State) { trust = s.Trust() })
-	if trust == nil {
-		p.book.commit.Lock()
-		defer p.book.commit.Unlock()
-		d, err := p.book.decide(ledger.Command{By: "publisher", Body: ledger.Genesis{Publisher: p.signer.Public(), Document: p.founding}})
-		if err != nil {
-			return err
-		}
-		return p.book.appendDecision(ctx, d)
+	if p.book.trust() != nil {
+		return nil
 	}
-	if !trust.AllowsPublisher(p.signer.Public()) {
-		return events.Errorf(events.ReasonTrust, "the key in %s is none that the ledger's trust document names: copy publisher.key from the first publisher's data directory", p.opts.Data)
+	p.book.commit.Lock()
+	defer p.book.commit.Unlock()
+	d, err := p.book.decide(ledger.Command{By: "publisher", Body: ledger.Genesis{Publisher: p.signer.Public(), Document: p.founding}})
+	if err != nil {
+		return err
 	}
-	return nil
+	return p.book.appendDecision(ctx, d)
+}
+
+// counts says that the newest trust document names this publisher's key. Otherwise nobody believes what it sends.
+func (p *Publisher) counts() error {
+	trust, file := p.book.trust(), filepath.Join(p.opts.Data, "publisher.key")
+	if trust == nil || trust.AllowsPublisher(p.signer.Public()) {
+		return nil
+	}
+	return events.Errorf(events.ReasonTrust, "trust document %d does not name the key in %s: where that was replaced, start the publisher with the new key there; for one more publisher, copy the key of the first", trust.Version, file)
 }
 
 // followLedger reads entries as they come, and looks at the bus from time to time, until something is to be checked.
@@ -375,6 +382,9 @@ func (p *Publisher) lookAround(ctx context.Context) error {
 		return err
 	}
 	if err := p.twice(ctx, p.judgeBeats); err != nil {
+		return err
+	}
+	if err := p.counts(); err != nil {
 		return err
 	}
 	p.noteVerified()

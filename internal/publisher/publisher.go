@@ -78,7 +78,7 @@ func New(ctx context.Context, o Options) (_ *Publisher, err error) {
 	p.sender = newSender(p)
 	p.reports = newReports(p.book)
 	p.book.conn, p.book.fault, p.book.clock, p.book.released = p.conn, o.Fault, o.Clock, p.sender.released
-	p.book.agents = p.reports.versions
+	p.book.agents, p.book.counts = p.reports.versions, p.counts
 	p.metrics = newMetrics(o.Registry, p)
 	p.sender.published = p.metrics.published
 	return p, nil
@@ -351,13 +351,11 @@ func (p *Publisher) pulseOnce(now time.Time) error {
 	// the last one they heard.
 	p.pulsed = max(pulseCounter(now), p.pulsed+1, p.reports.pulsed()+1)
 	pulse := events.Pulse{Counter: p.pulsed, Clock: events.Stamp(now)}
-	believed := false
 	p.book.read(func(s *ledger.State) {
 		pulse.Ledger, pulse.Tip = s.ID, events.LedgerTip{Number: s.Number, Hash: s.Hash}
-		believed = s.Trust() != nil && s.Trust().AllowsPublisher(p.signer.Public())
 	})
-	if !believed {
-		return nil // a new ledger, or somebody else's
+	if p.counts() != nil || pulse.Tip.Number == 0 {
+		return nil // nobody would believe it, or there is nothing to tell yet
 	}
 	var err error
 	if p.sealed, err = p.book.grown.after(p.sealed, pulse.Ledger, p.signer); err != nil {
