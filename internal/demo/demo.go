@@ -39,7 +39,7 @@ const patience = time.Minute
 
 type demo struct {
 	Options
-	temporary bool      // the directory is the demo's own
+	kept      bool      // the directory is the person's
 	keys      keys.Ring // of the people
 	ledger    string    // its id; empty where a kept ledger's approvals are names
 	publisher *publisher.Publisher
@@ -48,7 +48,7 @@ type demo struct {
 
 // Run runs the demo until ctx ends or, with Once, until everything has arrived. An error says what did not.
 func Run(ctx context.Context, o Options) (err error) {
-	d := &demo{Options: o, group: lifecycle.New(ctx)}
+	d := &demo{Options: o, kept: o.Dir != "", group: lifecycle.New(ctx)}
 	defer func() {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 		defer cancel()
@@ -74,20 +74,14 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // prepare finds the directory.
 func (d *demo) prepare() error {
-	if d.Dir != "" {
+	if d.kept {
 		return os.MkdirAll(d.Dir, 0o700)
 	}
-	dir, err := os.MkdirTemp("", "lockstep-demo-")
-	if err != nil {
-		return err
-	}
-	d.Dir, d.temporary = dir, true
-	d.group.Defer("demo directory", func(context.Context) error { return os.RemoveAll(dir) })
-	return nil
+	return d.temporary()
 }
 
 func (d *demo) afterwards() string {
-	if d.temporary {
+	if !d.kept {
 		return "was temporary and is gone; keep it with --dir"
 	}
 	return "stays in " + d.Dir + ", and the next demo there goes on with it"
