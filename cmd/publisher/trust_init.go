@@ -41,8 +41,8 @@ signatures that the trust document demands.
 
 With --data it prepares the data directory of a publisher that was never started: root keys, the publisher's key, and the first trust
 document, signed by the roots, with which 'publisher serve --data' begins the ledger; and the bus's credentials, with which agents and nobody
-else come in. Without --data it proposes that document to a running
-publisher whose approvals are names so far; there is no way back.
+else come in. Without --data it proposes that document to a running publisher whose approvals are names so far; there is no way back, and the
+bus stays as it is.
 
 Who acts (--as) becomes the first administrator, with a key that is made where there is none: administrator, author, approver,
 release-manager and operator in every environment. Nobody approves their own changes, so that nothing is released before a second person
@@ -188,6 +188,8 @@ func (c *cli) moveToSigned(ctx context.Context, b beginning, w writing) error {
 		c.note("  publisher show %s", out.Change)
 		c.note("  publisher approve %s %s", out.Change, made.rootFlags())
 		c.secondPerson(made)
+		c.note("\nThe bus stays as it is: where it has no credentials of its own, whoever reaches it comes in. One that lets in agents and nobody else")
+		c.note("begins with a new ledger: 'publisher trust init --data NEW'.")
 	})
 }
 

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lockstep-dev/lockstep/internal/access"
@@ -35,14 +34,7 @@ func trustPeople(t *testing.T, p *publisher.Publisher, edit func(*events.Trust))
 	edit(&next)
 	send := func(body ledger.Body) ledger.Outcome {
 		t.Helper()
-		c := ledger.Command{ID: uuid.NewString(), By: "ada", Body: body}
-		if before.Approvals == events.ApprovalsAreSigned {
-			would, err := p.Do(bustest.Context(t), c, true)
-			must(t, err)
-			c, err = c.Signed(events.Statement{Ledger: before.Ledger, At: time.Now(), Expires: time.Now().Add(time.Hour), Change: would.Change, Digest: would.Digest}, trusttest.Key(t, "ada"))
-			must(t, err)
-		}
-		out, err := p.Do(bustest.Context(t), c, false)
+		out, err := doSigned(t, p, "ada", body)
 		must(t, err)
 		return out
 	}
@@ -50,6 +42,23 @@ func trustPeople(t *testing.T, p *publisher.Publisher, edit func(*events.Trust))
 	var digest events.Digest
 	p.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) { digest = s.Changes[change].Digest })
 	send(ledger.Approve{Change: change, Digest: digest, Roots: []events.RootSignature{trusttest.Root(t, next, "root 1")}})
+}
+
+// doSigned gives a command, signed where the ledger wants that.
+func doSigned(t *testing.T, p *publisher.Publisher, by string, body ledger.Body) (ledger.Outcome, error) {
+	t.Helper()
+	var trust events.Trust
+	p.Read(func(s *ledger.State, _ fleet.Reports, _ time.Time) { trust = *s.Trust() })
+	c := command(by, body)
+	if trust.Approvals == events.ApprovalsAreSigned {
+		would, err := p.Do(bustest.Context(t), c, true)
+		if err != nil {
+			return would, err
+		}
+		c, err = c.Signed(events.Statement{Ledger: trust.Ledger, At: time.Now(), Expires: time.Now().Add(time.Hour), Change: would.Change, Digest: would.Digest}, trusttest.Key(t, by))
+		must(t, err)
+	}
+	return p.Do(bustest.Context(t), c, false)
 }
 
 // TestBeyondLoopbackWhoSignsReads goes all the way: a listener on all addresses, TLS, and a trust document that comes and changes.

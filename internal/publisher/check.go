@@ -331,7 +331,7 @@ func (p *Publisher) counts() error {
 	if trust == nil || trust.AllowsPublisher(p.signer.Public()) {
 		return nil
 	}
-	return events.Errorf(events.ReasonTrust, "trust document %d does not name the key in %s: where that was replaced, start the publisher with the new key there; for one more publisher, copy the key of the first", trust.Version, file)
+	return events.Errorf(events.ReasonTrust, "trust document %d does not name the key in %s, and nobody believes what it signs: put the key there that the document names, from a backup, from another publisher, or from where the new one was made, and start the publisher again", trust.Version, file)
 }
 
 // followLedger reads entries as they come, and looks at the bus from time to time, until something is to be checked.

@@ -186,7 +186,7 @@ func TestALedgerThatIsNotWhatItWasIsReadOnly(t *testing.T) {
 		}, events.ReasonLedgerForked, "this data directory is of ledger"},
 		"another key": {func(t *testing.T, s *scene) {
 			must(t, os.Remove(filepath.Join(s.data, "publisher.key")))
-		}, events.ReasonTrust, "copy publisher.key"},
+		}, events.ReasonTrust, "put the key there that the document names"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -23,8 +23,8 @@ func TestAPublisherWhoseKeyWasReplacedTakesNoMoreCommands(t *testing.T) {
 	addEnvironments(t, p, "prod")
 	trustPeople(t, p, func(d *events.Trust) { d.Publishers = []string{trusttest.Key(t, "new publisher").Public()} })
 
-	_, err := p.Do(bustest.Context(t), command("ada", ledger.AddEnvironment{Name: "late", Approvals: 1}), false)
-	if unavailable, ok := err.(*api.UnavailableError); !ok || unavailable.Reason != events.ReasonTrust || !strings.Contains(unavailable.Message, "start the publisher with the new key") {
+	_, err := doSigned(t, p, "ada", ledger.AddEnvironment{Name: "late", Approvals: 1})
+	if unavailable, ok := err.(*api.UnavailableError); !ok || unavailable.Reason != events.ReasonTrust || !strings.Contains(unavailable.Message, "put the key there that the document names") {
 		t.Errorf("the command after the replacement: %v", err)
 	}
 	bustest.Eventually(t, "every screen says so", func() bool { return !p.Fleet().Ledger.Writable && p.Fleet().Ledger.Reason == events.ReasonTrust })
