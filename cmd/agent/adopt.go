@@ -21,7 +21,8 @@ func adoptCommand(c *cli) *cobra.Command {
 		Use:   "adopt [--enrolment FILE] -o CHANGE.yaml",
 		Short: "Write a change that adopts what the instance holds",
 		Long: `Write a change file with the instance's present values, where they differ from what the next apply would put there. Propose it
-with 'publisher propose -f'. Secrets are left out: propose references for them.
+with 'publisher propose -f', which refuses values that look like secrets. What is released as a secret is left out: propose references for
+such values.
 
 Adopt knows only keys that are released. At first contact it takes the values that are there and differ, and deletes nothing: what
 the instance lacks is still to come. Later it also deletes the keys that were taken out of the instance by hand.`,

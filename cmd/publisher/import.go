@@ -188,12 +188,12 @@ func (c *cli) writeImport(i importing, values exchange.Values) error {
 
 // noSecretValues refuses what looks like a secret, or puts references in its place.
 func (c *cli) noSecretValues(dir *registry.Sources, values exchange.Values, refer bool) error {
-	found := 0
+	refused := 0
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		m, _ := dir.Manifest(key)
 		for _, f := range secretscan.Value(key, values[key], m) {
-			found++
-			if !refer {
+			if !refer || f.Name {
+				refused++
 				c.line("%s", plain(f.String()))
 				continue
 			}
@@ -205,10 +205,14 @@ func (c *cli) noSecretValues(dir *registry.Sources, values exchange.Values, refe
 			c.note("%s%s is now a reference to %s: give the agent that variable before the change is released", key, plain(f.Path), plain(reference))
 		}
 	}
-	if found == 0 || refer {
+	if refused == 0 {
 		return nil
 	}
-	return &ledger.Error{Kind: ledger.KindInvalid, Message: plural(found, "value looks like a secret", "values look like secrets") + ", and nothing was written",
+	if refer {
+		return &ledger.Error{Kind: ledger.KindInvalid, Message: plural(refused, "name looks like a secret", "names look like secrets") + ", and nothing was written",
+			Next: "a reference takes the place of a value, not of a name: give what stands there other names"}
+	}
+	return &ledger.Error{Kind: ledger.KindInvalid, Message: plural(refused, "value looks like a secret", "values look like secrets") + ", and nothing was written",
 		Next: "say --secret-refs to write references in their place, or " + secretscan.Remedy}
 }
 

@@ -29,6 +29,7 @@ type Finding struct {
 	Key         string         // manifest, or resource of a quick edit
 	Path        string         // JSON pointer into the manifest, or into the value of a quick edit
 	Place       registry.Place // of a manifest
+	Name        bool           // it is the name of a member of what stands at Path
 	Rule        string         // what it looks like
 	Fingerprint string         // for metadata.notSecret
 }
@@ -47,15 +48,26 @@ func (f Finding) String() string {
 // Manifest scans a manifest, but for what it lists as no secret.
 func Manifest(m *registry.Manifest) []Finding {
 	var out []Finding
+	names := map[Finding]bool{} // leaves share them
 	for _, leaf := range m.Leaves() {
 		key, path, named := m.ValueAt(leaf.Path)
-		s := scan{key: key, named: named, found: func(rel, rule string, value json.RawMessage) {
-			print := fingerprint(key, rel, value)
-			if !listed(m, key, rel, print) {
-				out = append(out, Finding{m.Key, leaf.Path + strings.TrimPrefix(rel, path), leaf.Place, rule, print})
+		above := strings.TrimSuffix(leaf.Path, path)
+		s := scan{key: key, named: named, found: func(f Finding, value json.RawMessage) bool {
+			f.Fingerprint = fingerprint(key, f.Path, value)
+			if listed(m, key, f.Path, f.Fingerprint) {
+				return false
 			}
+			f.Key, f.Path = m.Key, above+f.Path
+			if !names[f] {
+				names[f] = f.Name
+				f.Place = leaf.Place
+				out = append(out, f)
+			}
+			return true
 		}}
-		s.leaf(path, leaf.Value)
+		if !s.names(path) {
+			s.leaf(path, leaf.Value)
+		}
 	}
 	return out
 }
@@ -63,11 +75,13 @@ func Manifest(m *registry.Manifest) []Finding {
 // Value scans the value of a quick edit; the resource's manifest, nil where there is none, may list it as no secret.
 func Value(key string, value json.RawMessage, m *registry.Manifest) []Finding {
 	var out []Finding
-	s := scan{key: key, named: true, found: func(path, rule string, value json.RawMessage) {
-		print := fingerprint(key, path, value)
-		if m == nil || !listed(m, key, path, print) {
-			out = append(out, Finding{Key: key, Path: path, Rule: rule, Fingerprint: print})
+	s := scan{key: key, named: true, found: func(f Finding, value json.RawMessage) bool {
+		f.Key, f.Fingerprint = key, fingerprint(key, f.Path, value)
+		if m != nil && listed(m, key, f.Path, f.Fingerprint) {
+			return false
 		}
+		out = append(out, f)
+		return true
 	}}
 	s.leaf("", value)
 	return out
@@ -103,9 +117,9 @@ var (
 
 // scan walks a value.
 type scan struct {
-	key   string // resource, or manifest
-	named bool   // the names in the path are those of the application
-	found func(path, rule string, value json.RawMessage)
+	key   string                                              // resource, or manifest
+	named bool                                                // the names in the path are those of the application
+	found func(Finding, json.RawMessage) bool // false: it is listed as no secret
 }
 
 func (s *scan) leaf(path string, value json.RawMessage) {
@@ -114,7 +128,9 @@ func (s *scan) leaf(path string, value json.RawMessage) {
 		var members map[string]json.RawMessage
 		if json.Unmarshal(value, &members) == nil {
 			for _, name := range slices.Sorted(maps.Keys(members)) {
-				s.leaf(path+"/"+escape.Replace(name), members[name])
+				if !s.member(path, name) {
+					s.leaf(path+"/"+escape.Replace(name), members[name])
+				}
 			}
 		}
 	case '[':
@@ -128,24 +144,52 @@ func (s *scan) leaf(path string, value json.RawMessage) {
 		var text string
 		if json.Unmarshal(value, &text) == nil && !strings.Contains(path+"/", "/$secret/") {
 			if rule := s.text(path, text); rule != "" {
-				s.found(path, rule, value)
+				s.found(Finding{Path: path, Rule: rule}, value)
 			}
 		}
 	case 't', 'f', 'n':
 	default:
 		if s.named && isPassword(s.words(path)) {
-			s.found(path, "a literal under the name "+s.name(path), value)
+			s.found(Finding{Path: path, Rule: "a literal under the name " + s.name(path)}, value)
 		}
 	}
 }
 
+// names says whether a name in a path looks like a secret.
+func (s *scan) names(path string) bool {
+	for at := range len(path) {
+		if path[at] != '/' {
+			continue
+		}
+		name, _, _ := strings.Cut(path[at+1:], "/")
+		if s.member(path[:at], unescape.Replace(name)) {
+			return true
+		}
+	}
+	return false
+}
+
+// member says whether the name of a member looks like a secret. What stands under it is not looked at: findings there would show the name.
+func (s *scan) member(path, name string) bool {
+	rule := looksLike("name", name)
+	if rule == "" {
+		return false
+	}
+	quoted, err := json.Marshal(name)
+	return err == nil && s.found(Finding{Path: path, Name: true, Rule: "the name of a member: " + rule}, quoted)
+}
+
 // text says what a text looks like; "" is nothing.
 func (s *scan) text(path, text string) string {
-	switch {
-	case text == "":
-		return ""
-	case s.named && isSensitive(s.words(path)) && isLiteral(s.words(path), text):
+	if s.named && isSensitive(s.words(path)) && isLiteral(s.words(path), text) {
 		return "a literal under the name " + s.name(path)
+	}
+	return looksLike(s.identifier(path), text)
+}
+
+// looksLike says what a text looks like, whatever stands around it but its name in a program; "" is nothing.
+func looksLike(identifier, text string) string {
+	switch {
 	case privateKey.MatchString(text):
 		return "a private key"
 	case hasUserinfo(text):
@@ -156,7 +200,7 @@ func (s *scan) text(path, text string) string {
 		return "an authorization header"
 	}
 	if len(text) >= minLeaked {
-		if rule := leaked(s.identifier(path), text); rule != "" {
+		if rule := leaked(identifier, text); rule != "" {
 			return "gitleaks rule " + rule
 		}
 	}

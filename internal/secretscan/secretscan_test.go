@@ -48,6 +48,8 @@ func TestSecretsAreFoundWhereverTheyStand(t *testing.T) {
 		{"variable/x", `"sk_live_4eC39HqLyjWDarjtT1zdp7dc"`, `: gitleaks rule stripe-access-token`},
 		{"variable/x", `"ghp_9aB3dE6fG1hJ2kL4mN5pQ7rS8tU0vW3xY6zA"`, `: gitleaks rule github-pat`},
 		{"document/settings", `"log: info\napi_key: 9aB3-dE6f.G1hJ-2kL4\n"`, `: gitleaks rule generic-api-key`},
+		{"document/clients", `{"clients":{"sk_live_4eC39HqLyjWDarjtT1zdp7dc":{"password":"hunter2"}}}`, `/clients: the name of a member: gitleaks rule stripe-access-token`},
+		{"document/clients", `{"postgres://shop:s3cr3t@db:5432/shop":1}`, `: the name of a member: a password in a URL`},
 		{"variable/x", `"9aB3dE6fG1hJ2kL4mN5pQ7rS8tU0vW3x"`, `: a long random text`},
 		{"variable/x", `"3f9a81c0d2b74e65a1c9f0872be4d36a5c10e97bd8"`, `: a long random text`},
 	} {
@@ -142,6 +144,24 @@ func TestEveryLayerOfAManifestIsScanned(t *testing.T) {
 		"a.yaml:22 environment/dev /spec/overrides/connection~1crm/password", "a.yaml:14 template/base /metadata/description", "a.yaml:16 template/base /spec/values/connection~1crm/password"}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("found\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestNamesAreScannedAndNeverShown: a map may be keyed by what lets its clients in.
+func TestNamesAreScannedAndNeverShown(t *testing.T) {
+	const keyed = `apiVersion: lockstep/v1
+kind: Document
+metadata: {name: clients}
+spec:
+  default: {clients: {sk_live_4eC39HqLyjWDarjtT1zdp7dc: {password: hunter2, plan: gold}}}
+`
+	found := Sources(read(t, keyed))
+	if len(found) != 1 || found[0].Path != "/spec/default/clients" || found[0].Place.Line != 5 || strings.Contains(fmt.Sprintf("%+v", found), "sk_live") {
+		t.Fatalf("%+v", found)
+	}
+	listed := strings.Replace(keyed, "name: clients", fmt.Sprintf("name: clients, notSecret: [{path: %s, fingerprint: '%s', reason: made up}]", found[0].Path, found[0].Fingerprint), 1)
+	if left := Sources(read(t, listed)); len(left) != 1 || !strings.HasSuffix(left[0].Path, "/password") {
+		t.Errorf("what stands under a name that is no secret: %+v", left)
 	}
 }
 
