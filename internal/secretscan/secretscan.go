@@ -117,8 +117,8 @@ var (
 
 // scan walks a value.
 type scan struct {
-	key   string                                              // resource, or manifest
-	named bool                                                // the names in the path are those of the application
+	key   string                              // resource, or manifest
+	named bool                                // the names in the path are those of the application
 	found func(Finding, json.RawMessage) bool // false: it is listed as no secret
 }
 
