@@ -109,6 +109,14 @@ func (s *sealer) pulseUntil(r *running, what string, tree *seal.Tree, before, si
 }
 
 func forked(s agent.Status) bool { return s.Condition.Reason == events.ReasonLedgerForked }
+func inStep(s agent.Status) bool { return s.Condition.Word == agent.InStep }
+
+// asking is an agent that asks for proofs soon.
+func (w *world) asking() agent.Options {
+	o := w.options(connectortest.NewFake("fake"))
+	o.Intervals.Pulse = 2 * time.Second
+	return o
+}
 
 func (r *running) sealedAt(size uint64) {
 	r.t.Helper()
@@ -144,7 +152,7 @@ func TestAnAgentHoldsEverySealAgainstTheOneBefore(t *testing.T) {
 func TestAnAgentThatWasAwayAsksForItsOwnProof(t *testing.T) {
 	w := newWorld(t)
 	s := w.seals()
-	o := w.options(connectortest.NewFake("fake"))
+	o := w.asking()
 	one, other := ledgerOf(t, 40, 0), ledgerOf(t, 40, 3)
 	a := start(t, o)
 	w.applied(1)
@@ -154,8 +162,7 @@ func TestAnAgentThatWasAwayAsksForItsOwnProof(t *testing.T) {
 
 	a = start(t, o) // it missed the seals up to 30
 	s.proves(one, 31, w.Signer)
-	s.pulseUntil(a, "proven", one, 30, 31, func(s agent.Status) bool { return s.Sealed == 31 })
-	a.condition(agent.InStep, "")
+	s.pulseUntil(a, "proven", one, 30, 31, func(s agent.Status) bool { return s.Sealed == 31 && inStep(s) })
 	a.stop()
 
 	s.proves(other, 40, w.Signer)
@@ -170,7 +177,7 @@ func TestAnAgentThatWasAwayAsksForItsOwnProof(t *testing.T) {
 func TestOnlyWhatThePublisherSignedIsAProofOfAFork(t *testing.T) {
 	w := newWorld(t)
 	s := w.seals()
-	a := start(t, w.options(connectortest.NewFake("fake")))
+	a := start(t, w.asking())
 	w.applied(1)
 	one, other := ledgerOf(t, 20, 0), ledgerOf(t, 20, 2)
 	s.pulse(one, 0, 5)
@@ -178,14 +185,14 @@ func TestOnlyWhatThePublisherSignedIsAProofOfAFork(t *testing.T) {
 	s.proves(other, 20, foldtest.Signer(t, "stranger"))
 	s.pulse(one, 11, 12)
 	a.is("asked, and was not told", func(status agent.Status) bool { return s.asked.Load() > 0 && !status.Unproven.IsZero() })
-	a.condition(agent.InStep, "")
+	s.pulseUntil(a, "in step", one, 11, 12, inStep)
 	again := func(q seal.Question) (seal.Answer, *events.Signer) { // of another question, whose answer was heard
 		return seal.Answer{Nonce: "another", Asked: q.Head, Seal: "a seal\n"}, w.Signer
 	}
 	s.answer.Store(&again)
 	asked := s.asked.Load()
 	a.is("asked again", func(agent.Status) bool { return s.asked.Load() > asked })
-	a.condition(agent.InStep, "")
+	s.pulseUntil(a, "in step", one, 11, 12, inStep)
 	s.proves(one, 12, w.Signer)
 	a.sealedAt(12)
 }
@@ -193,7 +200,7 @@ func TestOnlyWhatThePublisherSignedIsAProofOfAFork(t *testing.T) {
 func TestALossThatWasAcceptedIsNoFork(t *testing.T) {
 	w := newWorld(t)
 	s := w.seals()
-	a := start(t, w.options(connectortest.NewFake("fake")))
+	a := start(t, w.asking())
 	w.applied(1)
 	one := ledgerOf(t, 8, 0)
 	s.pulse(one, 0, 8)
@@ -218,5 +225,5 @@ func TestALossThatWasAcceptedIsNoFork(t *testing.T) {
 	s.answer.Store(&explained)
 	s.pulse(repaired, 0, 10)
 	a.sealedAt(10)
-	a.condition(agent.InStep, "")
+	s.pulseUntil(a, "in step", repaired, 0, 10, inStep)
 }

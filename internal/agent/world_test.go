@@ -197,7 +197,8 @@ func (w *world) options(connectors ...connector.Connector) agent.Options {
 	return agent.Options{Enrolment: w.enrol(), State: shortDir(w.t), Router: route(w.t, connectors...), Intervals: quick}
 }
 
-var quick = agent.Intervals{Beat: 300 * time.Millisecond, Pulse: 2 * time.Second, Check: 300 * time.Millisecond, Retry: 20 * time.Millisecond, Most: 40 * time.Millisecond, Reconnect: 100 * time.Millisecond}
+// quick is everything but the pulses, of which a test sends one: on a busy machine the agent must not be stale soon after it.
+var quick = agent.Intervals{Beat: 300 * time.Millisecond, Pulse: 20 * time.Second, Check: 300 * time.Millisecond, Retry: 20 * time.Millisecond, Most: 40 * time.Millisecond, Reconnect: 100 * time.Millisecond}
 
 // route sends variables and secrets to the first connector, endpoints to the second.
 func route(t testing.TB, connectors ...connector.Connector) *connector.Router {

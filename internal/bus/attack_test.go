@@ -45,7 +45,7 @@ func newSiege(t *testing.T) *siege {
 
 func (s *siege) connect(opts ...nats.Option) *nats.Conn {
 	s.Helper()
-	nc, err := nats.Connect(s.g.ClientURL(), append(opts, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { s.errs <- err }))...)
+	nc, err := nats.Connect(s.g.ClientURL(), append(opts, nats.Timeout(bustest.Deadline), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { s.errs <- err }))...)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -347,7 +347,7 @@ func TestWithoutCredentialsOfItsOwnNobodyComesIn(t *testing.T) {
 		"an account of another operator":      {nats.UserJWTAndSeed(foreign.JWT, foreign.Seed)},
 		"another operator's publisher":        {nats.UserCredentials(stranger.Authority.Publisher())},
 	} {
-		nc, err := nats.Connect(s.g.ClientURL(), opts...)
+		nc, err := nats.Connect(s.g.ClientURL(), append(opts, nats.Timeout(bustest.Deadline))...)
 		if !errors.Is(err, nats.ErrAuthorization) && !errors.Is(err, nats.ErrAuthExpired) && !errors.Is(err, nats.ErrAuthRevoked) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -382,14 +382,14 @@ func TestARevokedAgentIsCutOffAndKeptOut(t *testing.T) {
 	}
 	out := func(when string) {
 		t.Helper()
-		if _, err := nats.Connect(s.g.ClientURL(), nats.UserJWTAndSeed(s.m.JWT, s.m.Seed)); !errors.Is(err, nats.ErrAuthorization) {
+		if _, err := nats.Connect(s.g.ClientURL(), nats.Timeout(bustest.Deadline), nats.UserJWTAndSeed(s.m.JWT, s.m.Seed)); !errors.Is(err, nats.ErrAuthorization) {
 			t.Errorf("%s: %v", when, err)
 		}
 		again, err := s.g.Authority.Agent("own", "a1", s.m.Key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := nats.Connect(s.g.ClientURL(), nats.UserJWTAndSeed(again, s.m.Seed)); !errors.Is(err, nats.ErrAuthorization) {
+		if _, err := nats.Connect(s.g.ClientURL(), nats.Timeout(bustest.Deadline), nats.UserJWTAndSeed(again, s.m.Seed)); !errors.Is(err, nats.ErrAuthorization) {
 			t.Errorf("%s, with a new JWT: %v", when, err)
 		}
 	}

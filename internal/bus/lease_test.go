@@ -51,7 +51,7 @@ func readyFor(t *testing.T, ttl time.Duration) (*embedded.Server, *bus.Conn) {
 }
 
 // shortLease runs out soon; a third of it is room enough for a busy machine.
-const shortLease = 3 * time.Second
+const shortLease = 6 * time.Second
 
 func TestLeaseStaysWithOneHolderThatRenewsIt(t *testing.T) {
 	t.Parallel()

@@ -46,7 +46,10 @@ func TestAnAnswerToAQuestionGoesToAnInboxOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
-	nc, err := nats.Connect(server.ClientURL())
+	if _, err := conn.LedgerEnd(bustest.Context(t)); err != nil { // asked after that: now the server knows who answers
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(server.ClientURL(), nats.Timeout(bustest.Deadline))
 	if err != nil {
 		t.Fatal(err)
 	}

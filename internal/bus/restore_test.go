@@ -95,7 +95,7 @@ func TestALedgerIsRestoredThoughOthersMakeItToo(t *testing.T) {
 // TestNobodyElseChoosesAStamp: an agent that names the header in an ack does not shorten its lag.
 func TestNobodyElseChoosesAStamp(t *testing.T) {
 	s, c := bustest.Ready(t)
-	nc, err := nats.Connect(s.ClientURL())
+	nc, err := nats.Connect(s.ClientURL(), nats.Timeout(bustest.Deadline))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 // admin is somebody with NATS tools and every right.
 func admin(t testing.TB, url string, opts ...nats.Option) jetstream.JetStream {
 	t.Helper()
-	nc, err := nats.Connect(url, opts...)
+	nc, err := nats.Connect(url, append(opts, nats.Timeout(bustest.Deadline))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package publisher_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,7 +22,10 @@ const childVariable = "LOCKSTEP_TEST_PUBLISHER"
 // childPulse is a child's pulse interval.
 const childPulse = 300 * time.Millisecond
 
-type childSettings struct{ Data, NATS, MonitorURL string }
+type childSettings struct {
+	Data, NATS, MonitorURL string
+	LeaseTTL               time.Duration // 0: bustest.LeaseTTL
+}
 
 func runChild() int {
 	var s childSettings
@@ -29,7 +33,9 @@ func runChild() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	o := options(s.Data, func(o *publisher.Options) { o.NATS, o.MonitorURL, o.PulseInterval = s.NATS, s.MonitorURL, childPulse })
+	o := options(s.Data, func(o *publisher.Options) {
+		o.NATS, o.MonitorURL, o.PulseInterval, o.LeaseTTL = s.NATS, s.MonitorURL, childPulse, cmp.Or(s.LeaseTTL, o.LeaseTTL)
+	})
 	if err := publisher.Run(context.Background(), o, func(p *publisher.Publisher) { fmt.Println(p.URL()) }); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

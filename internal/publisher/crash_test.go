@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/bus"
@@ -87,11 +88,18 @@ func TestABusThatIsKilledUnderReleasesEndsWithEachOnce(t *testing.T) {
 	one.reaches(31)
 }
 
-// withTheLease holds the lease, so that publishers decide and send nothing, until the function it returns is called.
+// longLease is that of a bus on which nobody takes the lease from a test that is slow to renew it.
+const longLease = time.Minute
+
+func withLongLease(o *publisher.Options) { o.LeaseTTL = longLease }
+
+// withTheLease makes a bus with a long lease and holds it, so that publishers decide and send nothing, until the function it returns is
+// called.
 func withTheLease(t testing.TB, url string) (giveBack func()) {
 	t.Helper()
 	conn := bustest.Connect(t, url, func(o *bus.Options) { o.Name = "holder" })
-	bustest.Streams(t, conn)
+	_, err := conn.EnsureStreams(bustest.Context(t), bus.StreamOptions{LeaseTTL: longLease})
+	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	held, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -125,7 +133,7 @@ func TestAPublisherGoneBetweenDecisionAndReleaseIsFinishedByTheNext(t *testing.T
 			process := bustest.StartProcess(t)
 			data := t.TempDir()
 			giveBack := withTheLease(t, process.URL())
-			c := startChild(t, childSettings{data, process.URL(), process.MonitorURL()})
+			c := startChild(t, childSettings{data, process.URL(), process.MonitorURL(), longLease})
 			addEnvironments(t, c, "dev", "prod")
 			out := do(t, c, "anna", set("variable/x", 1, "*"))
 			do(t, c, "ben", approvalOf(t, c, out.Change))
@@ -134,7 +142,7 @@ func TestAPublisherGoneBetweenDecisionAndReleaseIsFinishedByTheNext(t *testing.T
 			if found := stream(t, conn); len(found) > 0 {
 				t.Fatal("released without the lease")
 			}
-			p := start(t, next(t, data), on(process))
+			p := start(t, next(t, data), on(process), withLongLease)
 			giveBack()
 			eventuallySent(t, p, conn)
 			if h := heads(p); h["dev"] != 2 || h["prod"] != 2 {
@@ -147,7 +155,7 @@ func TestAPublisherGoneBetweenDecisionAndReleaseIsFinishedByTheNext(t *testing.T
 			process := bustest.StartProcess(t)
 			data := t.TempDir()
 			giveBack := withTheLease(t, process.URL())
-			p := start(t, data, on(process))
+			p := start(t, data, on(process), withLongLease)
 			addEnvironments(t, p, "dev")
 			release(t, p, "variable/x", 1, "dev")
 			stop(t, p)
@@ -156,7 +164,7 @@ func TestAPublisherGoneBetweenDecisionAndReleaseIsFinishedByTheNext(t *testing.T
 				t.Fatal("released without the lease")
 			}
 			giveBack()
-			p = start(t, next(t, data), on(process))
+			p = start(t, next(t, data), on(process), withLongLease)
 			eventuallySent(t, p, conn)
 		})
 	}
@@ -166,7 +174,7 @@ func TestTwoPublishersDecideSideBySide(t *testing.T) {
 	t.Parallel()
 	process := bustest.StartProcess(t)
 	data, other := t.TempDir(), t.TempDir()
-	dying := startChild(t, childSettings{data, process.URL(), process.MonitorURL()})
+	dying := startChild(t, childSettings{Data: data, NATS: process.URL(), MonitorURL: process.MonitorURL()})
 	addEnvironments(t, dying, "dev", "prod")
 	key, err := os.ReadFile(filepath.Join(data, "publisher.key"))
 	must(t, err)
@@ -277,11 +285,12 @@ func TestAPublisherThatMayNotWriteGivesWay(t *testing.T) {
 	bustest.Eventually(t, "the stranger has the lease", func() bool { return leads(stranger) })
 	p = start(t, data, on(process))
 	release(t, p, "variable/x", 1, "dev")
-	if lag := p.Fleet().Environments[0].LagSeconds; lag < 0 || lag > 60 {
+	if lag := p.Fleet().Environments[0].LagSeconds; lag < 0 || lag > bustest.Deadline.Seconds() {
 		t.Errorf("lag of %v s, just released", lag)
 	}
 	eventuallySent(t, p, bustest.Connect(t, process.URL()))
-	if !leads(p) || stranger.Fleet().Ledger.Reason != events.ReasonTrust {
-		t.Errorf("leads: %v, the stranger is %+v", leads(p), stranger.Fleet().Ledger)
+	bustest.Eventually(t, "the publisher has the lease, which a slow one may lose for a moment", func() bool { return leads(p) })
+	if view := stranger.Fleet().Ledger; view.Reason != events.ReasonTrust {
+		t.Errorf("the stranger is %+v", view)
 	}
 }

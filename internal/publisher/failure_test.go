@@ -166,7 +166,7 @@ func (i *instance) kept(t *testing.T) (checkpoint store.Checkpoint, content []by
 func TestAnAgentWhosePublisherIsDeadGoesStaleAndKeepsWhatItHas(t *testing.T) {
 	t.Parallel()
 	process := bustest.StartProcess(t)
-	settings := childSettings{t.TempDir(), process.URL(), process.MonitorURL()}
+	settings := childSettings{Data: t.TempDir(), NATS: process.URL(), MonitorURL: process.MonitorURL()}
 	c := startChild(t, settings)
 	addEnvironments(t, c, "dev")
 	i := startInstance(t, c, process.URL(), "dev")

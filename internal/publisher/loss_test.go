@@ -38,7 +38,7 @@ func (r *ruin) lose(t *testing.T, keep func(number uint64) bool) {
 // tip lets the agent say that it has heard of the newest entry.
 func (r *ruin) heardAll() {
 	tip := r.before[len(r.before)-1]
-	r.one.beat(func(b *events.Beat) { b.Seen = events.LedgerTip{Number: tip.Sequence, Hash: events.Sum(tip.Payload)} })
+	r.one.beatsOn(r.conn, func(b *events.Beat) { b.Seen = events.LedgerTip{Number: tip.Sequence, Hash: events.Sum(tip.Payload)} })
 }
 
 // TestWhatNoCopyHoldsIsTakenBackFromReleases: the whole ledger, its end, or entries of its middle are on no copy any more. Nothing is
@@ -149,7 +149,7 @@ func TestAnAgentBeyondWhatIsLeftIsNamed(t *testing.T) {
 	p := start(t, r.data, on(r.process))
 	release(t, p, "variable/x", "lost with its release", "dev")
 	r.one.reaches(5)
-	r.one.beat()
+	r.one.beatsOn(r.conn)
 	stop(t, p)
 	r.one.stop()
 	r.before = r.before[:newest]
@@ -175,7 +175,7 @@ func TestALossIsAcceptedBySomebodyAndForAReason(t *testing.T) {
 		t.Error(err)
 	}
 	r.lose(t, func(uint64) bool { return false })
-	r.one.beat(func(b *events.Beat) { b.Seen = events.LedgerTip{Number: 1 << 40, Hash: events.Sum(nil)} })
+	r.one.beatsOn(r.conn, func(b *events.Beat) { b.Seen = events.LedgerTip{Number: 1 << 40, Hash: events.Sum(nil)} })
 	refused := func(why string) {
 		t.Helper()
 		repair, err := r.open(t, acceptLoss)

@@ -30,7 +30,7 @@ func TestRacingAuthorsOverwriteNothing(t *testing.T) {
 	key, err := os.ReadFile(filepath.Join(data, "publisher.key"))
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(other, "publisher.key"), key, 0o600))
-	q := startChild(t, childSettings{other, process.URL(), process.MonitorURL()})
+	q := startChild(t, childSettings{Data: other, NATS: process.URL(), MonitorURL: process.MonitorURL()})
 
 	const authors, each, keys = 25, 20, 5 // each proposes and approves: 1,000 commands
 	var (

@@ -247,7 +247,7 @@ func TestAnOlderBackupOfEverythingIsRepairedFromANewerCopy(t *testing.T) {
 	r.data = data
 	must(t, os.Chmod(filepath.Join(data, "publisher.key"), 0o600))
 
-	r.one.beat()
+	r.one.beatsOn(r.conn)
 	p = start(t, r.data, on(r.process))
 	refuses(t, p, r.conn, events.ReasonLedgerTruncated, "agent one of dev holds revision 5 of dev")
 	stop(t, p)

@@ -355,6 +355,20 @@ func (a *agent) beat(change ...func(*events.Beat)) {
 	must(a.t, a.conn.PublishBeat(a.id.Environment, a.id.Agent, payload, signature))
 }
 
+// beatsOn beats and returns when the bus has it, so that a publisher that starts now reads it.
+func (a *agent) beatsOn(conn *bus.Conn, change ...func(*events.Beat)) {
+	a.t.Helper()
+	a.beat(change...)
+	bustest.Eventually(a.t, "the bus has the beat", func() (has bool) {
+		err := conn.ReadBeats(bustest.Context(a.t), func(r bus.Report) error {
+			b, err := events.DecodeBeat(r.Payload, r.Signature, a.id.Environment, a.id.Agent, a.signer.Public())
+			has = has || err == nil && b.Number == a.beats
+			return nil
+		})
+		return err == nil && has
+	})
+}
+
 // reaches waits until the agent has applied a revision.
 func (a *agent) reaches(revision uint64) {
 	a.t.Helper()

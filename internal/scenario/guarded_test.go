@@ -67,7 +67,7 @@ func TestOnABusWithCredentialsEverythingArrivesWhereItShouldAndNowhereElse(t *te
 	w.holds()
 
 	gone := w.agents[0]
-	at := gone.status().Checkpoint.Revision
+	at := gone.known().Checkpoint.Revision
 	w.do("op", ledger.RevokeAgent{Environment: gone.environment, Agent: "one", Reason: "gone"})
 	gone.says("cut off", func(s *agent.Status) bool { return !s.Connected })
 	w.release(set("*", "x", "fifth"))

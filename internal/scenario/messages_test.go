@@ -24,10 +24,8 @@ var messages = []scenario{
 		a.says("in step at 3, by looking at the head", func(s *agent.Status) bool {
 			return s.Checkpoint.Revision == 3 && s.Condition.Word == agent.InStep
 		})
+		bustest.Eventually(w.t, "the live tail loses it", func() bool { return a.link.losses() > 0 })
 		a.link.lose("")
-		if a.link.losses() == 0 {
-			w.t.Error("the live tail lost nothing")
-		}
 	}},
 	{"release stream purged in part: the oldest are gone", 1, func(w *world) { w.thinned(2, false) }},
 	{"release stream purged in part: the newest are gone", 1, func(w *world) { w.thinned(2, true) }},
@@ -196,11 +194,16 @@ func rejections(v *fleet.View) (n uint64) {
 	return n
 }
 
+// content says whether an agent has nothing to complain of but, on a busy machine, that it has not heard of anybody for a moment.
+func content(s *agent.Status) bool {
+	return s.Condition.Word == agent.InStep || s.Condition.Word == agent.Stale
+}
+
 // undisturbed says that an agent knows of nothing new and is as content as before.
 func (w *world) undisturbed(a *inst, before *agent.Status) {
 	w.t.Helper()
 	s := a.known()
-	if s.Checkpoint != before.Checkpoint || s.Head != before.Head || s.Followed != before.Followed || s.Condition.Word != before.Condition.Word {
+	if s.Checkpoint != before.Checkpoint || s.Head != before.Head || s.Followed != before.Followed || !content(s) {
 		w.t.Errorf("the agent was %+v, is %+v", before, s)
 	}
 	if err := a.instanceAt(before.Checkpoint.Revision); err != nil {

@@ -48,10 +48,11 @@ func program(t testing.TB, name string) string {
 // run runs a program of ours as a person would and returns all that it wrote, and how it ended.
 func run(t testing.TB, name string, args ...string) (said string, code int) {
 	t.Helper()
+	path := program(t, name) // which may take longer to build than to run
 	ctx, cancel := context.WithTimeout(t.Context(), bustest.Deadline)
 	defer cancel()
 	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, program(t, name), args...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); cmd.ProcessState == nil {
 		t.Fatal(err)
@@ -118,12 +119,17 @@ func (p *pub) readOnly(reason events.Reason) {
 // extent is the number of the last entry on the bus; 0 where there is no ledger any more.
 func (w *world) extent() uint64 {
 	w.t.Helper()
-	ctx, cancel := w.context()
-	defer cancel()
-	end, err := w.conn.LedgerEnd(ctx)
-	if err != nil && !errors.Is(err, bus.ErrLedgerChanged) {
-		w.t.Fatal(err)
-	}
+	var end bus.LedgerInfo
+	bustest.Eventually(w.t, "the bus says where the ledger ends", func() (known bool) {
+		ctx, cancel := w.context()
+		defer cancel()
+		var err error
+		end, err = w.conn.LedgerEnd(ctx)
+		if known = err == nil || errors.Is(err, bus.ErrLedgerChanged); !known && !errors.Is(err, bus.ErrUnavailable) {
+			w.t.Fatal(err)
+		}
+		return known
+	})
 	return end.Last
 }
 

@@ -62,6 +62,7 @@ type tamper struct {
 	chances map[class]chances
 	harmed  map[class]int     // dropped or altered
 	seen    map[class]int     // messages
+	looked  []class           // the looks at the head, and the catch-ups
 	kept    map[class][]frame // copies of what was seen from the server, to be said again
 	missed  map[string]int    // payloads of acks that were dropped or altered, and did not reach the bus
 	conns   map[*tampered]bool
@@ -74,6 +75,7 @@ type tampered struct {
 	held [2]sync.Mutex
 	mu   sync.Mutex
 	sids map[string]string // by subject
+	told bool              // an answer of the server came: it knows what the agent, which asked after that, wants to hear
 }
 
 // between puts a tamper between an agent and the bus, who changes nothing for the time being.
@@ -111,15 +113,15 @@ func newTamper(t testing.TB, seed uint64, to string) *tamper {
 	return p
 }
 
-// listens says whether an agent is connected and has said what it wants to hear.
+// listens says whether an agent came back and the server knows what it wants to hear.
 func (p *tamper) listens() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {
 		c.mu.Lock()
-		n := len(c.sids)
+		told := c.told
 		c.mu.Unlock()
-		if n >= 2 { // pulses and releases
+		if told {
 			return true
 		}
 	}
@@ -181,6 +183,11 @@ func (p *tamper) pump(c *tampered, from int) {
 			c.write(1-from, f)
 			continue
 		}
+		if classOf(f) == answer {
+			c.mu.Lock()
+			c.told = true
+			c.mu.Unlock()
+		}
 		for after, copies := range p.fate(f) {
 			for _, f := range copies {
 				if after == 0 {
@@ -207,6 +214,9 @@ func (p *tamper) fate(f frame) map[time.Duration][]frame {
 	defer p.mu.Unlock()
 	kind := classOf(f)
 	p.seen[kind]++
+	if kind == check || kind == create {
+		p.looked = append(p.looked, kind)
+	}
 	if kind == live || kind == pulse {
 		p.kept[kind] = append(p.kept[kind][max(0, len(p.kept[kind])-mostKept):], f)
 	}
@@ -255,6 +265,13 @@ func (p *tamper) count(kind class) (seen, harmed int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.seen[kind], p.harmed[kind]
+}
+
+// looks are the looks at the head and the catch-ups so far, in order.
+func (p *tamper) looks() []class {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.looked)
 }
 
 // copies are what was seen of a class, from the server.

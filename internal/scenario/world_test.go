@@ -32,6 +32,9 @@ var instanceFiles = []file.File{
 	{Path: "endpoints.yaml", Resources: []connector.Glob{"endpoint/*"}, Own: "file"},
 }
 
+// patience is how long one question waits for its answer, which is asked again where there is none.
+const patience = 10 * time.Second
+
 // A world is a bus, the publishers on it, and an agent in each environment.
 type world struct {
 	t          testing.TB
@@ -220,7 +223,7 @@ func (a *inst) kill() { a.process.kill() }
 
 // status is what the agent says of itself; nil while it does not answer.
 func (a *inst) status() *agent.Status {
-	ctx, cancel := context.WithTimeout(a.w.t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(a.w.t.Context(), patience)
 	defer cancel()
 	s, err := agent.NewClient(a.settings.State).Status(ctx)
 	if err != nil {
@@ -353,7 +356,7 @@ func set(environment string, pairs ...string) ledger.Edit {
 
 // fleet is where a publisher says that everything stands; nil while none answers.
 func (w *world) fleet() *fleet.View {
-	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	for _, p := range w.publishers {
 		if v, err := p.calls().Fleet(ctx); err == nil {

@@ -3,7 +3,6 @@ package bustest
 import (
 	"encoding/json"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -29,7 +28,7 @@ func StartBare(t testing.TB, maxPayload int32) *Bare {
 	if !ns.ReadyForConnections(Deadline) {
 		t.Fatal("a bare server does not start")
 	}
-	nc, err := nats.Connect(ns.ClientURL(), nats.Timeout(5*time.Second))
+	nc, err := nats.Connect(ns.ClientURL(), nats.Timeout(Deadline))
 	if err != nil {
 		t.Fatal(err)
 	}

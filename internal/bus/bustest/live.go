@@ -29,7 +29,7 @@ type Wire struct {
 // NewWire connects to a server.
 func NewWire(t testing.TB, url string) *Wire {
 	t.Helper()
-	nc, err := nats.Connect(url)
+	nc, err := nats.Connect(url, nats.Timeout(Deadline), nats.MaxReconnects(-1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ package bustest
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -39,10 +40,14 @@ func Connect(t testing.TB, url string, change ...func(*bus.Options)) *bus.Conn {
 	for _, fn := range change {
 		fn(&o)
 	}
-	c, err := bus.Connect(Context(t), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var c *bus.Conn
+	Eventually(t, "a connection to "+url, func() bool { // it tries once, and no longer than one does who serves
+		var err error
+		if c, err = bus.Connect(Context(t), o); err != nil && !errors.Is(err, bus.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	t.Cleanup(c.Close)
 	return c
 }
