@@ -52,6 +52,27 @@ func spark(points []fleet.LagPoint) template.HTML {
 		class, words, sparkWidth, sparkHeight, sparkWidth, sparkHeight, first, sparkHeight, line.String(), sparkHeight, line.String()[1:], x, y)) // of numbers
 }
 
+// course is how a quantile went over time as a small line, on the scale of spark; where nothing was released there is none of it.
+func course(over []fleet.Quantiles) template.HTML {
+	var line strings.Builder
+	x, drawn := 0.0, false
+	least, most := math.Inf(1), 0.0
+	for i, q := range over {
+		if q.Count == 0 {
+			continue
+		}
+		x = 2 + float64(i)*(sparkWidth-4)/float64(max(len(over)-1, 1))
+		y := 3 + (sparkHeight-6)*(1-height(q.P95, sparkMost))
+		fmt.Fprintf(&line, "%c%.1f %.1f", map[bool]rune{false: 'M', true: 'L'}[drawn], x, y)
+		least, most, drawn = min(least, q.P95), max(most, q.P95), true
+	}
+	if !drawn {
+		return ""
+	}
+	return template.HTML(fmt.Sprintf(`<svg class="spark" role="img" aria-label="p95 over time: between %s and %s" width="%d" height="%d" viewBox="0 0 %d %d"><path class="under" d="M2 %dH%d"/><path class="line" d="%sh.1"/></svg>`,
+		fleet.Span(least), fleet.Span(most), sparkWidth, sparkHeight, sparkWidth, sparkHeight, sparkHeight-1, sparkWidth-2, line.String())) // of numbers
+}
+
 // shownPhases are those of which a way is made up, in their order.
 var shownPhases = []fleet.Phase{fleet.PhaseDeliver, fleet.PhaseVerify, fleet.PhaseApply, fleet.PhaseCommit, fleet.PhaseAck}
 
@@ -84,7 +105,7 @@ func waterfall(phases map[fleet.Phase]time.Duration, took *fleet.Duration, scale
 
 // phaseWords are the phases for people.
 var phaseWords = map[fleet.Phase]string{
-	fleet.PhaseDeliver: "delivered", fleet.PhaseVerify: "verified", fleet.PhaseApply: "applied and read back", fleet.PhaseCommit: "committed", fleet.PhaseAck: "acknowledged",
+	fleet.PhaseDeliver: "received", fleet.PhaseVerify: "verified", fleet.PhaseApply: "applied and read back", fleet.PhaseCommit: "committed", fleet.PhaseAck: "acknowledged",
 }
 
 // phaseWord is a phase for people.
@@ -98,15 +119,15 @@ func phaseWord(p fleet.Phase) string {
 	return phaseWords[p]
 }
 
-// bar is a share of a whole.
+// bar is a share of a whole; a number beside it says the same.
 func bar(part, whole int) template.HTML {
 	const width, height = 160, 10
 	if whole == 0 {
 		return ""
 	}
 	share := float64(part) / float64(whole)
-	return template.HTML(fmt.Sprintf(`<svg class="bar" role="img" aria-label="%.0f in 100" width="%d" height="%d" viewBox="0 0 %d %d"><rect width="%.1f" height="%d"/></svg>`,
-		100*share, width, height, width, height, width*share, height)) // of numbers
+	return template.HTML(fmt.Sprintf(`<svg class="bar" aria-hidden="true" width="%d" height="%d" viewBox="0 0 %d %d"><rect width="%.1f" height="%d"/></svg>`,
+		width, height, width, height, width*share, height)) // of numbers
 }
 
 const (
@@ -141,12 +162,12 @@ func overTime(p fleet.Propagation) template.HTML {
 		fmt.Fprintf(&b, `<text x="%d" y="%d" class="middle">%s</text>`, chartLeft+i*(chartWidth-chartLeft-chartRight)/4, chartHeight-6, at.UTC().Format(form))
 	}
 	for _, line := range []struct {
-		name string
-		of   func(fleet.Quantiles) float64
+		name, share string
+		of          func(fleet.Quantiles) float64
 	}{
-		{"p99", func(q fleet.Quantiles) float64 { return q.P99 }},
-		{"p95", func(q fleet.Quantiles) float64 { return q.P95 }},
-		{"p50", func(q fleet.Quantiles) float64 { return q.P50 }},
+		{"p99", "99 in 100", func(q fleet.Quantiles) float64 { return q.P99 }},
+		{"p95", "95 in 100", func(q fleet.Quantiles) float64 { return q.P95 }},
+		{"p50", "half", func(q fleet.Quantiles) float64 { return q.P50 }},
 	} {
 		var d strings.Builder
 		points := ""
@@ -156,7 +177,8 @@ func overTime(p fleet.Propagation) template.HTML {
 				continue
 			}
 			fmt.Fprintf(&d, "%c%.1f %.1f", map[bool]rune{false: 'M', true: 'L'}[drawn], x(i), y(line.of(bucket.Quantiles)))
-			points += fmt.Sprintf(`<circle cx="%.1f" cy="%.1f" r="2"/>`, x(i), y(line.of(bucket.Quantiles)))
+			points += fmt.Sprintf(`<circle cx="%.1f" cy="%.1f" r="2.5"><title>%s from %s: %s within %s</title></circle>`, x(i), y(line.of(bucket.Quantiles)),
+				count(bucket.Count, "release", "releases"), bucket.From.UTC().Format("01-02 15:04Z"), line.share, fleet.Span(line.of(bucket.Quantiles)))
 			drawn = true
 		}
 		fmt.Fprintf(&b, `<g class="q-%s"><path d="%s"/>%s</g>`, line.name, d.String(), points)

@@ -22,15 +22,38 @@ var windows = []window{{"1h", time.Hour}, {"24h", 24 * time.Hour}, {"7d", 7 * 24
 const usual = "7d"
 
 // mostEnvironments is how many lines a list of environments has.
-const mostEnvironments = 50
+const mostEnvironments = 25
 
 type propagationPage struct {
 	fleet.Propagation
 	Filter  string
 	Window  string
 	Windows []window
-	More    int // environments that are not listed
-	Waiting int // releases that are not listed
+	Bins    []bin
+	States  map[string]fleet.Condition // of environments
+	Open    int                        // releases that have not arrived
+	More    int                        // environments that are not listed
+	Waiting int                        // releases that are not listed
+}
+
+// A bin is a line of the histogram.
+type bin struct {
+	fleet.LagBin
+	Within int // of a hundred releases, how many took no longer than its upper end
+	Most   int // releases of a bin
+}
+
+// bins are those of a histogram.
+func bins(of []fleet.LagBin) (out []bin) {
+	most, all, within := 0, 0, 0
+	for _, b := range of {
+		most, all = max(most, b.Count), all+b.Count
+	}
+	for _, b := range of {
+		within += b.Count
+		out = append(out, bin{b, 100 * within / all, most})
+	}
+	return out
 }
 
 func (d *dashboard) propagation(r *http.Request, p *page) error {
@@ -48,8 +71,12 @@ func (d *dashboard) propagation(r *http.Request, p *page) error {
 	if n := len(of.Environments); n > mostEnvironments {
 		of.Environments, of.More = of.Environments[:mostEnvironments], n-mostEnvironments
 	}
-	if n := len(of.Unapplied); n > mostListed {
-		of.Unapplied, of.Waiting = of.Unapplied[:mostListed], n-mostListed
+	if of.Open = len(of.Unapplied); of.Open > mostListed {
+		of.Unapplied, of.Waiting = of.Unapplied[:mostListed], of.Open-mostListed
+	}
+	of.Bins, of.States = bins(of.Histogram), map[string]fleet.Condition{}
+	for _, e := range p.view.Environments {
+		of.States[e.Name] = e.Condition
 	}
 	p.Body = of
 	return nil

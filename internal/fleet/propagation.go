@@ -50,6 +50,7 @@ type EnvironmentLag struct {
 type PhaseLag struct {
 	Phase Phase
 	Quantiles
+	Over []Quantiles // time: by the propagation's buckets
 }
 
 const (
@@ -68,7 +69,7 @@ func PropagationOf(s *ledger.State, r Reports, window time.Duration, wanted func
 	out := Propagation{Since: asOf.Add(-window), Until: asOf}
 	var all []float64
 	buckets := make([][]float64, lagBuckets)
-	phases := map[Phase][]float64{}
+	phases := map[Phase][][]float64{} // by bucket
 	for _, e := range s.EnvironmentList() {
 		if e.Retired || !wanted(e) {
 			continue
@@ -86,7 +87,10 @@ func PropagationOf(s *ledger.State, r Reports, window time.Duration, wanted func
 			at = min(max(at, 0), lagBuckets-1)
 			buckets[at] = append(buckets[at], p.Seconds)
 			for phase, long := range p.Phases {
-				phases[phase] = append(phases[phase], long.Seconds())
+				if phases[phase] == nil {
+					phases[phase] = make([][]float64, lagBuckets)
+				}
+				phases[phase][at] = append(phases[phase][at], long.Seconds())
 			}
 		}
 		if len(points) > 0 {
@@ -100,8 +104,12 @@ func PropagationOf(s *ledger.State, r Reports, window time.Duration, wanted func
 	}
 	out.Histogram = histogram(all)
 	for _, phase := range Phases {
-		if of := phases[phase]; len(of) > 0 {
-			out.Phases = append(out.Phases, PhaseLag{phase, quantiles(of)})
+		if of := phases[phase]; of != nil {
+			lag := PhaseLag{Phase: phase, Quantiles: quantiles(slices.Concat(of...))}
+			for _, bucket := range of {
+				lag.Over = append(lag.Over, quantiles(bucket))
+			}
+			out.Phases = append(out.Phases, lag)
 		}
 	}
 	slices.SortStableFunc(out.Environments, func(a, b EnvironmentLag) int { return cmp.Or(cmp.Compare(b.P99, a.P99), cmp.Compare(a.Name, b.Name)) })

@@ -99,6 +99,18 @@ func TestPropagationIsWhatCountingByHandGives(t *testing.T) {
 		if counted != len(lags) || buckets != len(lags) || got.All.Count != len(lags) || got.All.Max != lags[len(lags)-1] {
 			t.Errorf("%d in the histogram, %d over time, %d in all of %d", counted, buckets, got.All.Count, len(lags))
 		}
+		for _, phase := range got.Phases {
+			n, most := 0, 0.0
+			for i, over := range phase.Over {
+				n, most = n+over.Count, max(most, over.Max)
+				if over.Count != got.Buckets[i].Count {
+					t.Errorf("%s: %d from %v, want %d", phase.Phase, over.Count, got.Buckets[i].From, got.Buckets[i].Count)
+				}
+			}
+			if n != phase.Count || n != len(lags) || most != phase.Max {
+				t.Errorf("%s: %d over time, %d in all of %d; the longest %v, over time %v", phase.Phase, n, phase.Count, len(lags), phase.Max, most)
+			}
+		}
 		if open := int(s.prod().Head()) - 3 - len(lags); len(got.Unapplied) != open {
 			t.Errorf("%d are said to be on their way, want %d", len(got.Unapplied), open)
 		}
