@@ -42,16 +42,22 @@ Measures: ` + strings.Join(bench.Measures, ", "),
 	f.StringVar(&o.AgentsDir, "agents-dir", "", "where several agents keep theirs, as in /dev/shm (default: as --dir)")
 	f.StringVar(&o.Agent, "agent", "", "`FILE` of the agent program, for idle-agent (default: beside this program)")
 	f.DurationVar(&o.Idle, "idle", 0, "how long the idle agent is watched (default 30s)")
+	cmd.AddCommand(&cobra.Command{
+		Use: "part NAME WHERE...", Short: "Be a part of a measure, in a process of its own", Hidden: true, Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return bench.Part(cmd.Context(), args[0], args[1:], cmd.InOrStdin(), cmd.OutOrStdout())
+		},
+	})
 	complete(cmd, "measure", cobra.FixedCompletions(bench.Measures, noFiles))
 	return cmd
 }
 
 func (c *cli) benchTable(rows []bench.Row) {
-	t := c.newTable("MEASURE", "AGENTS", "P50", "P99", "FLOOR P50", "RATIO", "GOAL", "MET")
+	t := c.newTable("MEASURE", "AGENTS", "P50", "P95", "P99", "MAX", "FLOOR P50", "RATIO", "GOAL", "MET")
 	for _, r := range rows {
-		value, rest := milliseconds(r.P50), milliseconds(r.P99)
+		value := milliseconds(r.P50)
 		if r.Value != nil {
-			value, rest = number(*r.Value)+" "+r.Unit, "-"
+			value = number(*r.Value) + " " + r.Unit
 		}
 		ratio := "-"
 		if r.Ratio > 0 {
@@ -61,7 +67,7 @@ func (c *cli) benchTable(rows []bench.Row) {
 		if !r.Met {
 			met = c.paint(red, "no")
 		}
-		t.AppendRow([]any{r.Measure, r.Agents, value, rest, milliseconds(r.Floor), ratio, r.Goal, met})
+		t.AppendRow([]any{r.Measure, r.Agents, value, milliseconds(r.P95), milliseconds(r.P99), milliseconds(r.Max), milliseconds(r.Floor), ratio, r.Goal, met})
 	}
 	c.print(t)
 }

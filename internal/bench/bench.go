@@ -18,10 +18,11 @@ const (
 	Consumers   = "idle-consumers"
 	Idle        = "idle-agent"
 	Rebuild     = "rebuild"
+	Watched     = "watched"
 )
 
 // Measures are all of them, in the order in which they run.
-var Measures = []string{Propagation, Folded, Stepwise, Consumers, Idle, Rebuild}
+var Measures = []string{Propagation, Folded, Stepwise, Consumers, Idle, Rebuild, Watched}
 
 // Options of a run. The zero value of a field is its default.
 type Options struct {
@@ -43,7 +44,9 @@ type Row struct {
 	Agents  int      `json:"agents"`
 	Rounds  int      `json:"rounds,omitzero"`
 	P50     float64  `json:"p50_ms,omitzero"`
+	P95     float64  `json:"p95_ms,omitzero"`
 	P99     float64  `json:"p99_ms,omitzero"`
+	Max     float64  `json:"max_ms,omitzero"`
 	Floor   float64  `json:"floor_p50_ms,omitzero"`
 	Ratio   float64  `json:"ratio,omitzero"`
 	Value   *float64 `json:"value,omitempty"` // of measures that are no times, with its unit
@@ -93,7 +96,7 @@ func Run(ctx context.Context, o Options) (rows []Row, err error) {
 		return nil, err
 	}
 	run := map[string]func(context.Context, Options) ([]Row, error){
-		Propagation: propagation, Folded: folded, Stepwise: stepwise, Consumers: consumers, Idle: idle, Rebuild: rebuild,
+		Propagation: propagation, Folded: folded, Stepwise: stepwise, Consumers: consumers, Idle: idle, Rebuild: rebuild, Watched: watched,
 	}
 	for _, m := range Measures {
 		if !slices.Contains(o.Measures, m) {
@@ -152,7 +155,13 @@ func atLeast(measure string, agents int, product, floor times, share float64) Ro
 }
 
 func newRow(measure string, agents int, product, floor times) Row {
-	return Row{Measure: measure, Agents: agents, Rounds: len(product), P50: ms(product.quantile(0.5)), P99: ms(product.quantile(0.99)), Floor: ms(floor.quantile(0.5))}
+	r := timesRow(measure, agents, len(product), product)
+	r.Floor = ms(floor.quantile(0.5))
+	return r
+}
+
+func timesRow(measure string, agents, rounds int, of times) Row {
+	return Row{Measure: measure, Agents: agents, Rounds: rounds, P50: ms(of.quantile(0.5)), P95: ms(of.quantile(0.95)), P99: ms(of.quantile(0.99)), Max: ms(of.quantile(1))}
 }
 
 // removed makes a directory that remove takes away. Its name is short: a socket's path has at most 107 bytes.

@@ -100,7 +100,7 @@ func openAgent(g *lifecycle.Group, e *keys.Enrolment, dir string, step bool) (*a
 }
 
 var (
-	instanceKeys = []connector.Glob{"variable/*"}
+	instanceKeys = []connector.Glob{"variable/*", "flag/*"}
 	instance     = file.Config{Root: "app", Files: []file.File{{Path: "config.json", Resources: instanceKeys}}}
 )
 

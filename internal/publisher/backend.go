@@ -21,8 +21,8 @@ import (
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
-// handler serves the API and the pages; streams of those who watch end with done.
-func (p *Publisher) handler(done <-chan struct{}) http.Handler {
+// Handler serves the API and the pages; streams of those who watch end with done.
+func (p *Publisher) Handler(done <-chan struct{}) http.Handler {
 	return api.New(api.Options{
 		Backend: p, Version: telemetry.Version(), Hosts: p.opts.Hosts, Beyond: !isLoopback(p.opts.Listen), Refused: p.metrics.refusedHTTP,
 		Health: http.HandlerFunc(p.health), Ready: http.HandlerFunc(p.ready), Metrics: telemetry.Metrics(p.opts.Registry),

@@ -240,7 +240,7 @@ func (p *Publisher) Start() error {
 	if p.alarms != nil {
 		p.alarms.start()
 	}
-	p.group.Go("http", func(ctx context.Context) error { return telemetry.Serve(ctx, p.listener, p.handler(ctx.Done())) })
+	p.group.Go("http", func(ctx context.Context) error { return telemetry.Serve(ctx, p.listener, p.Handler(ctx.Done())) })
 	return nil
 }
 
