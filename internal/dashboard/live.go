@@ -47,7 +47,7 @@ func (d *dashboard) live(w http.ResponseWriter, r *http.Request) {
 	defer tick.Stop()
 	said := time.Now()
 	for {
-		now := d.now()
+		now := d.now(true)
 		switch mark := now.markOf(of); {
 		case mark != last:
 			if !say("id: %s\nevent: changed\ndata: %s\n\n", mark, now.view.AsOf.UTC().Format(time.RFC3339)) {

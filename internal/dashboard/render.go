@@ -61,19 +61,19 @@ type page struct {
 // page serves a page: build fills it in.
 func (d *dashboard) page(name string, build func(r *http.Request, p *page) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		now, signOut := d.now(), ""
+		now, signOut := d.now(false), ""
 		if d.SignOut != nil {
 			signOut = d.SignOut(r)
 		}
-		status, body := now.rendered(signOut+" "+r.URL.RequestURI(), func() (int, []byte) { return d.render(now, name, signOut, r, build) })
+		page := now.page(signOut+" "+r.URL.RequestURI(), func(s *snapshot) made { return d.render(s, name, signOut, r, build) })
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(status)
-		_, _ = w.Write(body) // the client has gone
+		w.WriteHeader(page.status)
+		_, _ = w.Write(page.body) // the client has gone
 	})
 }
 
-func (d *dashboard) render(now *snapshot, name, signOut string, r *http.Request, build func(r *http.Request, p *page) error) (int, []byte) {
+func (d *dashboard) render(now *snapshot, name, signOut string, r *http.Request, build func(r *http.Request, p *page) error) made {
 	p := &page{AsOf: now.view.AsOf, Ledger: now.view.Ledger, Version: d.Version, SignOut: signOut, Warned: warnings(now.view), view: now.view, told: &now.told}
 	status := http.StatusOK
 	if err := build(r, p); err != nil {
@@ -83,9 +83,9 @@ func (d *dashboard) render(now *snapshot, name, signOut string, r *http.Request,
 	p.Mark = now.markOf(p.Of)
 	var b bytes.Buffer
 	if err := parsed[name].ExecuteTemplate(&b, "layout", p); err != nil {
-		return http.StatusInternalServerError, []byte("the page cannot be shown: " + template.HTMLEscapeString(plain(err.Error())))
+		return made{http.StatusInternalServerError, p.Of, []byte("the page cannot be shown: " + template.HTMLEscapeString(plain(err.Error())))}
 	}
-	return status, seen(b.String())
+	return made{status, p.Of, seen(b.String())}
 }
 
 // seen names what a page holds that would not be seen: templates have named it where somebody's words are shown, and this is for where

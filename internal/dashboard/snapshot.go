@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -26,22 +27,39 @@ type snapshot struct {
 	pages map[string]*rendered
 }
 
-// A rendered page is made once.
+// A rendered page is made once, by whoever needs it first.
 type rendered struct {
-	once   sync.Once
+	render func(*snapshot) made
+	asked  time.Time // when somebody asked for it last; of the snapshot's mu
+
+	mu   sync.Mutex // held while it is made
+	made *made      // nil: not yet
+	of   string     // what it was about when it was made last, here or in a snapshot before
+}
+
+// A made page is what whoever asks gets.
+type made struct {
 	status int
+	of     string // the environment that it is about; "": everything
 	body   []byte
 }
 
-// mostBehind is how long after its time a snapshot is shown while another is being taken.
-const mostBehind = 2 * time.Second
+const (
+	// mostBehind is how long after its time a snapshot is shown while another is being made.
+	mostBehind = 2 * time.Second
+	// longest is how long one is shown at most before another is made, however long that takes.
+	longest = 5 * time.Second
+	// remembered is how long a page is rendered ahead after somebody asked for it: those who watch ask every beat at least.
+	remembered = 3 * beat / 2
+)
 
-// now is the fleet as of now, or some moments ago. Taking one costs at most a twentieth of the time, however large the fleet is; who
-// asks meanwhile gets the one before, but never one that is much older: a publisher that hangs must not look alive.
-func (d *dashboard) now() *snapshot {
+// now is the fleet as of now, or some moments ago. Making a snapshot costs at most a tenth of the time, however large the fleet is; who
+// asks meanwhile gets the one before, but never one that is much older: a publisher that hangs must not look alive. While anybody
+// watches, their streams make the next one with its pages, and who asks for a page waits for neither.
+func (d *dashboard) now(stream bool) *snapshot {
 	d.mu.Lock()
 	began, last := time.Now(), d.last
-	if last != nil && (began.Before(last.until) || d.taking && began.Sub(last.until) < mostBehind) {
+	if last != nil && (began.Before(last.until) || (d.taking || d.streams > 0 && !stream) && began.Sub(last.until) < mostBehind) {
 		d.mu.Unlock()
 		return last
 	}
@@ -58,26 +76,63 @@ func (d *dashboard) now() *snapshot {
 	s := &snapshot{view: d.Backend.Fleet(), of: map[string]string{}, pages: map[string]*rendered{}}
 	s.told.Overview, s.told.none = d.Backend.Alarms()
 	s.mark()
-	s.until = began.Add(max(d.pause, 20*time.Since(began)))
+	if last != nil {
+		s.follow(last, stream)
+	}
+	s.until = began.Add(min(max(d.pause, 10*time.Since(began)), longest))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.last, d.taking = s, false
 	return s
 }
 
-// rendered is the page at an address, made by whoever asks first.
-func (s *snapshot) rendered(address string, make func() (int, []byte)) (int, []byte) {
+// follow takes the pages over that somebody asked for lately, and with ahead renders those which show something new: whoever watches
+// asks for them as soon as this snapshot is told of.
+func (s *snapshot) follow(last *snapshot, ahead bool) {
+	last.mu.Lock()
+	known := maps.Clone(last.pages)
+	maps.DeleteFunc(known, func(_ string, r *rendered) bool { return time.Since(r.asked) > remembered })
+	for address, r := range known {
+		s.pages[address] = &rendered{render: r.render, asked: r.asked}
+	}
+	last.mu.Unlock()
+	for address, r := range known {
+		next := s.pages[address]
+		if next.of = r.about(); ahead && s.markOf(next.of) != last.markOf(next.of) {
+			next.page(s)
+		}
+	}
+}
+
+// page is the page at an address, made by whoever asks first.
+func (s *snapshot) page(address string, render func(*snapshot) made) *made {
 	s.mu.Lock()
 	r := s.pages[address]
 	if r == nil {
-		r = &rendered{}
+		r = &rendered{render: render}
 		if len(s.pages) < maxPages {
 			s.pages[address] = r
 		}
 	}
+	r.asked = time.Now()
 	s.mu.Unlock()
-	r.once.Do(func() { r.status, r.body = make() })
-	return r.status, r.body
+	return r.page(s)
+}
+
+func (r *rendered) page(s *snapshot) *made {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.made == nil {
+		page := r.render(s)
+		r.made, r.of = &page, page.of
+	}
+	return r.made
+}
+
+func (r *rendered) about() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.of
 }
 
 // mark gives everything, and every environment, a mark that changes when what pages show of it does; ages alone do not change it. The
