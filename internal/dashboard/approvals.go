@@ -62,14 +62,17 @@ func (d *dashboard) approvals(_ *http.Request, p *page) error {
 	d.Backend.Read(func(s *ledger.State, reports fleet.Reports, asOf time.Time) {
 		p.AsOf = asOf
 		of.Names = named(s)
-		for _, c := range slices.Backward(fleet.Changes(s, reports, asOf)) {
+		waits, _ := fleet.ChangesWhere(s, reports, func(c *ledger.Change) bool {
+			return c.Status(asOf) == ledger.StatusOpen || c.BreakGlass.UnderReview() || slices.ContainsFunc(c.Parts, func(part ledger.Part) bool { return part.Frozen != nil })
+		}, len(s.Changes), asOf)
+		for _, c := range slices.Backward(waits) {
 			switch {
 			case c.Status == string(ledger.StatusOpen):
 				s.Could(c.Demands, s.Changes[c.ID], asOf)
 				of.Waiting = append(of.Waiting, waitingFor(c))
 			case c.UnderReview:
 				of.Reviews = append(of.Reviews, c)
-			case slices.ContainsFunc(c.Environments, func(e fleet.ChangeEnvironment) bool { return e.Frozen != nil }):
+			default:
 				of.Frozen = append(of.Frozen, c)
 			}
 		}

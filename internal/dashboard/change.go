@@ -28,12 +28,8 @@ func (d *dashboard) changes(r *http.Request, p *page) error {
 	of := &changesPage{Status: r.URL.Query().Get("status"), Statuses: statuses}
 	d.Backend.Read(func(s *ledger.State, reports fleet.Reports, asOf time.Time) {
 		p.AsOf = asOf
-		of.Changes = fleet.Changes(s, reports, asOf)
+		of.Changes, of.More = fleet.ChangesWhere(s, reports, func(c *ledger.Change) bool { return of.Status == "" || string(c.Status(asOf)) == of.Status }, mostListed, asOf)
 	})
-	of.Changes = slices.DeleteFunc(of.Changes, func(c fleet.Change) bool { return of.Status != "" && c.Status != of.Status })
-	if len(of.Changes) > mostListed {
-		of.More, of.Changes = len(of.Changes)-mostListed, of.Changes[:mostListed]
-	}
 	p.Body = of
 	return nil
 }

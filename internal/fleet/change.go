@@ -11,22 +11,32 @@ import (
 
 // Changes are all changes, newest first.
 func Changes(s *ledger.State, r Reports, asOf time.Time) []Change {
-	list := s.ChangeList()
-	out := make([]Change, 0, len(list))
-	for _, c := range slices.Backward(list) {
-		out = append(out, change(s, r, c, asOf))
-	}
+	out, _ := ChangesWhere(s, r, func(*ledger.Change) bool { return true }, len(s.Changes), asOf)
 	return out
 }
 
 // Pending are the changes that wait for approvals or to be applied, newest first.
-func Pending(s *ledger.State, r Reports, asOf time.Time) (out []Change) {
+func Pending(s *ledger.State, r Reports, asOf time.Time) []Change {
+	out, _ := ChangesWhere(s, r, func(c *ledger.Change) bool {
+		status := c.Status(asOf)
+		return status == ledger.StatusOpen || status == ledger.StatusReleased
+	}, len(s.Changes), asOf)
+	return out
+}
+
+// ChangesWhere are the changes that are wanted, newest first: at most so many, and how many more there are.
+func ChangesWhere(s *ledger.State, r Reports, wanted func(*ledger.Change) bool, most int, asOf time.Time) (found []Change, more int) {
+	found = []Change{}
 	for _, c := range slices.Backward(s.ChangeList()) {
-		if status := c.Status(asOf); status == ledger.StatusOpen || status == ledger.StatusReleased {
-			out = append(out, change(s, r, c, asOf))
+		switch {
+		case !wanted(c):
+		case len(found) < most:
+			found = append(found, change(s, r, c, asOf))
+		default:
+			more++
 		}
 	}
-	return out
+	return found, more
 }
 
 // ChangeOf is one change with where it stands in every environment. An unknown id is a *ledger.Error.

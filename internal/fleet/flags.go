@@ -52,6 +52,14 @@ func (c FlagCell) Same(o FlagCell) bool {
 	return c.There == o.There && c.Enabled == o.Enabled && c.Variant == o.Variant && bytes.Equal(c.Value, o.Value)
 }
 
+// shows is what is the same of cells that are Same.
+func (c FlagCell) shows() shown { return shown{c.There, c.Enabled, c.Variant, string(c.Value)} }
+
+type shown struct {
+	there, enabled bool
+	variant, value string
+}
+
 // Flags are the flags of the environments that are wanted and not retired.
 func Flags(s *ledger.State, r Reports, wanted func(*ledger.Environment) bool, asOf time.Time) (FlagMatrix, error) {
 	var out FlagMatrix
@@ -64,6 +72,7 @@ func Flags(s *ledger.State, r Reports, wanted func(*ledger.Environment) bool, as
 		environments = append(environments, e)
 		out.Environments = append(out.Environments, e.Name)
 	}
+	cells := map[string]FlagCell{} // by definition: most environments have the same
 	sources, err := s.SourcesOfAll()
 	if err != nil {
 		return out, err
@@ -79,7 +88,12 @@ func Flags(s *ledger.State, r Reports, wanted func(*ledger.Environment) bool, as
 				row = &FlagRow{Key: key, Cells: make([]FlagCell, len(environments))}
 				rows[key] = row
 			}
-			row.Cells[i] = flagCell(resource.Value)
+			cell, seen := cells[string(resource.Value)]
+			if !seen {
+				cell = flagCell(resource.Value)
+				cells[string(resource.Value)] = cell
+			}
+			row.Cells[i] = cell
 			row.place(s, e, standing, i, e.Fold.Accepted[resource.Setter].ID)
 			if m, found := sources[e.Name].Manifest(key); found && m.Resource() != nil {
 				row.describe(m, asOf)
@@ -141,15 +155,12 @@ func (row *FlagRow) describe(m *registry.Manifest, asOf time.Time) {
 
 // judge finds what differs, and the health that follows.
 func (row *FlagRow) judge(environments []*ledger.Environment) {
-	usual, most := 0, 0
+	usual, most, alike := 0, 0, map[shown]int{}
+	for _, cell := range row.Cells {
+		alike[cell.shows()]++
+	}
 	for i, cell := range row.Cells {
-		n := 0
-		for _, other := range row.Cells {
-			if cell.Same(other) {
-				n++
-			}
-		}
-		if n > most {
+		if n := alike[cell.shows()]; n > most {
 			usual, most = i, n
 		}
 	}

@@ -25,6 +25,14 @@ type Reports struct {
 	Beats      map[AgentID]Beat               // the newest valid one
 	Unrecorded map[AgentID][]ledger.Statement // acks on their way into the ledger, oldest first
 	Deaf       time.Time                      // since when the publisher hears nobody, because it does not reach the bus; zero: it does
+	known      map[*ledger.Environment][]*ledger.Agent
+}
+
+// Once are the reports for one look at one state: what an environment's agents come to with them is found out once, however many
+// changes it is asked for. They are for one goroutine.
+func (r Reports) Once() Reports {
+	r.known = map[*ledger.Environment][]*ledger.Agent{}
+	return r
 }
 
 // Versions are what agents say they run, by environment and agent.
@@ -177,9 +185,16 @@ func (r Reports) agents(e *ledger.Environment) []*ledger.Agent {
 
 // enrolled are the environment's agents with what they said that is not recorded yet.
 func (r Reports) enrolled(e *ledger.Environment) []*ledger.Agent {
+	if agents, found := r.known[e]; found {
+		return agents
+	}
 	agents := e.AgentList()
 	for i, a := range agents {
 		agents[i] = a.With(r.Unrecorded[AgentID{e.Name, a.Name}])
+	}
+	agents = slices.Clip(agents)
+	if r.known != nil {
+		r.known[e] = agents
 	}
 	return agents
 }

@@ -17,17 +17,18 @@ type LagPoint struct {
 	Seconds     float64                 // to the slowest agent's ack; while Open, until now
 	AtMost      bool                    // the first ack was lost: it took that long or less
 	Open        bool                    // not applied by every agent that counts
-	Phases      map[Phase]time.Duration // of the slowest agent; none while Open
+	Phases      map[Phase]time.Duration // of the slowest agent; none while Open, nor in LagSeries
 }
 
 // LagSeries is how long the newest releases of an environment took, oldest first: at most as many as wanted. Trust releases are left
 // out: they wait for the first agent, for as long as people take to start it.
 func LagSeries(e *ledger.Environment, r Reports, most int, asOf time.Time) []LagPoint {
-	return lagSince(e, r, time.Time{}, most, asOf)
+	return lagSince(e, r, time.Time{}, most, false, asOf)
 }
 
-// lagSince is LagSeries of what was released after a time, and of what has not been applied whenever it was released.
-func lagSince(e *ledger.Environment, r Reports, since time.Time, most int, asOf time.Time) []LagPoint {
+// lagSince is LagSeries of what was released after a time, and of what has not been applied whenever it was released, where phases are
+// wanted with them.
+func lagSince(e *ledger.Environment, r Reports, since time.Time, most int, phases bool, asOf time.Time) []LagPoint {
 	agents := r.agents(e)
 	var out []LagPoint
 	for i := len(e.Releases) - 1; i >= 0 && len(out) < most; i-- {
@@ -35,7 +36,7 @@ func lagSince(e *ledger.Environment, r Reports, since time.Time, most int, asOf 
 		if release.Kind == events.KindTrust {
 			continue
 		}
-		p := r.lagPoint(e.Name, release, agents, asOf)
+		p := r.lagPoint(e.Name, release, agents, phases, asOf)
 		if !p.Open && p.Released.Before(since) {
 			break
 		}
@@ -47,7 +48,7 @@ func lagSince(e *ledger.Environment, r Reports, since time.Time, most int, asOf 
 	return out
 }
 
-func (r Reports) lagPoint(environment string, release ledger.Release, agents []*ledger.Agent, asOf time.Time) LagPoint {
+func (r Reports) lagPoint(environment string, release ledger.Release, agents []*ledger.Agent, phases bool, asOf time.Time) LagPoint {
 	p := LagPoint{Environment: environment, Revision: release.Revision, Kind: release.Kind, Change: release.Change, Released: release.Stamp}
 	var slowest *ledger.Delivery
 	var skew time.Duration
@@ -67,7 +68,9 @@ func (r Reports) lagPoint(environment string, release ledger.Release, agents []*
 		return p
 	}
 	p.Seconds, p.AtMost = lag(release, slowest), slowest.AtMost || release.Recovered()
-	p.Phases = PhasesOf(release, *slowest, skew)
+	if phases {
+		p.Phases = PhasesOf(release, *slowest, skew)
+	}
 	return p
 }
 

@@ -74,7 +74,7 @@ func PropagationOf(s *ledger.State, r Reports, window time.Duration, wanted func
 		if e.Retired || !wanted(e) {
 			continue
 		}
-		points := lagSince(e, r, out.Since, mostLags, asOf)
+		points := lagSince(e, r, out.Since, mostLags, true, asOf)
 		var own []float64
 		for _, p := range points {
 			if p.Open {

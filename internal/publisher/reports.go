@@ -266,7 +266,7 @@ func (r *reports) versions() map[string]map[string]string {
 	return fleet.Reports{Beats: r.beats()}.Versions()
 }
 
-// view is what the fleet view needs beside the ledger.
+// view is what the fleet view needs beside the ledger, for one look at it.
 func (r *reports) view() fleet.Reports {
 	out := fleet.Reports{Beats: r.beats(), Unrecorded: map[fleet.AgentID][]ledger.Statement{}}
 	r.mu.Lock()
@@ -277,7 +277,7 @@ func (r *reports) view() fleet.Reports {
 			out.Unrecorded[id] = append(out.Unrecorded[id], g.statement)
 		}
 	}
-	return out
+	return out.Once()
 }
 
 // awaitBeats waits for a beat after began of every agent that was alive when agents were last heard before, however long ago: what
