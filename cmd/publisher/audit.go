@@ -164,7 +164,11 @@ lines there were. It is verified with 'publisher audit verify --file FILE', on a
 			if path == "" {
 				return whole(io.Copy(c.stdout, from))
 			}
-			return writeNew(path, func(to io.Writer) error { return whole(io.Copy(to, from)) })
+			err = writeNew(path, func(to io.Writer) error { return whole(io.Copy(to, from)) })
+			if err == nil {
+				c.note("wrote the ledger to %s; verify it with %s", path, hint("publisher audit verify --file", path))
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVarP(&path, "output", "o", "", "`FILE` to write, which must not be there; standard output without it")
@@ -358,7 +362,10 @@ func (c *cli) auditReport(r audit.Report) {
 		for _, g := range a.Grants {
 			roles = append(roles, string(g.Role)+" in "+few(g.Environments))
 		}
-		if !a.Known {
+		switch {
+		case !a.Known && a.Person == "publisher":
+			roles = []string{"none: the publisher itself, of what follows from decisions"}
+		case !a.Known:
 			roles = []string{"not in the trust document"}
 		}
 		t.AppendRow([]any{plain(a.Person), a.Keys, plain(strings.Join(roles, "; ")), a.Acted, ago(a.Last)})

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"slices"
 	"strings"
 
@@ -54,12 +53,25 @@ With --role only that role is taken, with --env only there, as 'publisher trust 
 	return cmd
 }
 
-// undoCarried offers to roll back what somebody's approvals carried.
+// undoCarried names what somebody proposed and nobody can approve any more, and offers to roll back what their approvals carried.
 func (c *cli) undoCarried(cmd *cobra.Command, e editing, name string, undo bool) error {
 	ctx := cmd.Context()
-	carried, err := c.carried(ctx, name)
-	if err != nil || len(carried) == 0 {
+	desk, _, err := c.connect()
+	if err != nil {
 		return err
+	}
+	list, err := desk.Changes(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, change := range list {
+		if change.Author == name && change.Status == string(ledger.StatusOpen) && change.Trust == nil {
+			c.note("%s, by %s, is still open, and nobody can approve it any more: end it with 'publisher reject %s -m WHY'", change.ID, name, change.ID)
+		}
+	}
+	carried := carriedBy(name, list)
+	if len(carried) == 0 {
+		return nil
 	}
 	c.note("\napproved by %s and still in force:", name)
 	for _, change := range carried {
@@ -94,23 +106,15 @@ func (c *cli) undoCarried(cmd *cobra.Command, e editing, name string, undo bool)
 	return nil
 }
 
-// carried are the changes that somebody approved and that are in force somewhere, newest first: that is the order in which they can be
+// carriedBy are the changes that somebody approved and that are in force somewhere, newest first: that is the order in which they can be
 // rolled back.
-func (c *cli) carried(ctx context.Context, name string) ([]fleet.Change, error) {
-	desk, _, err := c.connect()
-	if err != nil {
-		return nil, err
-	}
-	list, err := desk.Changes(ctx, "")
-	if err != nil {
-		return nil, err
-	}
+func carriedBy(name string, list []fleet.Change) []fleet.Change {
 	list = slices.DeleteFunc(list, func(change fleet.Change) bool {
 		by := slices.ContainsFunc(change.Approvals, func(a events.Approval) bool { return a.By == name })
 		return !by || change.Trust != nil || len(inForce(change)) == 0
 	})
 	slices.SortStableFunc(list, func(a, b fleet.Change) int { return b.Approved.Compare(a.Approved) })
-	return list, nil
+	return list
 }
 
 // inForce are the environments in which a change was released and not undone.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/telemetry"
@@ -167,7 +168,10 @@ func ask[T any](ctx context.Context, c *Client, method, path string, body any) (
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("%w in %s (%w)", ErrNotRunning, c.dir, err)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, fmt.Errorf("%w in %s: start it with 'agent run', or name with --config or --state where another one keeps its state", ErrNotRunning, c.dir)
+		}
+		return nil, fmt.Errorf("%w in %s: %w", ErrNotRunning, c.dir, errors.Unwrap(err)) // without the request that nobody sees
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {

@@ -61,12 +61,31 @@ func (a Approve) check(d *decision, c *Change) error {
 	case d.signed() && c.Proposal == nil:
 		return refuse(KindConflict, "its author revises it, and signs it: 'publisher revise "+c.ID+"'", "change %s was proposed before changes were signed", c.ID)
 	}
+	if err := d.orphaned(c); err != nil {
+		return err
+	}
 	if d.unsigned && c.Trust == nil { // before anybody signs; what is signed is judged with its statement
 		if err := (asking{d.State, d.by, d.now}).approver(c); err != nil {
 			return err
 		}
 	}
 	return checkSaid("the comment", a.Comment)
+}
+
+// orphaned refuses a change whose author's key counts no more: no agent would take it, whoever approves it.
+func (d *decision) orphaned(c *Change) error {
+	if !d.signed() || c.Trust != nil {
+		return nil
+	}
+	said, err := c.opened.Get(c.Proposal)
+	if err == nil {
+		err = d.Trust().Owns(said)
+	}
+	if err == nil {
+		return nil
+	}
+	return &Error{Kind: KindDenied, Cause: err, Message: fmt.Sprintf("agents would refuse change %s: the proposal of %q: %s", c.ID, c.Author, events.MessageOf(err)),
+		Next: "end it with 'publisher reject " + c.ID + " -m WHY' and have it proposed anew"}
 }
 
 // hasApproved says whether the person's approval is there, and counts.

@@ -46,6 +46,9 @@ func (b BreakGlass) decide(d *decision) error {
 	if err := (asking{d.State, d.by, d.now}).mayBreakGlass(c); err != nil {
 		return err
 	}
+	if err := d.orphaned(c); err != nil {
+		return err
+	}
 	d.change = c.ID
 	d.record(events.TypeBreakGlassUsed, c.ID, &events.BreakGlassUsed{Change: c.ID, Digest: c.Digest, By: d.by, Reason: b.Reason})
 	parts := c.Parts

@@ -83,7 +83,11 @@ func TestAnAuthorRemovedIsNobodysAuthor(t *testing.T) {
 	b, id := frozenSigned(t, 0)
 	open := b.must("ann", quickly("dev", "variable/other", `1`)).Change
 	b.trust(func(d *events.Trust) { d.People = d.People[1:] }) // ann
-	b.refused("bob", b.approval(open), ledger.KindDenied, "agents of dev would refuse it", "no key of \"ann\"")
+	b.refused("bob", b.approval(open), ledger.KindDenied, "agents would refuse change", "no key of \"ann\"")
+	b.refused("gus", ledger.BreakGlass{Change: open, Digest: b.state.Changes[open].Digest, Reason: "now"}, ledger.KindDenied, "agents would refuse change", "no key of \"ann\"")
+	if _, err := b.state.Decide(ledger.Command{ID: "dry", By: "bob", DryRun: true, Body: b.approval(open)}, b.now); err == nil || !strings.Contains(err.Error(), "agents would refuse change") {
+		t.Errorf("before anybody signs: %v", err)
+	}
 	b.now = epoch.Add(6 * time.Hour)
 	if released := b.open(id); len(released) > 0 {
 		t.Errorf("%+v", released)
