@@ -26,7 +26,7 @@ import (
 )
 
 // limit is how long a browser may take for one step, on a machine that does other things too.
-const limit = 60 * time.Second
+const limit = 2 * time.Minute
 
 // chromium is one browser for all tests.
 var chromium = sync.OnceValues(func() (context.Context, error) {
@@ -35,7 +35,7 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 		if err != nil {
 			continue
 		}
-		options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.Headless, chromedp.Flag("disable-dev-shm-usage", true)}
+		options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.WSURLReadTimeout(limit), chromedp.Headless, chromedp.Flag("disable-dev-shm-usage", true)}
 		if os.Getuid() == 0 {
 			options = append(options, chromedp.NoSandbox)
 		}

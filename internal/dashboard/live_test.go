@@ -50,7 +50,7 @@ type stream struct {
 
 func watch(t testing.TB, url, query, lastEventID string) *stream {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // longer than it takes a busy machine to let in as many as may watch
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/live?"+query, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -239,7 +239,7 @@ func TestAPublisherThatHangsDoesNotLookAlive(t *testing.T) {
 			}
 		}
 	}()
-	for deadline := time.After(time.Minute); ; {
+	for deadline := time.After(2 * time.Minute); ; {
 		select {
 		case err := <-answered:
 			if err != nil {
@@ -272,7 +272,7 @@ func TestNoMoreThanSoManyWatchAndTheOthersAreTold(t *testing.T) {
 		t.Error("who cannot watch cannot look either")
 	}
 	streams[0].leave()
-	for deadline := time.Now().Add(time.Minute); ; {
+	for deadline := time.Now().Add(2 * time.Minute); ; {
 		if s := watch(t, server.URL, "", ""); s.answer.StatusCode == http.StatusOK {
 			break
 		}
