@@ -1,7 +1,9 @@
 package dashboard
 
 import (
+	"cmp"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -16,14 +18,38 @@ const mostColumns = 12
 type flagsPage struct {
 	Filter  string
 	Columns []flagColumn
-	Flags   []flagLine
+	Flags   []flagLine // least healthy first
+}
+
+// Headline says how many flags are not healthy.
+func (f *flagsPage) Headline() string {
+	all, not := len(f.Flags), 0
+	for _, row := range f.Flags {
+		if row.Health < 100 {
+			not++
+		}
+	}
+	switch {
+	case all == 0:
+		return "No environment has a flag"
+	case all == 1 && not == 0:
+		return "The flag is healthy"
+	case all == 1:
+		return "The flag is not healthy"
+	case not == 0:
+		return "All " + thousands(all) + " flags are healthy"
+	case not == 1:
+		return "1 of " + thousands(all) + " flags is not healthy"
+	}
+	return thousands(not) + " of " + thousands(all) + " flags are not healthy"
 }
 
 // A flagColumn is an environment, or a stage and region.
 type flagColumn struct {
-	Name        string
-	Environment bool
-	of          []int // cells of a row
+	Name    string
+	Address string
+	group   string
+	of      []int // cells of a row
 }
 
 type flagLine struct {
@@ -48,16 +74,20 @@ func (d *dashboard) flags(r *http.Request, p *page) (err error) {
 			return
 		}
 		for i, name := range matrix.Environments {
-			column := flagColumn{Name: name, Environment: true}
+			e := fleet.Environment{Name: name, Labels: s.Environments[name].Labels}
+			column := flagColumn{Name: name, Address: "/environments/" + name, group: groupOf(e)}
 			if len(matrix.Environments) > mostColumns {
-				column = flagColumn{Name: groupOf(fleet.Environment{Labels: s.Environments[name].Labels})}
+				column.Name, column.Address = column.group, "/flags?filter="+url.QueryEscape(strings.Join(wordsOf(e), " "))
 			}
 			of.place(column, i)
 		}
-		slices.SortStableFunc(of.Columns, func(a, b flagColumn) int { return strings.Compare(a.Name, b.Name) })
+		slices.SortStableFunc(of.Columns, func(a, b flagColumn) int {
+			return cmp.Or(cmp.Compare(rank(a.group), rank(b.group)), strings.Compare(a.Name, b.Name))
+		})
 		for _, row := range matrix.Flags {
 			of.Flags = append(of.Flags, of.line(row))
 		}
+		slices.SortStableFunc(of.Flags, func(a, b flagLine) int { return cmp.Compare(a.Health, b.Health) })
 	})
 	return err
 }
@@ -77,7 +107,7 @@ func (f *flagsPage) line(row fleet.FlagRow) flagLine {
 		var shares []flagShare
 		for _, i := range column.of {
 			cell := row.Cells[i]
-			at := slices.IndexFunc(shares, func(s flagShare) bool { return s.Same(cell) && s.Applied == cell.Applied })
+			at := slices.IndexFunc(shares, func(s flagShare) bool { return s.Alike(cell) })
 			if at < 0 {
 				at = len(shares)
 				shares = append(shares, flagShare{FlagCell: cell})

@@ -45,9 +45,10 @@ type FlagCell struct {
 	Change  string          // that set it
 	Unusual bool            // most environments of the row have another
 	Applied bool            // by every agent
+	Held    *FlagCell       // what is in effect instead, at the slowest agent, where it is not applied
 }
 
-// Same says whether two cells show the same.
+// Same says whether the same was released to two cells.
 func (c FlagCell) Same(o FlagCell) bool {
 	return c.There == o.There && c.Enabled == o.Enabled && c.Variant == o.Variant && bytes.Equal(c.Value, o.Value)
 }
@@ -58,6 +59,14 @@ func (c FlagCell) shows() shown { return shown{c.There, c.Enabled, c.Variant, st
 type shown struct {
 	there, enabled bool
 	variant, value string
+}
+
+// Alike says whether two cells show the same: also of what is in effect.
+func (c FlagCell) Alike(o FlagCell) bool {
+	if c.Held == nil || o.Held == nil {
+		return c.Same(o) && c.Applied == o.Applied && c.Held == o.Held
+	}
+	return c.Same(o) && c.Applied == o.Applied && c.Held.Same(*o.Held)
 }
 
 // Flags are the flags of the environments that are wanted and not retired.
@@ -79,6 +88,7 @@ func Flags(s *ledger.State, r Reports, wanted func(*ledger.Environment) bool, as
 	}
 	for i, e := range environments {
 		standing := buildEnvironment(e, r, asOf)
+		before := heldBefore(s, e, standing.Revision)
 		for key, resource := range e.Fold.State.All() {
 			if !strings.HasPrefix(key, "flag/") || resource.Value == nil {
 				continue
@@ -95,6 +105,10 @@ func Flags(s *ledger.State, r Reports, wanted func(*ledger.Environment) bool, as
 			}
 			row.Cells[i] = cell
 			row.place(s, e, standing, i, e.Fold.Accepted[resource.Setter].ID)
+			if value, released := before[key]; released && !row.Cells[i].Applied {
+				held := flagCell(value)
+				row.Cells[i].Held = &held
+			}
 			if m, found := sources[e.Name].Manifest(key); found && m.Resource() != nil {
 				row.describe(m, asOf)
 			}
@@ -109,7 +123,23 @@ func Flags(s *ledger.State, r Reports, wanted func(*ledger.Environment) bool, as
 	return out, nil
 }
 
+// heldBefore are the resources that are set by releases after a revision, as they were at that revision; nil where one was not there.
+func heldBefore(s *ledger.State, e *ledger.Environment, revision uint64) map[string]json.RawMessage {
+	out := map[string]json.RawMessage{}
+	for _, release := range e.Releases[revision:] {
+		for _, op := range historyItem(s, e, release, nil).Operations {
+			if _, earlier := out[op.Key]; !earlier {
+				out[op.Key] = op.Before
+			}
+		}
+	}
+	return out
+}
+
 func flagCell(value json.RawMessage) FlagCell {
+	if value == nil {
+		return FlagCell{}
+	}
 	var flag struct {
 		State    string                     `json:"state"`
 		Variants map[string]json.RawMessage `json:"variants"`
