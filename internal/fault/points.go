@@ -41,6 +41,7 @@ var (
 	ContentAppended  = point(publisher, "content appended")
 	EntryAppended    = point(publisher, "entry appended")
 	EntryCopied      = point(publisher, "entry copied")
+	CopyMarked       = point(publisher, "checked copy marked")
 	LeaseTaken       = whole(publisher, "lease taken")
 	ReleasesPurged   = point(publisher, "releases purged")
 	ReleasesSent     = point(publisher, "releases sent")

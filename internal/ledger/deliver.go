@@ -99,49 +99,72 @@ func (a *Agent) Knows(s Statement) bool {
 // Read verifies an ack, or a beat whose checkpoint stands for a lost ack. An agent beyond the ledger, or on another chain, is
 // ReasonLedgerForked.
 func (s *State) Read(d events.Delivery) (Statement, *Agent, error) {
+	e, agent, err := s.sender(d)
+	if err != nil {
+		return Statement{}, agent, err
+	}
+	var w words
+	if d.Beat != nil {
+		w.beat, err = events.DecodeBeat(d.Beat, d.Signature, d.Environment, d.Agent, agent.Key)
+	} else {
+		w.ack, err = events.DecodeAck(d.Ack, d.Signature, d.Environment, d.Agent, agent.Key)
+	}
+	if err != nil {
+		return Statement{}, agent, err
+	}
+	statement, err := s.heard(d, w, e, agent)
+	return statement, agent, err
+}
+
+// sender is who a delivery is said to be of.
+func (s *State) sender(d events.Delivery) (*Environment, *Agent, error) {
 	e, found := s.Environments[d.Environment]
 	if !found || e.Agents[d.Agent] == nil || e.Agents[d.Agent].Revoked {
-		return Statement{}, nil, refuse(KindNotFound, "", "no agent %s is enrolled in %s", d.Agent, d.Environment)
+		return nil, nil, refuse(KindNotFound, "", "no agent %s is enrolled in %s", d.Agent, d.Environment)
 	}
 	agent := e.Agents[d.Agent]
 	switch {
 	case (d.Ack == nil) == (d.Beat == nil):
-		return Statement{}, agent, events.Errorf(events.ReasonMalformed, "a delivery is an ack or a beat")
+		return e, agent, events.Errorf(events.ReasonMalformed, "a delivery is an ack or a beat")
 	case len(d.Ack)+len(d.Beat) > maxStatement:
-		return Statement{}, agent, events.Errorf(events.ReasonMalformed, "a statement of %d bytes; at most %d are kept", len(d.Ack)+len(d.Beat), maxStatement)
+		return e, agent, events.Errorf(events.ReasonMalformed, "a statement of %d bytes; at most %d are kept", len(d.Ack)+len(d.Beat), maxStatement)
 	}
-	if d.Beat != nil {
-		beat, err := events.DecodeBeat(d.Beat, d.Signature, d.Environment, d.Agent, agent.Key)
-		if err != nil {
-			return Statement{}, agent, err
-		}
+	return e, agent, nil
+}
+
+// words are what a delivery says, as it was read: an ack or a beat.
+type words struct {
+	ack  events.Ack
+	beat events.Beat
+}
+
+// heard compares what an agent said with what the ledger released.
+func (s *State) heard(d events.Delivery, w words, e *Environment, agent *Agent) (Statement, error) {
+	if beat := w.beat; d.Beat != nil {
 		if beat.Ledger != s.ID {
-			return Statement{}, agent, events.Errorf(events.ReasonWrongLedger, "the beat is for ledger %s", beat.Ledger)
+			return Statement{}, events.Errorf(events.ReasonWrongLedger, "the beat is for ledger %s", beat.Ledger)
 		}
 		out := Statement{Chain: beat.Chain, Delivery: Delivery{
 			Word: events.WordApplied, First: min(agent.Position+1, beat.Revision), Last: beat.Revision, Stamp: d.Stamp, AtMost: true,
 			Expected: beat.State, Observed: beat.Observed, ReadBack: !beat.Observed.IsZero(),
 		}}
-		return out, agent, e.OnChain(beat.Revision, beat.Chain)
+		return out, e.OnChain(beat.Revision, beat.Chain)
 	}
-	ack, err := events.DecodeAck(d.Ack, d.Signature, d.Environment, d.Agent, agent.Key)
-	if err != nil {
-		return Statement{}, agent, err
-	}
+	ack := w.ack
 	out := Statement{Number: ack.Number, Chain: ack.Chain, Delivery: Delivery{
 		Word: ack.Word, First: ack.First, Last: ack.Last, Stamp: d.Stamp, AtMost: ack.Resent, Expected: ack.Expected, Observed: ack.Observed,
 		ReadBack: ack.ReadBack, Differing: ack.Differing, By: ack.By, Reason: ack.Reason, Message: ack.Message, Phases: ack.Phases,
 	}}
 	if ack.Ledger != s.ID {
-		return out, agent, events.Errorf(events.ReasonWrongLedger, "the ack is for ledger %s", ack.Ledger)
+		return out, events.Errorf(events.ReasonWrongLedger, "the ack is for ledger %s", ack.Ledger)
 	}
 	if ack.Word == events.WordRefused && ack.Last <= e.Head()+1 {
-		return out, agent, nil // what was refused need not be on the chain
+		return out, nil // what was refused need not be on the chain
 	}
 	if ack.Word != events.WordApplied && ack.Last <= e.Head() {
-		return out, agent, nil
+		return out, nil
 	}
-	return out, agent, e.OnChain(ack.Last, ack.Chain)
+	return out, e.OnChain(ack.Last, ack.Chain)
 }
 
 // OnChain says whether a revision with a chain digest is one that the ledger released.
@@ -179,6 +202,9 @@ func (p *projection) deliveryRecorded(f *events.DeliveryRecorded) error {
 // said is delivery i as it was read when its entry was decided here, or as it is read now. What a beat says depends on the deliveries
 // before it.
 func (p *projection) said(i int, d events.Delivery) reading {
+	if i < len(p.again) {
+		return p.reread(p.again[i], d)
+	}
 	if i < len(p.tried.read) && d.Ack != nil {
 		return p.tried.read[i]
 	}

@@ -17,38 +17,54 @@ func (s *State) Apply(payload []byte, stamp time.Time) (events.Entry, []Released
 	if err != nil {
 		return entry, nil, fmt.Errorf("entry %d: %w", s.Number+1, err)
 	}
-	switch {
-	case entry.Ledger != s.ID:
-		return entry, nil, fmt.Errorf("%w: entry %d is of ledger %s, this is %s", ErrBroken, entry.Number, entry.Ledger, s.ID)
-	case entry.Number != s.Number+1:
-		return entry, nil, fmt.Errorf("%w: entry %d follows entry %d", ErrBroken, entry.Number, s.Number)
-	case entry.Previous != s.Hash:
-		return entry, nil, fmt.Errorf("%w: entry %d follows %s, entry %d has %s", ErrBroken, entry.Number, entry.Previous.Short(), s.Number, s.Hash.Short())
-	case entry.Time.Before(s.Time):
-		return entry, nil, fmt.Errorf("%w: the time of entry %d runs backwards", ErrBroken, entry.Number)
-	}
 	p := projection{State: s, entry: entry, stamp: stamp}
+	if err := p.follows(); err != nil {
+		return entry, nil, err
+	}
 	facts, err := p.authentic(payload)
 	if err != nil {
 		return entry, nil, fmt.Errorf("entry %d: %w", entry.Number, err)
 	}
+	err = p.take(facts, events.Sum(payload))
+	return entry, p.released, err
+}
+
+// follows says whether the entry is the one after those that were applied.
+func (p *projection) follows() error {
+	s, entry := p.State, p.entry
+	switch {
+	case entry.Ledger != s.ID:
+		return fmt.Errorf("%w: entry %d is of ledger %s, this is %s", ErrBroken, entry.Number, entry.Ledger, s.ID)
+	case entry.Number != s.Number+1:
+		return fmt.Errorf("%w: entry %d follows entry %d", ErrBroken, entry.Number, s.Number)
+	case entry.Previous != s.Hash:
+		return fmt.Errorf("%w: entry %d follows %s, entry %d has %s", ErrBroken, entry.Number, entry.Previous.Short(), s.Number, s.Hash.Short())
+	case entry.Time.Before(s.Time):
+		return fmt.Errorf("%w: the time of entry %d runs backwards", ErrBroken, entry.Number)
+	}
+	return nil
+}
+
+// take applies the facts of the entry, of which the bytes have a hash.
+func (p *projection) take(facts []events.Fact, hash events.Digest) error {
+	s, entry := p.State, p.entry
 	s.trial = trial{}
-	s.Number, s.Hash, s.Time = entry.Number, events.Sum(payload), entry.Time
+	s.Number, s.Hash, s.Time = entry.Number, hash, entry.Time
 	for _, f := range facts {
 		if f.Type != events.TypeContentStored {
 			s.decisions = s.Number
 		}
 		if err := p.fact(f.Type, f.Data); err != nil {
-			return entry, nil, fmt.Errorf("entry %d: %w", entry.Number, err)
+			return fmt.Errorf("entry %d: %w", entry.Number, err)
 		}
 	}
 	if id := entry.Command.ID; id != "" {
 		if before, known := s.commands[id]; known {
-			return entry, nil, fmt.Errorf("%w: entry %d carries out command %q, which entry %d did", ErrBroken, entry.Number, id, before.result.Entry)
+			return fmt.Errorf("%w: entry %d carries out command %q, which entry %d did", ErrBroken, entry.Number, id, before.result.Entry)
 		}
 		s.commands[id] = done{entry.Command.Digest, p.result()}
 	}
-	return entry, p.released, nil
+	return nil
 }
 
 // authentic are an entry's facts, which somebody signed who might. An entry that was decided here was found to be that.
@@ -90,6 +106,7 @@ type projection struct {
 	frozen      []events.Frozen
 	tried       trial   // of the entry, where it was decided here
 	spoken      *spoken // what somebody signed for the entry; nil where nobody did
+	again       []words // what agents said, in the order of the deliveries, where the entry was checked before
 }
 
 func (p *projection) fact(t events.Type, fact any) error {

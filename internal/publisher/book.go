@@ -62,23 +62,40 @@ func newBook(entries *ledgerCopy) (*book, error) {
 	return b, b.load("")
 }
 
-// load makes the state anew from the copy. ID is the ledger's where it is known.
+// load makes the state anew from the copy. ID is the ledger's where it is known. What does not fit its mark after all is checked.
 func (b *book) load(id string) error {
+	m := b.copy.checked()
+	err := b.loadFrom(id, m)
+	if err != nil && m.Entry > 0 {
+		err = b.loadFrom(id, unmarked())
+	}
+	return err
+}
+
+func (b *book) loadFrom(id string, m mark) error {
 	state, hashes, journal := ledger.New(id), []events.Digest(nil), audit.Journal{}
-	err := b.copy.load(func(s bus.Stored) error {
-		if state.ID == "" {
-			first, err := events.DecodeEntry(s.Payload)
+	err := b.copy.load(m, func(s bus.Stored, checked bool) func() error {
+		hash, apply := events.Sum(s.Payload), func() (events.Entry, []ledger.Released, error) { return state.Apply(s.Payload, s.Stamp) }
+		if checked {
+			if again, err := ledger.RereadEntry(s.Payload, hash); err == nil {
+				apply = func() (events.Entry, []ledger.Released, error) { return state.ApplyAgain(again, s.Stamp) }
+			}
+		}
+		return func() error {
+			if state.ID == "" {
+				first, err := events.DecodeEntry(s.Payload)
+				if err != nil {
+					return err
+				}
+				state = ledger.New(first.Ledger)
+			}
+			entry, _, err := apply()
 			if err != nil {
 				return err
 			}
-			state = ledger.New(first.Ledger)
+			hashes = append(hashes, hash)
+			return journal.Add(state, entry)
 		}
-		entry, _, err := state.Apply(s.Payload, s.Stamp)
-		if err != nil {
-			return err
-		}
-		hashes = append(hashes, events.Sum(s.Payload))
-		return journal.Add(state, entry)
 	})
 	if err != nil {
 		return err

@@ -395,4 +395,7 @@ func (p *Publisher) lookAround(ctx context.Context) error {
 func (p *Publisher) noteVerified() {
 	now := p.book.busTime(time.Now())
 	p.verified.Store(&now)
+	if err := p.book.mark(); err != nil {
+		p.log.Warn().Err(err).Msg("the next start checks every signature of the ledger again")
+	}
 }

@@ -5,10 +5,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
@@ -19,10 +22,13 @@ import (
 // A ledgerCopy is the publisher's own copy of the ledger: one line per entry, "<sequence> <stamp> <payload>", append-only and not
 // fsynced. It is written as entries are read back from the bus, and is what the bus's ledger is compared with.
 type ledgerCopy struct {
-	file  *os.File
-	fault fault.Hook
-	last  uint64 // newest whole entry
-	size  int64  // where it ends; what is after it, a torn line, is overwritten
+	file   *os.File
+	fault  fault.Hook
+	signer *events.Signer // of marks; nil: none is made or believed
+	last   uint64         // newest whole entry
+	size   int64          // where it ends; what is after it, a torn line, is overwritten
+	sum    hash.Hash      // SHA-256 over that
+	marked uint64         // the entry of the mark beside it
 }
 
 func openCopy(path string) (*ledgerCopy, error) {
@@ -33,29 +39,66 @@ func openCopy(path string) (*ledgerCopy, error) {
 	return &ledgerCopy{file: file}, nil
 }
 
-// load hands over every whole entry in the copy. A torn last line, which a crash leaves, counts as none.
-func (c *ledgerCopy) load(fn func(bus.Stored) error) error {
-	c.last, c.size = 0, 0
+// readAhead is how many entries are decoded at once.
+var readAhead = 2 * runtime.GOMAXPROCS(0)
+
+// An ahead is a line that is being decoded.
+type ahead struct {
+	stored bus.Stored
+	size   int64
+	err    error
+	take   chan func() error
+}
+
+// load hands over every whole entry in the copy. A torn last line, which a crash leaves, counts as none. Checked ones are those up to a mark
+// that is believed: decode is called for several of these at once, for the others one by one, and what it returns in order.
+func (c *ledgerCopy) load(m mark, decode func(s bus.Stored, checked bool) (take func() error)) error {
+	c.last, c.size, c.sum, c.marked = 0, 0, m.sum, m.Entry
+	var queue []ahead
+	var decoding sync.WaitGroup
+	defer decoding.Wait()
 	r := bufio.NewReaderSize(io.NewSectionReader(c.file, 0, 1<<62), 1<<20)
-	for {
-		line, err := r.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
+	for offset, whole := int64(0), true; ; {
+		for whole && len(queue) < readAhead {
+			line, err := r.ReadBytes('\n')
+			if err != nil && !errors.Is(err, io.EOF) {
+				return fmt.Errorf("read the copy of the ledger: %w", err)
+			}
+			if whole = err == nil; !whole {
+				break
+			}
+			offset += int64(len(line))
+			checked := offset <= m.Size
+			if !checked {
+				c.sum.Write(line)
+			}
+			next := ahead{size: int64(len(line)), take: make(chan func() error, 1)}
+			next.stored, next.err = parseCopied(line)
+			switch {
+			case next.err != nil:
+			case checked:
+				decoding.Go(func() { next.take <- decode(next.stored, true) })
+			default:
+				next.take <- func() error { return decode(next.stored, false)() }
+			}
+			queue = append(queue, next)
+		}
+		if len(queue) == 0 {
 			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("read the copy of the ledger: %w", err)
-		}
-		stored, err := parseCopied(line)
-		if err == nil && stored.Sequence != c.last+1 {
+		next := queue[0]
+		queue = queue[1:]
+		err := next.err
+		if err == nil && next.stored.Sequence != c.last+1 {
 			err = errors.New("the next line is not the next entry")
 		}
 		if err == nil {
-			err = fn(stored)
+			err = (<-next.take)()
 		}
 		if err != nil {
 			return fmt.Errorf("%s is damaged after entry %d: %w: mend it with 'publisher ledger repair --data %s'", c.file.Name(), c.last, err, filepath.Dir(c.file.Name()))
 		}
-		c.last, c.size = stored.Sequence, c.size+int64(len(line))
+		c.last, c.size = next.stored.Sequence, c.size+next.size
 	}
 }
 
@@ -79,6 +122,7 @@ func (c *ledgerCopy) add(s bus.Stored) error {
 		return events.Errorf(events.ReasonStore, "write the copy of the ledger: %w", err)
 	}
 	c.last, c.size = s.Sequence, c.size+int64(len(line))
+	c.sum.Write(line)
 	return nil
 }
 

@@ -37,7 +37,9 @@ func FuzzCopy(f *testing.F) {
 		}
 		defer c.file.Close()
 		var loaded []bus.Stored
-		damage := c.load(func(s bus.Stored) error { loaded = append(loaded, s); return nil })
+		damage := c.load(unmarked(), func(s bus.Stored, _ bool) func() error {
+			return func() error { loaded = append(loaded, s); return nil }
+		})
 		if c.last != uint64(len(loaded)) || c.size > int64(len(b)) {
 			t.Fatalf("%d entries, the last is %d, %d of %d bytes", len(loaded), c.last, c.size, len(b))
 		}

@@ -118,7 +118,7 @@ func (p *Publisher) openBook(context.Context) error {
 		return err
 	}
 	p.group.Defer("copy of the ledger", func(context.Context) error { return entries.file.Close() })
-	entries.fault = p.opts.Fault
+	entries.fault, entries.signer = p.opts.Fault, p.signer
 	if p.book, err = newBook(entries); err != nil {
 		return err
 	}

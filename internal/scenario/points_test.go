@@ -19,7 +19,7 @@ var everyDeath = flag.Bool("scenario.deaths", false, "let publishers die at ever
 
 // The points of the publisher, by what it does when it comes to them.
 var (
-	beginning = []fault.Point{fault.DataLocked, fault.KeyMade, fault.StreamsMade, fault.EntryAppended, fault.EntryCopied}
+	beginning = []fault.Point{fault.DataLocked, fault.KeyMade, fault.StreamsMade, fault.EntryAppended, fault.EntryCopied, fault.CopyMarked}
 	deciding  = []fault.Point{fault.LeaseTaken, fault.ContentAppended, fault.EntryAppended, fault.ReleasesSent, fault.EntryCopied, fault.DeliveryRecorded, fault.ReleasesPurged}
 	telling   = []fault.Point{fault.AlarmsKept}
 	repairing = []fault.Point{fault.ReplacedKept, fault.CopyWritten, fault.LedgerMadeAnew, fault.EntriesRestored}

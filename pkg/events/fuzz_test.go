@@ -3,6 +3,7 @@ package events_test
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"testing"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -29,15 +30,23 @@ func FuzzDecodeEntry(f *testing.F) {
 		if err != nil || !bytes.Equal(again, payload) {
 			t.Fatalf("reads %q and writes %q (%v)", payload, again, err)
 		}
-		for _, event := range e.Events {
+		quick, read, failed := events.RereadEntry(payload)
+		facts := 0
+		for i, event := range e.Events {
 			data, err := events.DecodeFact(event)
 			if err != nil {
 				wantClosed(t, err)
 				continue
 			}
+			if facts++; len(read) > i && !reflect.DeepEqual(read[i].Data, data) {
+				t.Fatalf("%q is read as %+v and then as %+v", event.Data, data, read[i].Data)
+			}
 			if again, err := events.Encode(data); err != nil || !bytes.Equal(again, event.Data) {
 				t.Fatalf("reads %q and writes %q (%v)", event.Data, again, err)
 			}
+		}
+		if facts == len(e.Events) && (failed != nil || !reflect.DeepEqual(quick, e)) {
+			t.Fatalf("is read as %+v, and then as %+v (%v)", e, quick, failed)
 		}
 	})
 }

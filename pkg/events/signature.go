@@ -20,6 +20,8 @@ const (
 	DomainBeat  Domain = "lockstep beat v1\n"
 	DomainAck   Domain = "lockstep ack v1\n"
 	DomainProof Domain = "lockstep proof v1\n"
+	// DomainMark is a publisher's own: up to where it has checked its copy of the ledger.
+	DomainMark Domain = "lockstep mark v1\n"
 	// DomainSeal begins the text of a seal, which is a signed note and has its own form (internal/seal).
 	DomainSeal Domain = "lockstep.dev/ledger/"
 )
