@@ -116,6 +116,8 @@ func judge(f facts, stale *Staleness) Condition {
 	case behind && f.hangs(beatsMissed*f.beatEvery):
 		return Condition{Word: Behind, Reason: connector.ReasonTimeout, Since: events.Stamp(f.busy),
 			Message: fmt.Sprintf("at revision %d of %d, and the connector does not answer", f.revision, max(f.followed, f.head))}
+	case behind && errors.Is(f.feed, bus.ErrHistoryMissing):
+		return Condition{Word: Behind, Reason: events.ReasonHistoryMissing, Message: f.feed.Error()}
 	case behind:
 		return Condition{Word: Behind, Message: fmt.Sprintf("at revision %d of %d", f.revision, max(f.followed, f.head))}
 	}

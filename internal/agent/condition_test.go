@@ -61,6 +61,7 @@ func TestTheWorstConditionWins(t *testing.T) {
 		{"not compared", func(f *facts) {
 			f.differing, f.unread = []events.DifferingResource{{Resource: "variable/a"}}, &unread{connector.Transient(connector.ReasonUnreadable, "root: gone"), start}
 		}, Differing, connector.ReasonUnreadable, start},
+		{"behind, and what comes next is missing", func(f *facts) { f.head, f.feed = 9, fmt.Errorf("%w", bus.ErrHistoryMissing) }, Behind, events.ReasonHistoryMissing, time.Time{}},
 		{"an apply that takes its time", func(f *facts) { f.head, f.followed, f.busy = 8, 8, now.Add(-30*time.Second) }, Behind, "", time.Time{}},
 		{"an apply that does not end", func(f *facts) { f.head, f.followed, f.busy = 8, 8, now.Add(-31*time.Second) }, Behind, connector.ReasonTimeout, now.Add(-31 * time.Second)},
 		{"a look at the instance that takes its time", func(f *facts) { f.busy = now.Add(-60 * time.Second) }, InStep, "", time.Time{}},

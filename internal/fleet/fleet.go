@@ -276,6 +276,9 @@ func (s said) judge(out *Agent, asOf time.Time) {
 		consider(Differing, events.ReasonDoubled, doubled, s.beat.Doubled)
 	}
 	s.judgeAcks(out, consider)
+	if out.Revision < s.Position {
+		consider(Behind, "", fmt.Sprintf("at revision %d of %d, though it acknowledged %d before: it was brought back from an older copy", out.Revision, s.environment.Head(), s.Position), s.environment.Releases[out.Revision].Stamp)
+	}
 	if s.heard {
 		s.judgeBeat(out, consider)
 	}

@@ -40,7 +40,7 @@ func TestAnEnvironmentIsWhatIsWorstKnownOfIt(t *testing.T) {
 			s.ack("a", "applied", 3)
 			s.pass(10 * time.Second)
 			s.beat("a", 2, fleet.InStep)
-		}, fleet.Behind, "", "revision 2 of 3"},
+		}, fleet.Behind, "", "revision 2 of 3, though it acknowledged 3 before"},
 		"a beat on its way beside the ack": {func(s *site) {
 			s.ack("a", "applied", 3)
 			s.beat("a", 2, fleet.Behind)

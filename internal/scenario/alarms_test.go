@@ -53,7 +53,7 @@ func TestAPublisherKilledWhileItKeepsAlarmsTellsEachUnderOneID(t *testing.T) {
 	server := httptest.NewServer(receiver)
 	t.Cleanup(server.Close)
 	p := w.publishers[0]
-	p.settings.Alarms = server.URL
+	p.settings.Alarms = "targets: [{name: oncall, url: " + server.URL + "}]\nrules: {approval: {after: 0s}, silent: {off: true}, ledger: {off: true}}"
 	for i, d := range deaths(telling) {
 		p.kill()
 		died := p.startDying(d, nil)

@@ -74,6 +74,7 @@ type inst struct {
 	link        *link
 	log         said
 	process     *process
+	twin        *inst // the other agent of the environment; nil: there is none
 }
 
 // newWorld has publishers and environments env-0, env-1, … with an agent each; all of them are in step.
@@ -129,8 +130,13 @@ func (w *world) told() {
 	}
 }
 
-// enrol enrols an agent and starts it. Change may alter its settings before.
+// enrol enrols an environment's agent and starts it. Change may alter its settings before.
 func (w *world) enrol(environment string, change ...func(*settings)) *inst {
+	w.t.Helper()
+	return w.enrolAs(environment, "one", change...)
+}
+
+func (w *world) enrolAs(environment, name string, change ...func(*settings)) *inst {
 	w.t.Helper()
 	dir := shortDir(w.t)
 	a := &inst{w: w, environment: environment, settings: settings{
@@ -145,7 +151,7 @@ func (w *world) enrol(environment string, change ...func(*settings)) *inst {
 	must(w.t, err)
 	signer, err := events.NewSigner(seed)
 	must(w.t, err)
-	w.do("op", ledger.EnrolAgent{Environment: environment, Agent: "one", Key: signer.Public()})
+	w.do("op", ledger.EnrolAgent{Environment: environment, Agent: name, Key: signer.Public()})
 	var pins api.Pins
 	bustest.Eventually(w.t, "the first publisher knows "+environment, func() bool { // another one may have added it
 		ctx, cancel := w.context()
@@ -153,14 +159,14 @@ func (w *world) enrol(environment string, change ...func(*settings)) *inst {
 		pins, err = w.publishers[0].calls().Pins(ctx, environment)
 		return err == nil
 	})
-	e := keys.Enrolment{Environment: environment, Agent: "one", Seed: string(seed), Ledger: pins.Ledger,
+	e := keys.Enrolment{Environment: environment, Agent: name, Seed: string(seed), Ledger: pins.Ledger,
 		Head: keys.Head{Revision: pins.Head.Revision, Chain: pins.Head.Chain}, Bus: reached}
 	must(w.t, e.Pin(&pins.Document))
 	if pins.Credentials {
 		bustest.Eventually(w.t, "the first publisher knows the agent", func() bool {
 			ctx, cancel := w.context()
 			defer cancel()
-			given, err := w.publishers[0].calls().Credentials(ctx, environment, "one")
+			given, err := w.publishers[0].calls().Credentials(ctx, environment, name)
 			e.Bus.JWT = given.JWT
 			return err == nil
 		})
