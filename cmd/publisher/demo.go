@@ -19,6 +19,12 @@ func demoCommand(c *cli) *cobra.Command {
 			if o.Log, err = telemetry.NewLogger(c.stderr, "text", "warn"); err != nil {
 				return err
 			}
+			tracer, stop, err := spans(cmd.Context(), o.Log)
+			if err != nil {
+				return err
+			}
+			defer stop()
+			o.Tracer = tracer
 			return demo.Run(cmd.Context(), o)
 		},
 	}

@@ -43,7 +43,10 @@ environments and agents is the same projection that ` + "`publisher status`" + `
 one did (` + "`events_applied`, `signature_failures`, `propagation_lag`" + `) are added up, of the others any one that has checked its ledger is right.
 
 - Times are Unix timestamps, not ages: write ` + "`time() - lockstep_agent_last_seen_timestamp_seconds`" + `. One that is not known is absent.
-- Labels are bounded by how many environments and agents there are; no label is a change, a person or a tenant.
+- Labels are bounded by how many environments and agents there are; no label is a change, a person or a tenant. Of a retired environment nothing is
+  shown but that it is retired, of a revoked agent nothing.
+- Where others count messages of a stream, Lockstep counts revisions of an environment: ` + "`lockstep_environment_head_revision`" + ` is its stream's last sequence,
+  ` + "`lockstep_checkpoint_revision`" + ` its consumer's. The release stream is rebuilt from the ledger when it is damaged, and its sequences are others then.
 - Histograms have classic buckets, from a millisecond to an hour, and are native histograms where Prometheus scrapes those
   (` + "`scrape_native_histograms: true`" + `).
 - A command belongs to a trace (W3C trace context): that of the CI job that sets ` + "`TRACEPARENT`" + `, or one of its own. The ledger keeps it, releases carry

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
 	"github.com/lockstep-dev/lockstep/internal/notify"
@@ -44,7 +47,7 @@ and 'env enrol' writes; without those it demands client certificates.`,
 			if o.Notify, err = readNotify(tell); err != nil {
 				return err
 			}
-			tracer, stop, err := tracing.Tracer(cmd.Context(), "lockstep-publisher", telemetry.Version(), func(err error) { log.Warn().Err(err).Msg("spans could not be exported") })
+			tracer, stop, err := spans(cmd.Context(), log)
 			if err != nil {
 				return err
 			}
@@ -82,6 +85,11 @@ and 'env enrol' writes; without those it demands client certificates.`,
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	complete(cmd, "log-format", cobra.FixedCompletions(telemetry.LogFormats, noFiles))
 	return cmd
+}
+
+// spans makes those of a publisher, where the environment of the process says where they go.
+func spans(ctx context.Context, log zerolog.Logger) (tracer trace.Tracer, stop func(), err error) {
+	return tracing.Tracer(ctx, "lockstep-publisher", telemetry.Version(), func(err error) { log.Warn().Err(err).Msg("spans could not be exported") })
 }
 
 // readNotify reads who is told of what is wrong; nil where no file is named.

@@ -106,7 +106,8 @@ func (a *Agent) load() error {
 		signer: a.signer, clock: o.Clock, fault: o.Fault, interval: o.Intervals.Retry, log: o.Log, wake: make(chan struct{}, 1),
 	}
 	a.hearing = &hearing{ledger: o.Enrolment.Ledger, allows: trusted.allows, clock: o.Clock}
-	a.chain = &chain{opts: o, log: o.Log, store: a.store, believed: trusted, outbox: a.outbox, show: a.show, count: func() { a.metrics.refused() }, reread: a.reread}
+	a.chain = &chain{opts: o, log: o.Log, store: a.store, believed: trusted, outbox: a.outbox, show: a.show, reread: a.reread,
+		count: func() { a.metrics.refused() }, restored: func(resources int) { a.metrics.restored(resources) }}
 	a.witness = &witness{ledger: o.Enrolment.Ledger, key: a.signer.Public(), keys: trusted.publishers, clock: o.Clock, every: o.Intervals.Pulse, wake: make(chan struct{}, 1)}
 	outbox, tip, err := a.chain.load()
 	if err != nil {
@@ -123,7 +124,7 @@ func (a *Agent) load() error {
 	for i := range outbox {
 		outbox[i].Resent = true
 	}
-	a.outbox.put(outbox)
+	a.outbox.put(outbox, subject{}) // what was sent before a start is not told again
 	a.hearing.restore(tip)
 	a.shown = Status{Environment: o.Enrolment.Environment, Agent: o.Enrolment.Agent, Ledger: o.Enrolment.Ledger, Version: o.Version,
 		Running: true, Started: time.Now(), Connectors: connectorStatus(o.Router)}
@@ -181,7 +182,7 @@ func (a *Agent) Start(ctx context.Context) error {
 		return err
 	}
 	a.group.Defer("pulses", func(context.Context) error { stop(); return nil })
-	a.opts.Log.Info().Uint64("revision", a.chain.checkpoint.Revision).Str("http", a.Addr()).Msg("agent started")
+	a.chain.atCheckpoint(a.opts.Log.Info()).Str("http", a.Addr()).Msg("agent started")
 	a.group.Go("beats", a.beats) // it writes down at its end what the outbox had sent
 	a.group.Go("outbox", a.outbox.run)
 	a.group.Go("releases", a.followReleases)

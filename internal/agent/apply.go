@@ -304,7 +304,7 @@ func (c *chain) commit(seen readBack, applied time.Time) error {
 	}
 	taken, committed := c.outbox.taken(), store.Checkpoint{}
 	err := c.keep(fault.CheckpointMoved, func(tx *store.Tx) (err error) {
-		checkpoint := store.Checkpoint{Observed: seen.digest, ReadBack: seen.complete, At: at, Sequence: last.release.Sequence}
+		checkpoint := store.Checkpoint{Observed: seen.digest, ReadBack: seen.complete, At: at, Sequence: last.release.Sequence, TraceParent: last.release.parent}
 		committed, err = tx.Advance(c.target, c.steps(), checkpoint)
 		if err != nil {
 			return err
@@ -316,7 +316,7 @@ func (c *chain) commit(seen readBack, applied time.Time) error {
 		c.outbox.untake(taken)
 		return storeFailed(err)
 	}
-	c.checkpoint, c.failure, c.tried = committed, failure, events.Digest{}
+	c.checkpoint, c.at, c.failure, c.tried = committed, last.release.subject(), failure, events.Digest{}
 	for _, key := range c.keys() {
 		r, _ := c.target.State.Get(key)
 		c.applied.Set(key, r)
@@ -327,7 +327,7 @@ func (c *chain) commit(seen readBack, applied time.Time) error {
 	c.waiting, c.unverified, c.between = nil, false, false
 	c.see(seen)
 	c.show()
-	c.outbox.put(acks)
+	c.outbox.put(acks, c.at)
 	c.cleanUp()
 	return nil
 }
@@ -343,7 +343,7 @@ func (c *chain) cleanUp() {
 
 func (c *chain) dropPending() {
 	if err := c.opts.Fault.Step(fault.PendingDropped, func() error { return removePending(c.opts.State) }); err != nil {
-		c.log.Warn().Err(err).Msg("could not remove the pending run")
+		c.atCheckpoint(c.log.Warn()).Err(err).Msg("could not remove the pending run")
 	}
 }
 
@@ -351,7 +351,7 @@ func (c *chain) preImages() string { return filepath.Join(c.opts.State, "pre-ima
 
 func (c *chain) dropPreImages() {
 	if err := c.opts.Fault.Step(fault.PreImagesDropped, func() error { return os.RemoveAll(c.preImages()) }); err != nil {
-		c.log.Warn().Err(err).Msg("could not remove pre-images")
+		c.atCheckpoint(c.log.Warn()).Err(err).Msg("could not remove pre-images")
 	}
 }
 

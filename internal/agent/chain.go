@@ -26,6 +26,7 @@ type chain struct {
 	believed *believed
 
 	checkpoint store.Checkpoint // revision 0 before the first
+	at         subject          // the checkpoint's release
 	applied    fold.State       // at the checkpoint
 	target     *fold.Environment
 	waiting    []link     // verified and folded into target, not applied
@@ -48,10 +49,11 @@ type chain struct {
 	unverified bool
 	unread     *unread // why the instance cannot be compared with the checkpoint; nil when it was, or need not be
 
-	outbox *outbox
-	show   func()             // publishes what is here; before an ack says it to others
-	count  func()             // counts a release that does not verify
-	reread func(bus.Position) // has what comes after a position read again, within a check interval
+	outbox   *outbox
+	show     func()              // publishes what is here; before an ack says it to others
+	count    func()              // counts a release that does not verify
+	restored func(resources int) // counts resources that were put back because the steward asked for it
+	reread   func(bus.Position)  // has what comes after a position read again, within a check interval
 }
 
 // A link is one verified release on its way.
@@ -120,7 +122,7 @@ func (c *chain) fold() {
 		}
 		c.queue = c.queue[1:]
 		c.waiting = append(c.waiting, link{r, step, received, c.now()})
-		c.learn(step)
+		c.learn(step, r.subject())
 	}
 	c.queue, c.single = nil, false
 }
@@ -159,12 +161,12 @@ func (c *chain) stepwise(s *fold.Step) bool {
 	return false
 }
 
-func (c *chain) learn(s *fold.Step) {
+func (c *chain) learn(s *fold.Step, of subject) {
 	if !c.believed.learn(s.Release.Trust) {
 		return
 	}
 	if err := c.keep(fault.TrustReadAhead, func(tx *store.Tx) error { return tx.SetNewestTrust(s.Release.Trust) }); err != nil {
-		c.log.Error().Err(err).Msg("could not keep the trust document read ahead")
+		of.about(c.log.Error()).Err(err).Msg("could not keep the trust document read ahead")
 	}
 }
 
@@ -261,7 +263,7 @@ func (c *chain) refuse(r received, err error) {
 		c.failure.Since, c.failure.Last = before.Since, before.Last // said before the restart
 		return
 	}
-	c.report(c.failure, events.Ack{Word: events.WordRefused, First: r.Revision, Last: r.Revision, Chain: r.Chain,
+	c.report(c.failure, r.subject(), events.Ack{Word: events.WordRefused, First: r.Revision, Last: r.Revision, Chain: r.Chain,
 		Reason: c.failure.Reason, Message: c.failure.Message, Phases: events.Phases{Received: events.Stamp(now), Verified: events.Stamp(now)}})
 }
 
@@ -288,7 +290,7 @@ func (c *chain) block(first uint64, last received) {
 		return
 	}
 	c.failure.Last = last.Revision
-	c.report(c.failure, events.Ack{Word: events.WordBlocked, First: first, Last: last.Revision, Chain: last.Chain,
+	c.report(c.failure, last.subject(), events.Ack{Word: events.WordBlocked, First: first, Last: last.Revision, Chain: last.Chain,
 		By: c.failure.Revision, Reason: c.failure.Reason, Message: c.failure.Message})
 }
 
@@ -312,7 +314,7 @@ func (c *chain) fail(word events.Word, err error) {
 		*c.failure = store.Failure{Revision: first, Last: c.target.Revision, Word: word, Reason: reason, Message: messageOf(err), Since: since}
 	}
 	ack.Last = c.target.Revision
-	c.report(c.failure, c.complete(ack))
+	c.report(c.failure, c.newest(), c.complete(ack))
 }
 
 // say sends an ack about the target.
@@ -321,7 +323,7 @@ func (c *chain) say(ack events.Ack) {
 		return
 	}
 	ack.First, ack.Last = c.waiting[0].step.Release.Revision, c.target.Revision
-	c.report(c.failure, c.complete(ack))
+	c.report(c.failure, c.newest(), c.complete(ack))
 }
 
 // complete fills in what acks about the target have.
@@ -336,18 +338,18 @@ func (c *chain) complete(a events.Ack) events.Ack {
 
 // report keeps a failure and an ack in one transaction, and lets the ack go. Where even that cannot be kept it is only logged: the
 // beat says it all the same, and no ack is better than a false one.
-func (c *chain) report(failure *store.Failure, ack events.Ack) {
+func (c *chain) report(failure *store.Failure, of subject, ack events.Ack) {
 	var acks []events.Ack
 	err := c.keep(fault.FailureKept, func(tx *store.Tx) (err error) {
 		acks, err = c.enqueue(tx, ack)
 		return errors.Join(err, tx.SetFailure(failure))
 	})
 	if err != nil {
-		c.log.Error().Err(err).Str("word", string(ack.Word)).Msg("could not keep an ack")
+		of.about(c.log.Error()).Err(err).Str("word", string(ack.Word)).Msg("could not keep an ack")
 		return
 	}
 	c.show()
-	c.outbox.put(acks)
+	c.outbox.put(acks, of)
 }
 
 // keep writes something into the store as a durable step.

@@ -36,7 +36,7 @@ func (c *chain) reopen(ctx context.Context) {
 		c.notRead(err)
 		return
 	}
-	c.log.Warn().Msg("another instance is in the place of the one that was configured; comparing it anew")
+	c.atCheckpoint(c.log.Warn()).Msg("another instance is in the place of the one that was configured; comparing it anew")
 	c.unread = nil
 	c.tryAgain()
 }
@@ -48,7 +48,7 @@ func (c *chain) notRead(err error) {
 		since = c.unread.Since
 	}
 	if c.unread == nil || c.unread.Err.Error() != err.Error() {
-		c.log.Warn().Err(err).Msg("the instance could not be compared with the checkpoint")
+		c.atCheckpoint(c.log.Warn()).Err(err).Msg("the instance could not be compared with the checkpoint")
 	}
 	c.unread = &unread{err, since}
 }

@@ -19,6 +19,7 @@ var (
 	metricApplied   = Metrics.Counter("events_applied_total", "What became of releases: applied, read back and committed (applied), or not verified (refused); and of tries to apply some: failed, to be tried again (retrying), or not even undone (torn).", "result")
 	metricFailures  = Metrics.Counter("agent_apply_failures_total", "Tries to apply that failed, by reason.", "reason")
 	metricDuration  = Metrics.Histogram("agent_apply_duration_seconds", "Time from plan to commit.")
+	metricCorrected = Metrics.Counter("drift_corrections_total", "Resources of the instance that differed from what was applied, and were put back because the steward asked for it ('agent retry').")
 	metricCondition = Metrics.Gauge("agent_condition", "1 for the agent's condition, 0 for the others.", "condition")
 	metricStale     = Metrics.Gauge("agent_stale_since_timestamp_seconds", "Since when the agent is stale, whatever its condition; absent while it is not.")
 	metricRejected  = Metrics.Counter("signature_failures_total", "Messages dropped because they are not validly the publisher's, by reason.", "reason")
@@ -29,12 +30,13 @@ var conditions = []string{Torn, Differing, Failing, Stale, Held, Behind, InStep}
 
 // gauges are numbers of the status.
 var gauges = map[*telemetry.Metric]func(Status) float64{
-	Metrics.Gauge("checkpoint_revision", "Newest revision applied and read back."):                                                 func(s Status) float64 { return float64(s.Checkpoint.Revision) },
-	Metrics.Gauge("agent_followed_revision", "Newest revision verified."):                                                          func(s Status) float64 { return float64(s.Followed) },
-	Metrics.Gauge("agent_head_revision", "Newest revision known to be released."):                                                  func(s Status) float64 { return float64(s.Head) },
-	Metrics.Gauge("agent_outbox_acks", "Acks that the bus has not taken."):                                                         func(s Status) float64 { return float64(s.Outbox) },
-	Metrics.Gauge("agent_bus_connected", "1 while the bus is reachable."):                                                          func(s Status) float64 { return truth(s.Connected) },
-	Metrics.Gauge("agent_differing_resources", "Resources that differed when the instance was last compared with the checkpoint."): func(s Status) float64 { return float64(len(s.Differing)) },
+	Metrics.Gauge("checkpoint_revision", "Newest revision applied and read back."):                                                     func(s Status) float64 { return float64(s.Checkpoint.Revision) },
+	Metrics.Gauge("consumer_lag_events", "Released revisions that are not applied, as far as the agent knows: head minus checkpoint."): func(s Status) float64 { return float64(max(s.Head, s.Checkpoint.Revision) - s.Checkpoint.Revision) },
+	Metrics.Gauge("agent_followed_revision", "Newest revision verified."):                                                              func(s Status) float64 { return float64(s.Followed) },
+	Metrics.Gauge("agent_head_revision", "Newest revision known to be released."):                                                      func(s Status) float64 { return float64(s.Head) },
+	Metrics.Gauge("agent_outbox_acks", "Acks that the bus has not taken."):                                                             func(s Status) float64 { return float64(s.Outbox) },
+	Metrics.Gauge("agent_bus_connected", "1 while the bus is reachable."):                                                              func(s Status) float64 { return truth(s.Connected) },
+	Metrics.Gauge("agent_differing_resources", "Resources that differed when the instance was last compared with the checkpoint."):     func(s Status) float64 { return float64(len(s.Differing)) },
 }
 
 // moments are times of the status; one that never came is absent.
@@ -52,6 +54,7 @@ type metrics struct {
 	applied    *prometheus.CounterVec
 	failures   *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
+	corrected  *prometheus.CounterVec
 }
 
 func newMetrics(a *Agent) (*metrics, error) {
@@ -59,7 +62,9 @@ func newMetrics(a *Agent) (*metrics, error) {
 	m := &metrics{
 		agent: a, registerer: prometheus.WrapRegistererWith(labels, a.opts.Registry),
 		applied: metricApplied.NewCounter(), failures: metricFailures.NewCounter(), duration: metricDuration.NewHistogram(),
+		corrected: metricCorrected.NewCounter(),
 	}
+	m.corrected.WithLabelValues()
 	for _, c := range m.collectors() {
 		if err := m.registerer.Register(c); err != nil {
 			m.unregister()
@@ -70,7 +75,7 @@ func newMetrics(a *Agent) (*metrics, error) {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.applied, m.failures, m.duration, m}
+	return []prometheus.Collector{m.applied, m.failures, m.duration, m.corrected, m}
 }
 
 // unregister lets the next agent of the same name use the registry.
@@ -118,6 +123,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 
 // refused counts a release that does not verify.
 func (m *metrics) refused() { m.applied.WithLabelValues(string(events.WordRefused)).Inc() }
+
+// restored counts resources that were put back.
+func (m *metrics) restored(resources int) { m.corrected.WithLabelValues().Add(float64(resources)) }
 
 // advanced counts what one try of the chain did.
 func (m *metrics) advanced(took time.Duration, releases uint64, err error) {

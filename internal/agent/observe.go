@@ -153,9 +153,9 @@ func (c *chain) see(seen readBack) {
 	list := seen.differences()
 	switch before := len(c.differing) > 0 || c.unread != nil; {
 	case len(list) == 0 && before:
-		c.log.Info().Uint64("revision", c.checkpoint.Revision).Msg("the instance is as the checkpoint says again")
+		c.atCheckpoint(c.log.Info()).Msg("the instance is as the checkpoint says again")
 	case len(list) > 0 && !reflect.DeepEqual(list, c.differing):
-		c.log.Error().Uint64("revision", c.checkpoint.Revision).Int("resources", len(list)).Msg(events.OtherValues(list))
+		c.atCheckpoint(c.log.Error()).Int("resources", len(list)).Msg(events.OtherValues(list))
 	}
 	if len(list) > 0 && len(c.differing) == 0 {
 		c.differs = c.now()

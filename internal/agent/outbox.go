@@ -26,15 +26,23 @@ type outbox struct {
 	log      zerolog.Logger
 
 	mu      sync.Mutex
-	waiting []events.Ack
+	waiting []outgoing
 	sent    []uint64 // the bus has them, the store still keeps them
 	last    uint64   // newest that the bus took
 	wake    chan struct{}
 }
 
-func (o *outbox) put(acks []events.Ack) {
+// An outgoing ack knows the release that it is about.
+type outgoing struct {
+	events.Ack
+	of subject
+}
+
+func (o *outbox) put(acks []events.Ack, of subject) {
 	o.mu.Lock()
-	o.waiting = append(o.waiting, acks...)
+	for _, ack := range acks {
+		o.waiting = append(o.waiting, outgoing{ack, of})
+	}
 	o.mu.Unlock()
 	o.nudge()
 }
@@ -97,12 +105,12 @@ func (o *outbox) sendFirst(ctx context.Context) bool {
 	ack := o.waiting[0]
 	o.mu.Unlock()
 
-	err := o.fault.Step(fault.AckSent, func() error { return o.send(ctx, ack) })
+	err := o.fault.Step(fault.AckSent, func() error { return o.send(ctx, ack.Ack) })
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err != nil {
 		if !ack.Resent && ctx.Err() == nil {
-			o.log.Warn().Err(err).Uint64("ack", ack.Number).Uint64("revision", ack.Last).Msg("ack not taken by the bus; it is sent again")
+			ack.of.about(o.log.Warn()).Err(err).Uint64("ack", ack.Number).Msg("ack not taken by the bus; it is sent again")
 		}
 		o.waiting[0].Resent = true // whether it arrived is unknown
 		return false

@@ -1,8 +1,11 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,7 +42,7 @@ func TestAStopWaitsForTheAnswerToAnAckUnderWay(t *testing.T) {
 					signer: foldtest.Signer(t, "one"), clock: time.Now,
 					interval: time.Minute, log: zerolog.Nop(), wake: make(chan struct{}, 1),
 				}
-				o.put([]events.Ack{{Environment: "prod", Agent: "one", Number: 7, Word: events.WordApplied, First: 1, Last: 1}})
+				o.put([]events.Ack{{Environment: "prod", Agent: "one", Number: 7, Word: events.WordApplied, First: 1, Last: 1}}, subject{revision: 1})
 				ctx, stop := context.WithCancel(t.Context())
 				ended := make(chan error)
 				go func() { ended <- o.run(ctx) }()
@@ -55,4 +58,30 @@ func TestAStopWaitsForTheAnswerToAnAckUnderWay(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAnAckThatTheBusDoesNotTakeIsToldWithItsRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said bytes.Buffer
+		refused := true
+		o := &outbox{
+			publish: func(context.Context, []byte, string) error {
+				if refused {
+					refused = false
+					return errors.New("no")
+				}
+				return nil
+			},
+			signer: foldtest.Signer(t, "one"), clock: time.Now, interval: time.Minute, log: zerolog.New(&said), wake: make(chan struct{}, 1),
+		}
+		o.put([]events.Ack{{Environment: "prod", Agent: "one", Number: 7, Word: events.WordApplied, First: 1, Last: 2}}, subject{2, "c1", "4bf9"})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- o.run(ctx) }()
+		synctest.Wait()
+		stop()
+		if err := <-ended; err != nil || !strings.Contains(said.String(), `"revision":2,"change":"c1","trace":"4bf9"`) {
+			t.Errorf("%v: it says %s", err, said.String())
+		}
+	})
 }

@@ -31,6 +31,9 @@ func (c *chain) load() (outbox []events.Ack, tip *store.Tip, err error) {
 		}
 		if checkpoint != nil {
 			c.checkpoint = *checkpoint
+			if c.at, err = subjectOf(tx, c.checkpoint); err != nil {
+				return err
+			}
 		}
 		c.believed.learn(c.target.Trust)
 		c.believed.learn(newest)
@@ -56,11 +59,12 @@ func (c *chain) load() (outbox []events.Ack, tip *store.Tip, err error) {
 func (c *chain) recover(ctx context.Context) {
 	run, err := readPending(c.opts.State, c.position(), c.believed.verify)
 	if err != nil {
-		c.log.Warn().Err(err).Msg("the run that was under way cannot be used")
+		c.atCheckpoint(c.log.Warn()).Err(err).Msg("the run that was under way cannot be used")
 	}
 	if len(run) > 0 {
-		c.log.Info().Uint64("first", run[0].Revision).Uint64("last", run[len(run)-1].Revision).Msg("finishing what was under way")
-		c.follow(receive(run))
+		finished := receive(run)
+		finished[len(finished)-1].about(c.log.Info()).Uint64("first", run[0].Revision).Msg("finishing what was under way")
+		c.follow(finished)
 	}
 	finishing := c.intent != nil && c.intent.Chain == c.target.Chain
 	if c.intent != nil && (!finishing || c.hold != nil) {
@@ -96,7 +100,7 @@ func (c *chain) compare(ctx context.Context) {
 	}
 	seen, err := c.observeApplied(ctx, false)
 	if err != nil {
-		c.log.Warn().Err(err).Msg("the instance could not be compared with the checkpoint")
+		c.atCheckpoint(c.log.Warn()).Err(err).Msg("the instance could not be compared with the checkpoint")
 	}
 	c.unverified = err != nil || !seen.complete || len(seen.differing) > 0
 	if !c.unverified {
@@ -132,7 +136,7 @@ func (c *chain) restore(ctx context.Context) error {
 	if err := c.settle(ctx); err != nil || len(c.differing) == 0 {
 		return err
 	}
-	want := connector.Values{}
+	differed, want := len(c.differing), connector.Values{}
 	if err := addState(want, &c.applied, c.opts.Secrets); err != nil {
 		return err
 	}
@@ -146,5 +150,9 @@ func (c *chain) restore(ctx context.Context) error {
 		}
 		return err
 	}
-	return c.settle(ctx)
+	if err := c.settle(ctx); err != nil {
+		return err
+	}
+	c.restored(max(0, differed-len(c.differing)))
+	return nil
 }

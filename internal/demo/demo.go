@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
@@ -21,6 +23,8 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/lifecycle"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
+	"github.com/lockstep-dev/lockstep/internal/telemetry"
+	"github.com/lockstep-dev/lockstep/internal/tracing"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -31,6 +35,7 @@ type Options struct {
 	Out     io.Writer // what people read
 	Log     zerolog.Logger
 	Command string // how the person starts the publisher, for the commands that are shown
+	Tracer  trace.Tracer
 }
 
 // patience is how long the publisher may take to be ready, and a change to be applied everywhere, before the demo gives up: machines are
@@ -93,7 +98,7 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	p, err := publisher.New(ctx, publisher.Options{
-		Data: filepath.Join(d.Dir, "publisher"), Listen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", Log: d.Log,
+		Data: filepath.Join(d.Dir, "publisher"), Listen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", Log: d.Log, Tracer: d.Tracer,
 	})
 	if err != nil {
 		return err
@@ -156,6 +161,10 @@ func (d *demo) play(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		ctx, end, err := d.begin(ctx)
+		if err != nil {
+			return err
+		}
 		proposed, err := d.do(ctx, "anna", "propose-"+n, change)
 		if err != nil {
 			return err
@@ -170,6 +179,7 @@ func (d *demo) play(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		end()
 		if err := d.await(ctx, func(v fleet.View) error { return applied(v, approved) }); err != nil {
 			return fmt.Errorf("change %s: %w", c.ID, err)
 		}
@@ -182,6 +192,16 @@ func (d *demo) play(ctx context.Context) error {
 	}
 	d.showFleet()
 	return nil
+}
+
+// begin begins a trace, of one chapter.
+func (d *demo) begin(ctx context.Context) (_ context.Context, end func(), err error) {
+	if tracing.Made(d.Tracer) {
+		ctx, span := d.Tracer.Start(ctx, "chapter")
+		return ctx, func() { span.End() }, nil
+	}
+	parent, err := telemetry.NewTraceParent(rand.Reader)
+	return tracing.Within(ctx, parent), func() {}, err
 }
 
 // await waits until the fleet is as wanted, and says what it is short of when it takes too long.

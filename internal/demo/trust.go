@@ -15,6 +15,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
+	"github.com/lockstep-dev/lockstep/internal/tracing"
 	"github.com/lockstep-dev/lockstep/internal/trust"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -108,7 +109,7 @@ func (d *demo) firstDocument(data string) (*events.Trust, error) {
 
 // do carries out a command under a fixed id: a demo on a kept directory does nothing twice. It is signed with the person's key.
 func (d *demo) do(ctx context.Context, by, id string, body ledger.Body) (ledger.Outcome, error) {
-	command := ledger.Command{ID: "demo-" + id, By: by, Body: body}
+	command := ledger.Command{ID: "demo-" + id, By: by, Body: body, TraceParent: tracing.Parent(ctx)}
 	if d.ledger == "" {
 		return d.publisher.Do(ctx, command, false)
 	}

@@ -11,18 +11,11 @@ import (
 // resources are named they are those that the change sets in the environment, or, where that is empty, in all of them. What it returns
 // reads the state, and must not outlive it.
 func Who(s *ledger.State) func(environment, change string, resources []string) (author string, owners []string) {
-	var sources map[string]*registry.Sources // read when they are first asked for
+	find := manifests(s)
 	return func(environment, change string, resources []string) (author string, owners []string) {
-		if sources == nil {
-			sources, _ = s.SourcesOfAll() // what cannot be folded names nobody
-		}
 		owners = []string{}
 		add := func(environment, key string) {
-			of := sources[environment]
-			if of == nil {
-				return
-			}
-			if m, found := of.Manifest(key); found && m.Metadata().Owner != "" {
+			if m := find(environment, key); m != nil && m.Metadata().Owner != "" {
 				owners = append(owners, m.Metadata().Owner)
 			}
 		}
@@ -44,5 +37,21 @@ func Who(s *ledger.State) func(environment, change string, resources []string) (
 		}
 		slices.Sort(owners)
 		return author, slices.Compact(owners)
+	}
+}
+
+// manifests finds the manifest of a resource in an environment; nil where it has none.
+func manifests(s *ledger.State) func(environment, key string) *registry.Manifest {
+	var sources map[string]*registry.Sources // read when they are first asked for
+	return func(environment, key string) *registry.Manifest {
+		if sources == nil {
+			sources, _ = s.SourcesOfAll() // what cannot be folded describes nothing
+		}
+		if of := sources[environment]; of != nil {
+			if m, found := of.Manifest(key); found {
+				return m
+			}
+		}
+		return nil
 	}
 }

@@ -264,7 +264,7 @@ func (p *projection) changeProposed(f *events.ChangeProposed, revised bool) erro
 	c := &Change{
 		ID: f.Change, Digest: f.Digest, Author: f.Author, Reason: f.Reason, Ticket: f.Ticket, Within: time.Duration(f.Within) * time.Second,
 		Source: f.Source, Sources: f.Sources, Proposed: p.entry.Time, Entry: p.entry.Number, Expires: f.Expires, Verdicts: f.Verdicts, status: StatusOpen,
-		Proposal: p.spoken.envelope(), opened: p.spoken.with(nil),
+		Proposal: p.spoken.envelope(), opened: p.spoken.with(nil), TraceParent: p.entry.TraceParent,
 	}
 	before := p.Changes[f.Change]
 	switch {

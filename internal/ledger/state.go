@@ -168,13 +168,15 @@ type Change struct {
 	Roots      []events.RootSignature // under that document, so far
 	BreakGlass *GlassBroken           // nil where nobody broke the glass
 	Paused     *Paused                // nil where nobody holds it back
-	Approved   time.Time
-	Completed  time.Time
-	Ended      string // who rejected or withdrew it
-	EndReason  string
-	Recovered  bool // its proposal was lost: sources, provenance, window and other environments' parts are not known
-	waves      int  // the number of its newest one
-	status     Status
+	// TraceParent is the W3C trace context of its proposal, or newest revision; may be empty.
+	TraceParent string
+	Approved    time.Time
+	Completed   time.Time
+	Ended       string // who rejected or withdrew it
+	EndReason   string
+	Recovered   bool // its proposal was lost: sources, provenance, window and other environments' parts are not known
+	waves       int  // the number of its newest one
+	status      Status
 }
 
 // A Part is a change's part for one environment.

@@ -175,7 +175,9 @@ func (a *alarms) send(ctx context.Context, t *notify.Target) error {
 				break // whether it arrived is not known: it is sent again
 			}
 			if err != nil {
-				a.publisher.log.Warn().Err(err).Str("target", t.Name).Str("alarm", d.Alarm.ID).Msg("an alarm could not be sent")
+				a.publisher.book.read(func(s *ledger.State) {
+					ofChange(a.publisher.log.Warn(), s, d.Alarm.Change, d.Alarm.Environment).Err(err).Str("target", t.Name).Str("alarm", d.Alarm.ID).Msg("an alarm could not be sent")
+				})
 			}
 			a.change(func(s *notify.State) bool {
 				s.Took(t.Name, time.Now(), err, errors.Is(err, webhook.ErrRefused))

@@ -36,12 +36,17 @@ func (p *Publisher) Do(ctx context.Context, c ledger.Command, dryRun bool) (out 
 		trace.WithAttributes(tracing.Verb.String(c.Verb()), tracing.DryRun.Bool(dryRun)))
 	defer func() {
 		span.SetAttributes(tracing.Change.String(out.Change))
+		p.linkProposal(span, out.Change, c.TraceParent)
 		tracing.End(span, err)
 	}()
 	if err := c.Prepare(); err != nil {
 		return ledger.Outcome{}, err
 	}
-	return p.book.do(ctx, c, dryRun)
+	out, err = p.book.do(ctx, c, dryRun)
+	if err == nil && !dryRun {
+		p.logDecided(c, out)
+	}
+	return out, err
 }
 
 // Read calls fn with what is known now; fn must not keep or change it.

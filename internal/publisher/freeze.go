@@ -46,7 +46,9 @@ func (t *thaw) release(ctx context.Context) {
 		_, err := t.book.do(ctx, ledger.Command{By: "publisher", Body: ledger.Open{Change: id}}, false)
 		if err != nil && !errors.Is(err, ledger.ErrNothingNew) {
 			if ctx.Err() == nil {
-				t.log.Warn().Err(err).Str("change", id).Msg("a change that waited for the end of a freeze could not be released; trying again")
+				t.book.read(func(s *ledger.State) {
+					ofChange(t.log.Warn(), s, id, "").Err(err).Msg("a change that waited for the end of a freeze could not be released; trying again")
+				})
 			}
 			return
 		}

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,10 +26,13 @@ var (
 	metricLease     = Metrics.Gauge("publisher_lease", "1 when this publisher sends, gathers and pulses, 0 when it stands by.")
 	metricHead      = Metrics.Gauge("environment_head_revision", "Newest released revision, as the ledger says.", "environment")
 	metricRevision  = Metrics.Gauge("environment_applied_revision", "Newest revision that every agent has applied and read back.", "environment")
-	metricLag       = Metrics.Gauge("environment_lag_revisions", "Released revisions that not every agent has applied: head minus applied.", "environment")
 	metricUnapplied = Metrics.Gauge("oldest_unapplied_timestamp_seconds", "Bus time of the ledger entry of the oldest release that not every agent has applied; absent when there is none.", "environment")
-	metricState     = Metrics.Gauge("environment_state", "1 for the state that the environment is in, 0 for the others.", "environment", "state")
+	metricState     = Metrics.Gauge("environment_state", "1 for the state that the environment is in, 0 for the others. Of a retired environment only this is shown.", "environment", "state")
+	metricRollout   = Metrics.Gauge("rollout_state", "1 for what becomes of changes that are approved for the environment, 0 for the others: they are released (running), one waits for the end of a freeze (frozen), or is held back by somebody (paused).", "environment", "state")
+	metricFields    = Metrics.Gauge("drift_fields", "Fields of the instances that differ from what was applied, by the severity that the manifest of their resource says. One that differs as a whole counts as one field. Absent while no agent that is heard has read its instance back.", "environment", "severity")
+	metricScore     = Metrics.Gauge("drift_score", "The same as one number, from 0, which is no drift, to 100, of the worst agent: each field takes its part of what is left of 100: half where it is critical, a quarter where it is high, a tenth where it is medium or unknown, a twentieth where it is low. Absent as that.", "environment")
 	metricAgentRev  = Metrics.Gauge("agent_checkpoint_revision", "Newest revision that the agent has applied and read back, as it says.", "environment", "agent")
+	metricLag       = Metrics.Gauge("consumer_lag_events", "Released revisions that the agent has not applied: head minus checkpoint.", "environment", "agent")
 	metricSeen      = Metrics.Gauge("agent_last_seen_timestamp_seconds", "Bus time of the agent's newest beat or ack; absent until it is heard.", "environment", "agent")
 	metricSkew      = Metrics.Gauge("agent_clock_skew_seconds", "The agent's clock minus the bus's, at its newest beat.", "environment", "agent")
 	metricDropped   = Metrics.Counter("agent_dropped_messages_total", "Messages that the agent dropped since it started, because they are not validly the publisher's, as its newest beat says.", "environment", "agent")
@@ -90,8 +94,8 @@ func (m *metrics) refusedHTTP(reason events.Reason) { m.refused.WithLabelValues(
 func (m *metrics) refusedBus() { m.barred.WithLabelValues().Inc() }
 
 // published takes the time from a decision to one of its releases on the bus.
-func (m *metrics) published(environment string, took time.Duration) {
-	m.took(environment, fleet.PhasePublish, took, "")
+func (m *metrics) published(r ledger.Released, took time.Duration) {
+	m.took(r.Environment, fleet.PhasePublish, took, telemetry.TraceID(r.TraceParent))
 }
 
 // took observes a phase, with the trace of the release as an exemplar where it is known.
@@ -109,23 +113,39 @@ func (m *metrics) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads the fleet view.
 func (m *metrics) Collect(out chan<- prometheus.Metric) {
-	view := m.publisher.Fleet()
 	metricBuild.Send(out, 1, telemetry.Version())
 	metricLease.Send(out, truth(m.publisher.leading.Load()))
-	m.collectLedger(out, view.Ledger)
 	for reason, n := range m.publisher.reports.rejections() {
 		metricRejected.Send(out, float64(n), string(reason))
 	}
-	for _, e := range view.Environments {
-		m.phases.WithLabelValues(e.Name, string(fleet.PhaseTotal)) // shows 0 before the first release: the first one is an increase
-		collectEnvironment(out, view.AsOf, e)
-	}
-	m.publisher.book.read(func(s *ledger.State) {
-		metricGlass.Send(out, float64(len(s.UnderReview())))
-		for name, e := range s.Environments {
-			metricRollbacks.Send(out, float64(rollbacks(e)), name, "person")
+	standing := m.publisher.ledgerView()
+	m.publisher.Read(func(s *ledger.State, r fleet.Reports, asOf time.Time) {
+		view := fleet.Build(s, r, standing, asOf)
+		m.collectLedger(out, view.Ledger)
+		metricGlass.Send(out, float64(len(view.Reviews)))
+		rollouts, severity := fleet.Rollouts(s), fleet.Severity(s)
+		for _, e := range view.Environments {
+			collectState(out, e)
+			if e.Condition == fleet.Retired {
+				m.forget(e.Name)
+				continue
+			}
+			m.phases.WithLabelValues(e.Name, string(fleet.PhaseTotal)) // shows 0 before the first release: the first one is an increase
+			collectEnvironment(out, asOf, e)
+			metricRollbacks.Send(out, float64(rollbacks(s.Environments[e.Name])), e.Name, "person")
+			for _, state := range fleet.RolloutStates {
+				metricRollout.Send(out, truth(state == cmp.Or(rollouts[e.Name], fleet.Running)), e.Name, string(state))
+			}
+			collectDrift(out, e.Name, fleet.DriftOf(e, severity, asOf))
 		}
 	})
+}
+
+// forget takes away what was counted of an environment.
+func (m *metrics) forget(environment string) {
+	of := prometheus.Labels{"environment": environment}
+	m.phases.DeletePartialMatch(of)
+	m.acks.DeletePartialMatch(of)
 }
 
 func (m *metrics) collectLedger(out chan<- prometheus.Metric, l fleet.LedgerView) {
@@ -142,14 +162,11 @@ func (m *metrics) collectLedger(out chan<- prometheus.Metric, l fleet.LedgerView
 func collectEnvironment(out chan<- prometheus.Metric, asOf time.Time, e fleet.Environment) {
 	metricHead.Send(out, float64(e.Head), e.Name)
 	metricRevision.Send(out, float64(e.Revision), e.Name)
-	metricLag.Send(out, float64(e.LagRevisions), e.Name)
 	if e.LagRevisions > 0 {
 		metricUnapplied.Send(out, seconds(asOf)-e.LagSeconds, e.Name)
 	}
-	for _, state := range fleet.Conditions {
-		metricState.Send(out, truth(state == e.Condition), e.Name, string(state))
-	}
 	for _, a := range e.Agents {
+		metricLag.Send(out, float64(e.Head-a.Revision), e.Name, a.Name)
 		metricAgentRev.Send(out, float64(a.Revision), e.Name, a.Name)
 		if !a.LastSeen.IsZero() {
 			metricSeen.Send(out, seconds(a.LastSeen), e.Name, a.Name)
@@ -157,6 +174,22 @@ func collectEnvironment(out chan<- prometheus.Metric, asOf time.Time, e fleet.En
 			metricDropped.Send(out, float64(a.Rejected), e.Name, a.Name)
 		}
 	}
+}
+
+func collectState(out chan<- prometheus.Metric, e fleet.Environment) {
+	for _, state := range fleet.Conditions {
+		metricState.Send(out, truth(state == e.Condition), e.Name, string(state))
+	}
+}
+
+func collectDrift(out chan<- prometheus.Metric, environment string, drift *fleet.Drift) {
+	if drift == nil {
+		return
+	}
+	for _, severity := range fleet.Severities {
+		metricFields.Send(out, float64(drift.Fields[severity]), environment, severity)
+	}
+	metricScore.Send(out, drift.Score, environment)
 }
 
 func rollbacks(e *ledger.Environment) (n int) {

@@ -63,8 +63,11 @@ type beatReport struct {
 func newReports(b *book) *reports {
 	return &reports{
 		book: b, newest: map[fleet.AgentID]beatReport{}, starts: map[boot]start{}, heard: make(chan struct{}),
-		rejected: map[events.Reason]int{events.ReasonSignature: 0, events.ReasonMalformed: 0}, // shown before the first: that is an increase
-		applied:  map[fleet.AgentID]uint64{}, acked: make(chan struct{}), booted: make(chan struct{}, 1),
+		rejected: map[events.Reason]int{ // shown before the first: that is an increase
+			events.ReasonSignature: 0, events.ReasonMalformed: 0, events.ReasonUpgradeNeeded: 0,
+			events.ReasonWrongLedger: 0, events.ReasonWrongEnvironment: 0, events.ReasonLedgerForked: 0,
+		},
+		applied: map[fleet.AgentID]uint64{}, acked: make(chan struct{}), booted: make(chan struct{}, 1),
 	}
 }
 
@@ -396,7 +399,9 @@ func (p *Publisher) gather(ctx context.Context) error {
 			p.logRecorded(due)
 			p.traceRecorded(due)
 		case !errors.Is(err, ledger.ErrNothingNew) && ctx.Err() == nil:
-			p.log.Warn().Err(err).Msg("deliveries could not be recorded; trying again")
+			p.book.read(func(s *ledger.State) {
+				ofStatement(p.log.Warn(), s, due[0]).Err(err).Int("others", len(due)-1).Msg("what agents said could not be recorded; trying again")
+			})
 		}
 	}
 }

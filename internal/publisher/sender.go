@@ -30,10 +30,10 @@ type sender struct {
 	every  time.Duration // how often the stream is compared with the ledger
 
 	contradicts func(environment string, m bus.Stored) error
-	published   func(environment string, took time.Duration) // told how long a release took from its decision to the bus
-	recheck     chan struct{}                                // the ledger is to be checked
-	wake        chan struct{}                                // there is something to send
-	look        chan struct{}                                // the stream may not be what it was
+	published   func(r ledger.Released, took time.Duration) // told how long a release took from its decision to the bus
+	recheck     chan struct{}                               // the ledger is to be checked
+	wake        chan struct{}                               // there is something to send
+	look        chan struct{}                               // the stream may not be what it was
 
 	cursors  map[string]cursor // what is known to be in the stream, by environment
 	surveyed bool              // cursors are of the whole stream
@@ -96,7 +96,11 @@ func (s *sender) run(ctx context.Context) {
 		var again <-chan time.Time
 		if standing.writable { // otherwise what the ledger releases may not be what it had released
 			if err := s.work(ctx); err != nil && ctx.Err() == nil {
-				s.log.Warn().Err(err).Msg("releases could not be sent; trying again")
+				line := s.log.Warn().Err(err)
+				if u, ok := errors.AsType[*unsent](err); ok {
+					ofRelease(line, u.Environment, u.Release).Int("others", u.others)
+				}
+				line.Msg("releases could not be sent; trying again")
 				again = time.After(sendRetry)
 			}
 		}
@@ -204,12 +208,28 @@ func (s *sender) send(ctx context.Context, batch []ledger.Released) error {
 			continue
 		}
 		delete(s.cursors, batch[i].Environment)
-		if !errors.Is(result.Err, bus.ErrConflict) {
-			failed = result.Err
+		if errors.Is(result.Err, bus.ErrConflict) {
+			continue
+		}
+		if first, ok := failed.(*unsent); ok {
+			first.others++
+		} else {
+			failed = &unsent{batch[i], 0, result.Err}
 		}
 	}
 	return failed
 }
+
+// An unsent release is the first of those that the bus did not take.
+type unsent struct {
+	ledger.Released
+	others int
+	err    error
+}
+
+func (u *unsent) Error() string { return u.err.Error() }
+
+func (u *unsent) Unwrap() error { return u.err }
 
 // notePublished tells how long a release took that was decided just now, and began to be sent then; one that is sent again was not.
 func (s *sender) notePublished(r ledger.Released, began time.Time) {
@@ -217,7 +237,7 @@ func (s *sender) notePublished(r ledger.Released, began time.Time) {
 	fresh, found := s.fresh[events.ReleaseID(r.Environment, r.Revision)]
 	s.mu.Unlock()
 	if found {
-		s.published(r.Environment, time.Since(fresh.at))
+		s.published(r, time.Since(fresh.at))
 		ofRelease(s.log.Debug(), r.Environment, r.Release).Msg("released")
 		traceSent(s.tracer, r, began)
 	}

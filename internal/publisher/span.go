@@ -11,6 +11,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/telemetry"
 	"github.com/lockstep-dev/lockstep/internal/tracing"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -48,19 +49,35 @@ func (p *Publisher) traceRecorded(recorded []gathered) {
 	})
 }
 
+// linkProposal links the span of a command about a change to that of its proposal, which often is another person's, in another trace.
+func (p *Publisher) linkProposal(span trace.Span, change, within string) {
+	if change == "" || !span.IsRecording() {
+		return
+	}
+	p.book.read(func(s *ledger.State) {
+		if c := s.Changes[change]; c != nil && c.TraceParent != within && telemetry.TraceID(c.TraceParent) != "" {
+			span.AddLink(tracing.Link(c.TraceParent))
+		}
+	})
+}
+
 // traceProcessed makes the span of what an agent did with one or more releases, and of its phases. It is linked to the releases, and in
-// no trace of theirs: one apply may be of many. Times are the agent's, corrected by its skew; the end is the bus's.
+// their trace where that is one. Times are the agent's, corrected by its skew; the end is the bus's.
 func traceProcessed(tracer trace.Tracer, e *ledger.Environment, agent string, d ledger.Delivery, skew time.Duration) {
 	var parents []string
 	for _, r := range e.Releases[max(d.First, 1, d.Last-min(d.Last, linksMost-1))-1 : d.Last] {
 		parents = append(parents, r.TraceParent)
 	}
 	var links []trace.Link
-	for _, parent := range slices.Compact(parents) {
+	parents = slices.Compact(parents)
+	for _, parent := range parents {
 		links = append(links, tracing.Link(parent))
 	}
-	at := d.Phases.Received.Add(-skew)
-	ctx, span := tracer.Start(context.Background(), "process", trace.WithSpanKind(trace.SpanKindConsumer), trace.WithTimestamp(at),
+	at, ctx := d.Phases.Received.Add(-skew), context.Background()
+	if len(links) == 1 {
+		ctx = tracing.Within(ctx, parents[0])
+	}
+	ctx, span := tracer.Start(ctx, "process", trace.WithSpanKind(trace.SpanKindConsumer), trace.WithTimestamp(at),
 		trace.WithLinks(links...), onBus(e.Name, e.Releases[d.Last-1]), trace.WithAttributes(tracing.Agent.String(agent)))
 	part := func(name string, until time.Time) {
 		_, part := tracer.Start(ctx, name, trace.WithTimestamp(at))

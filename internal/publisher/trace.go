@@ -19,6 +19,47 @@ func ofRelease(e *zerolog.Event, environment string, r ledger.Release) *zerolog.
 	return e
 }
 
+// ofChange adds to a log line which change it is about, and where: as it was released to an environment, or in all of its environments.
+func ofChange(e *zerolog.Event, s *ledger.State, id, environment string) *zerolog.Event {
+	c := s.Changes[id]
+	switch {
+	case c == nil && environment == "":
+		return e
+	case c == nil:
+		return e.Str("environment", environment)
+	}
+	if part, found := c.PartFor(environment); found && part.Revision > 0 {
+		return ofRelease(e, environment, s.Environments[environment].Releases[part.Revision-1])
+	}
+	environments := []string{environment}
+	if environment == "" {
+		environments = environments[:0]
+		for _, part := range c.Parts {
+			environments = append(environments, part.Environment)
+		}
+	}
+	return e.Str("change", id).Str("trace", telemetry.TraceID(c.TraceParent)).Strs("environments", environments)
+}
+
+// ofStatement adds to a log line which agent said something of which release.
+func ofStatement(e *zerolog.Event, s *ledger.State, g gathered) *zerolog.Event {
+	environment := s.Environments[g.delivery.Environment]
+	if last := g.statement.Last; environment != nil && last > 0 && last <= environment.Head() {
+		e = ofRelease(e, environment.Name, environment.Releases[last-1])
+	}
+	return e.Str("agent", g.delivery.Agent).Str("word", string(g.statement.Word))
+}
+
+// logDecided says what was decided, where somebody wants to read that much.
+func (p *Publisher) logDecided(c ledger.Command, out ledger.Outcome) {
+	if out.Change == "" || !p.log.Debug().Enabled() {
+		return
+	}
+	p.book.read(func(s *ledger.State) {
+		ofChange(p.log.Debug(), s, out.Change, "").Str("verb", c.Verb()).Uint64("entry", out.Entry).Msg("decided")
+	})
+}
+
 // logRecorded says what agents said of releases, where somebody wants to read that much.
 func (p *Publisher) logRecorded(recorded []gathered) {
 	if !p.log.Debug().Enabled() {
@@ -26,10 +67,7 @@ func (p *Publisher) logRecorded(recorded []gathered) {
 	}
 	p.book.read(func(s *ledger.State) {
 		for _, g := range recorded {
-			e := s.Environments[g.delivery.Environment]
-			if last := g.statement.Last; e != nil && last > 0 && last <= e.Head() {
-				ofRelease(p.log.Debug(), e.Name, e.Releases[last-1]).Str("agent", g.delivery.Agent).Str("word", string(g.statement.Word)).Msg("recorded what an agent said")
-			}
+			ofStatement(p.log.Debug(), s, g).Msg("recorded what an agent said")
 		}
 	})
 }

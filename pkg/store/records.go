@@ -16,6 +16,8 @@ type Checkpoint struct {
 	ReadBack bool          `json:"readBack"` // false: at least one connector cannot observe
 	At       time.Time     `json:"at"`
 	Sequence uint64        `json:"sequence,omitempty"` // where the bus had the release; a hint
+	// TraceParent is the W3C trace context in which the release was decided; empty: in none.
+	TraceParent string `json:"traceparent,omitempty"`
 }
 
 // An Intent is an apply under way that is not atomic as a whole. Units are the connectors': which atomic units it touches, where
