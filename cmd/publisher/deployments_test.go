@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -121,8 +123,8 @@ func TestEveryAlertUsesMetricsThatAreThereAndHasARunbook(t *testing.T) {
 				t.Errorf("the runbook of %s has no %q", a.Alert, want)
 			}
 		}
-		if a.Annotations["summary"] == "" || a.Annotations["description"] == "" || !slices.Contains([]string{"page", "warning"}, a.Labels["severity"]) {
-			t.Errorf("%s does not say what it is about, or how much it matters", a.Alert)
+		if a.Annotations["summary"] == "" || a.Annotations["description"] == "" || a.For == "" || !slices.Contains([]string{"page", "warning"}, a.Labels["severity"]) {
+			t.Errorf("%s does not say what it is about, how much it matters, or for how long that must be so", a.Alert)
 		}
 		if !regexp.MustCompile(`alertname: `+a.Alert+`\n\s+exp_alerts:`).MatchString(tests) || !strings.Contains(tests, "alertname: "+a.Alert+"}") {
 			t.Errorf("promtool does not see %s both firing and not", a.Alert)
@@ -159,16 +161,16 @@ func TestTheScrapeConfigurationLoadsTheRules(t *testing.T) {
 	}
 }
 
+// expressions is where the dashboard's are written as rules: promtool parses those.
+var expressions = flag.String("expressions", "", "write the expressions of the Grafana dashboard there, as recording rules")
+
 func TestTheDashboardUsesMetricsThatAreThere(t *testing.T) {
 	var dashboard struct {
 		UID        string `json:"uid"`
+		Schema     int    `json:"schemaVersion"`
+		Links      []struct{ URL string }
 		Templating struct {
-			List []struct {
-				Name  string `json:"name"`
-				Query struct {
-					Query string `json:"query"`
-				} `json:"query"`
-			} `json:"list"`
+			List []struct{ Name, Type, Definition string } `json:"list"`
 		} `json:"templating"`
 		Panels []struct {
 			ID          int    `json:"id"`
@@ -176,6 +178,7 @@ func TestTheDashboardUsesMetricsThatAreThere(t *testing.T) {
 			Title       string `json:"title"`
 			Description string `json:"description"`
 			Targets     []struct {
+				RefID      string                     `json:"refId"`
 				Expr       string                     `json:"expr"`
 				Datasource struct{ Type, UID string } `json:"datasource"`
 			} `json:"targets"`
@@ -185,31 +188,43 @@ func TestTheDashboardUsesMetricsThatAreThere(t *testing.T) {
 	if err := json.Unmarshal(text, &dashboard); err != nil {
 		t.Fatal(err)
 	}
-	known := []string{"__rate_interval", "__all"}
+	known := []string{"__rate_interval", "__all", "__value", "DS_PROMETHEUS"}
 	for _, v := range dashboard.Templating.List {
 		known = append(known, v.Name)
-		checkExpression(t, "variable "+v.Name, v.Query.Query)
+		if v.Type == "query" {
+			checkExpression(t, "variable "+v.Name, v.Definition)
+		}
 	}
-	for _, used := range regexp.MustCompile(`\$(\w+)`).FindAllStringSubmatch(string(text), -1) {
+	if !slices.Contains(known, "environment") || dashboard.UID == "" || dashboard.Schema == 0 || len(dashboard.Links) == 0 {
+		t.Error("no variable environment, uid, schemaVersion or links")
+	}
+	for _, used := range regexp.MustCompile(`\$\{?(\w+)`).FindAllStringSubmatch(string(text), -1) {
 		if !slices.Contains(known, used[1]) {
 			t.Errorf("there is no variable $%s", used[1])
 		}
 	}
-	ids, expressions := map[int]bool{}, 0
+	ids, rules := map[int]bool{}, []map[string]any{}
+	values := strings.NewReplacer("$__rate_interval", "5m", "$job", ".*", "$environment", ".*")
 	for _, p := range dashboard.Panels {
 		if ids[p.ID] || p.Title == "" || (p.Type != "row" && (p.Description == "" || len(p.Targets) == 0)) {
 			t.Errorf("panel %d, %q: not its own number, or without title, description or content", p.ID, p.Title)
 		}
 		ids[p.ID] = true
 		for _, target := range p.Targets {
-			expressions++
+			rules = append(rules, map[string]any{"record": fmt.Sprintf("dashboard:panel%d:%s", p.ID, target.RefID), "expr": values.Replace(target.Expr), "labels": map[string]string{"panel": p.Title}})
 			checkExpression(t, p.Title, target.Expr)
 			if target.Datasource.UID != "${DS_PROMETHEUS}" {
 				t.Errorf("%s: data from %q", p.Title, target.Datasource.UID)
 			}
 		}
 	}
-	if dashboard.UID == "" || expressions == 0 {
-		t.Error("no uid, or nothing shown")
+	out, err := yaml.Marshal(map[string]any{"groups": []map[string]any{{"name": "dashboard", "rules": rules}}})
+	if err != nil || len(rules) == 0 {
+		t.Fatalf("nothing is shown: %v", err)
+	}
+	if *expressions != "" {
+		if err := os.WriteFile(*expressions, out, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
