@@ -201,7 +201,7 @@ func TestARunningAgentTellsWhatIsEditedByHandAndLeavesIt(t *testing.T) {
 	if s := a.condition(agent.Differing, events.ReasonReadBack); !reflect.DeepEqual(s.Differing, where) || !strings.Contains(s.Condition.Message, "endpoint/crm (/url)") || s.Checkpoint.Revision != 2 {
 		t.Errorf("status %+v", s)
 	}
-	b := w.beat("differing", func(b events.Beat) bool { return b.Condition == agent.Differing })
+	b := w.beat("differing", func(b events.Beat) bool { return b.Condition == agent.Differing && b.Reason == events.ReasonReadBack })
 	if !reflect.DeepEqual(b.Differing, where) || b.Drift != 1 || b.Observed == b.State || strings.Contains(jsonOf(t, b), "localhost") {
 		t.Errorf("beat %+v", b)
 	}

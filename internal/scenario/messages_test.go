@@ -10,6 +10,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
+	"github.com/lockstep-dev/lockstep/internal/connector"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -194,9 +195,10 @@ func rejections(v *fleet.View) (n uint64) {
 	return n
 }
 
-// content says whether an agent has nothing to complain of but, on a busy machine, that it has not heard of anybody for a moment.
+// content says whether an agent has nothing to complain of but, on a busy machine, that it has not heard of anybody for a moment, or that
+// its instance takes its time.
 func content(s *agent.Status) bool {
-	return s.Condition.Word == agent.InStep || s.Condition.Word == agent.Stale
+	return s.Condition.Word == agent.InStep || s.Condition.Word == agent.Stale || s.Condition.Reason == connector.ReasonTimeout
 }
 
 // undisturbed says that an agent knows of nothing new and is as content as before.
