@@ -3,6 +3,7 @@
 package dashboard_test
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -165,6 +166,7 @@ type look struct {
 	name          string
 	width, height int64
 	dark          bool
+	text          int64 // pixels, as this person's browser is told; 0: as usual
 }
 
 func (p *tab) as(l look) {
@@ -175,6 +177,7 @@ func (p *tab) as(l look) {
 	}
 	p.run(
 		send(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: l.width, Height: l.height, DeviceScaleFactor: 1, Mobile: l.width < 500}),
+		send(cdppage.SetFontSizes, cdppage.SetFontSizesParams{FontSizes: &cdppage.FontSizes{Standard: cmp.Or(l.text, 16)}}),
 		send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}),
 	)
 }

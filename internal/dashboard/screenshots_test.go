@@ -19,6 +19,11 @@ import (
 // shownPages are those of everyState.
 var shownPages = []string{"/", "/environments/prod-eu", "/environments/prod-ap", "/environments/tenant-corvo", "/environments/old-prod", "/propagation?window=30d", "/approvals", "/alarms", "/flags", "/delivery", "/audit", "/changes", "/changes/c2", "/changes/c19", "/changes/c21", "/changes/c22", "/nowhere"}
 
+// doubt is a ledger that nobody should rely on.
+func doubt(w *world) fleet.LedgerView {
+	return fleet.LedgerView{Reason: events.ReasonBusDown, Message: "the bus is not reachable", Since: w.clock.Add(-time.Minute), Durability: "accepted without proof"}
+}
+
 // TestBrowserScreenshots writes pages as pictures into the directory that LOCKSTEP_SCREENSHOTS names, for people to look at; without one it
 // sees to it that they can be taken.
 func TestBrowserScreenshots(t *testing.T) {
@@ -52,7 +57,7 @@ func TestBrowserScreenshots(t *testing.T) {
 		return
 	}
 	doubtful := everyState(t)
-	doubtful.standing = fleet.LedgerView{Reason: events.ReasonBusDown, Message: "the bus is not reachable", Since: doubtful.clock.Add(-time.Minute), Durability: "accepted without proof"}
+	doubtful.standing = doubt(doubtful)
 	p = open(t, doubtful)
 	for _, l := range looks {
 		p.as(l)
@@ -61,10 +66,17 @@ func TestBrowserScreenshots(t *testing.T) {
 		p.until("the cut is said", `!document.getElementById("cut").hidden`)
 		shoot(p, l.name+"-doubtful")
 	}
-	p = open(t, manyEnvironments(t, 500))
-	for _, l := range looks {
-		p.as(l)
-		p.visit("/")
-		shoot(p, l.name+"-500")
+	for name, of := range map[string]site{
+		"500": {manyEnvironments(t, 500), []string{"/", "/propagation", "/flags"}}, "500-region-lost": {lostRegion(t, 500), []string{"/"}},
+		"flags": {manyFlags(t), []string{"/flags"}}, "nothing": {newWorld(t), []string{"/", "/flags"}},
+	} {
+		p = open(t, of.world)
+		for _, l := range looks {
+			p.as(l)
+			for _, page := range of.pages {
+				p.visit(page)
+				shoot(p, strings.TrimSuffix(l.name+"-"+name+strings.ReplaceAll(page, "/", "-"), "-"))
+			}
+		}
 	}
 }
