@@ -12,6 +12,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/config"
+	"github.com/lockstep-dev/lockstep/internal/console"
 )
 
 func adoptCommand(c *cli) *cobra.Command {
@@ -29,7 +30,7 @@ the instance lacks is still to come. Later it also deletes the keys that were ta
 		Example: "  agent adopt --enrolment a1.enrolment -o adopt.yaml && publisher propose -f adopt.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
-				return usage(cmd, "name the file to write with -o")
+				return console.Usage(cmd, "name the file to write with -o")
 			}
 			p, err := c.plan(cmd, timeout)
 			if err != nil {

@@ -2,17 +2,6 @@ package main
 
 import "github.com/spf13/cobra"
 
-const (
-	exitFailure     = 1
-	exitUsage       = 2
-	exitDifference  = 3
-	exitDenied      = 4
-	exitInvalid     = 5
-	exitConflict    = 8
-	exitUnavailable = 9
-	exitInterrupted = 130
-)
-
 func exitCodesTopic() *cobra.Command {
 	return &cobra.Command{
 		Use:   "exit-codes",

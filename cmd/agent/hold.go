@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lockstep-dev/lockstep/internal/console"
 )
 
 func holdCommand(c *cli) *cobra.Command {
@@ -17,9 +19,9 @@ func holdCommand(c *cli) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case !cmd.Flags().Changed("for") || reason == "":
-				return usage(cmd, "say for how long with --for, and why with -m")
+				return console.Usage(cmd, "say for how long with --for, and why with -m")
 			case length <= 0:
-				return usage(cmd, "--for is %s: name a time above nothing, as in 30m", length)
+				return console.Usage(cmd, "--for is %s: name a time above nothing, as in 30m", length)
 			}
 			client, _, err := c.client(cmd)
 			if err != nil {
@@ -34,6 +36,6 @@ func holdCommand(c *cli) *cobra.Command {
 		},
 	}
 	cmd.Flags().DurationVar(&length, "for", 0, "how long, as in 30m or 2h")
-	cmd.Flags().StringVarP(&reason, "message", "m", "", "why")
+	cmd.Flags().StringVarP(&reason, "message", "m", "", "say `WHY`")
 	return cmd
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/agent"
 	"github.com/lockstep-dev/lockstep/internal/bus"
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 	"github.com/lockstep-dev/lockstep/pkg/fold/foldtest"
@@ -177,7 +178,7 @@ func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
 
 func TestAnswersThatCannotBeWrittenAreNoSuccess(t *testing.T) {
 	var stderr strings.Builder
-	if code := run(t.Context(), []string{"version"}, full{}, &stderr); code != exitFailure || !strings.Contains(stderr.String(), "no space left") {
+	if code := run(t.Context(), []string{"version"}, full{}, &stderr); code != console.ExitFailure || !strings.Contains(stderr.String(), "no space left") {
 		t.Errorf("exit code %d, %s", code, stderr.String())
 	}
 }

@@ -3,68 +3,13 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
-
-	"github.com/lockstep-dev/lockstep/internal/config"
 )
-
-var formats = []string{"table", "json", "yaml"}
-
-// format is how data is written: table, json or yaml.
-type format string
-
-func (f *format) String() string { return string(*f) }
-func (f *format) Type() string   { return "format" }
-
-// Set implements pflag.Value.
-func (f *format) Set(s string) error {
-	if !slices.Contains(formats, s) {
-		return fmt.Errorf("want table, json or yaml")
-	}
-	*f = format(s)
-	return nil
-}
-
-// An output remembers the first error of what it writes to: a table that nobody could write is no success.
-type output struct {
-	io.Writer
-	err error
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	n, err := o.Writer.Write(b)
-	if o.err == nil {
-		o.err = err
-	}
-	return n, err
-}
 
 // show writes data as JSON or YAML where that is asked for, and otherwise lets people write it for people.
 func (c *cli) show(data any, people func()) error {
-	if c.format == "table" {
-		people()
-		return nil
-	}
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(data); err != nil {
-		return fmt.Errorf("write the answer: %w", err)
-	}
-	out := []byte(b.String())
-	if c.format == "yaml" {
-		var err error
-		if out, err = config.YAML(out); err != nil {
-			return fmt.Errorf("write the answer: %w", err)
-		}
-	}
-	_, err := c.stdout.Write(out)
-	return err
+	return c.format.Show(c.stdout, data, people)
 }
 
 // line writes a line of data.

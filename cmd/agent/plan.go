@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
+	"github.com/lockstep-dev/lockstep/internal/console"
 )
 
 func planCommand(c *cli) *cobra.Command {
@@ -29,7 +30,7 @@ with the enrolment, and nothing is written. Secrets are shown as references.`,
 				return err
 			}
 			if differences && len(p.Changes) > 0 {
-				return &exitError{code: exitDifference}
+				return console.Exit(console.ExitDifference, "")
 			}
 			return nil
 		},

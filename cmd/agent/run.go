@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/agent"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/telemetry"
 )
 
@@ -24,10 +25,10 @@ way finish. Logs go to standard error.`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			log, err := telemetry.NewLogger(c.stderr, logFormat, logLevel)
 			if err != nil {
-				return usage(cmd, "%v", err)
+				return console.Usage(cmd, "%v", err)
 			}
 			if cmd.Flags().Changed("max-staleness") && maxStaleness <= 0 {
-				return usage(cmd, "--max-staleness is %s: name a time above nothing, as in 2m", maxStaleness)
+				return console.Usage(cmd, "--max-staleness is %s: name a time above nothing, as in 2m", maxStaleness)
 			}
 			f, e, err := c.files(cmd)
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/notify"
 )
@@ -21,7 +22,7 @@ func alarmsCommand(c *cli) *cobra.Command {
 		Long: `Show the alarms of a publisher that was started with --notify: those that are open, silences, what waits to be told, and dead letters,
 which nobody took. An alarm has one id from the moment that something goes wrong until it is well.`,
 	}
-	group(cmd)
+	console.Group(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		publisher, _, err := c.connect()
 		if err != nil {
@@ -87,7 +88,7 @@ func acknowledgeCommand(c *cli) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if reason == "" {
-				return usage(cmd, "say why with -m")
+				return console.Usage(cmd, "say why with -m")
 			}
 			publisher, as, err := c.connect()
 			if err != nil {
@@ -100,7 +101,7 @@ func acknowledgeCommand(c *cli) *cobra.Command {
 			return c.show(alarm, func() { c.line("%s takes care of %s", plain(as), alarm.ID) })
 		},
 	}
-	cmd.Flags().StringVarP(&reason, "message", "m", "", "why, or what is done")
+	cmd.Flags().StringVarP(&reason, "message", "m", "", "`WHY`, or what is done")
 	return cmd
 }
 
@@ -115,11 +116,11 @@ func silenceCommand(c *cli) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case reason == "":
-				return usage(cmd, "say why with -m")
+				return console.Usage(cmd, "say why with -m")
 			case environment == "":
-				return usage(cmd, "name environments with --env, all of them with --env '*'")
+				return console.Usage(cmd, "name environments with --env, all of them with --env '*'")
 			case long <= 0:
-				return usage(cmd, "say for how long with --for, as in --for 2h")
+				return console.Usage(cmd, "say for how long with --for, as in --for 2h")
 			}
 			publisher, as, err := c.connect()
 			if err != nil {
@@ -140,7 +141,7 @@ func silenceCommand(c *cli) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&reason, "message", "m", "", "why")
+	cmd.Flags().StringVarP(&reason, "message", "m", "", "say `WHY`")
 	cmd.Flags().StringVar(&environment, "env", "", "environments that match a `PATTERN`")
 	cmd.Flags().StringVar(&rule, "rule", "", "only alarms of this `RULE`: late, differing, failing, silent")
 	cmd.Flags().DurationVar(&long, "for", 0, "for how long, at most 720h")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/trust"
@@ -66,7 +67,7 @@ func (c *cli) approve(cmd *cobra.Command, f approving, id string) error {
 		err = errors.New("an approval counts for at most 30 days")
 	}
 	if err != nil {
-		return usage(cmd, "--valid: %v", err)
+		return console.Usage(cmd, "--valid: %v", err)
 	}
 	act := c.act
 	if f.dryRun {
@@ -88,7 +89,7 @@ func (c *cli) approve(cmd *cobra.Command, f approving, id string) error {
 		return c.approveTrust(cmd, f, a, change)
 	}
 	if len(f.roots)+len(f.brought) > 0 {
-		return usage(cmd, "%s is no change of trust: roots sign nothing else", change.ID)
+		return console.Usage(cmd, "%s is no change of trust: roots sign nothing else", change.ID)
 	}
 	if change, err = a.shown(cmd.Context(), change); err != nil {
 		return err
@@ -120,7 +121,7 @@ func (c *cli) approve(cmd *cobra.Command, f approving, id string) error {
 		return nil // there is nothing to wait for
 	}
 	if len(out.Released) == 0 {
-		return &exitError{exitWaiting, "approvals are missing, so nothing was released yet; see 'publisher show " + change.ID + "'"}
+		return console.Exit(console.ExitWaiting, "approvals are missing, so nothing was released yet; see 'publisher show "+change.ID+"'")
 	}
 	return c.follow(cmd.Context(), f.wait, change.ID, out.Released)
 }
@@ -156,7 +157,7 @@ func (c *cli) approveTrust(cmd *cobra.Command, f approving, a actor, change flee
 		return err
 	}
 	if len(f.roots)+len(f.brought) == 0 {
-		return &exitError{exitUsage, "a change of trust is approved with root keys, and " + lacking(p) + ": name a key with --root-key, or a signature that 'publisher trust sign' made with --root-signature"}
+		return console.Exit(console.ExitUsage, "a change of trust is approved with root keys, and "+lacking(p)+": name a key with --root-key, or a signature that 'publisher trust sign' made with --root-signature")
 	}
 	if err := trust.Terms(ledger.Terms{Change: change.ID, Trust: p.Document}, change.ID, change.Digest); err != nil {
 		return err
@@ -193,7 +194,7 @@ func (c *cli) followToFreeze(ctx context.Context, wait waiting, id string, out l
 		}
 	}
 	last := slices.MaxFunc(out.Frozen, func(a, b events.Frozen) int { return a.Until.Compare(b.Until) })
-	return &exitError{exitWaiting, fmt.Sprintf("%s is approved, and frozen in %s: %s; see 'publisher show %s'", id, plural(len(out.Frozen), "environment", "environments"), plain(last.String()), id)}
+	return console.Exit(console.ExitWaiting, fmt.Sprintf("%s is approved, and frozen in %s: %s; see 'publisher show %s'", id, plural(len(out.Frozen), "environment", "environments"), plain(last.String()), id))
 }
 
 const minDigest = 8

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/audit"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -21,7 +22,7 @@ func auditCommand(c *cli) *cobra.Command {
 		Long: `Read the whole ledger, verify it here, and say what it shows. Everything is checked by this program: the publisher only hands over what
 is stored. What is written with 'audit export' is read with --file, anywhere and for ever.`,
 	}
-	group(cmd)
+	console.Group(cmd)
 	cmd.AddCommand(auditLogCommand(c), auditVerifyCommand(c), auditProveCommand(c), auditCheckCommand(c), auditExportCommand(c), auditReportCommand(c))
 	return cmd
 }
@@ -70,7 +71,7 @@ func (c *cli) unsound(v audit.Verification) error {
 	if v.OK {
 		return nil
 	}
-	return &exitError{exitFailure, "the ledger is not as it should be: " + v.Problems[0] + "; see 'publisher audit verify'"}
+	return console.Exit(console.ExitFailure, "the ledger is not as it should be: "+v.Problems[0]+"; see 'publisher audit verify'")
 }
 
 func auditVerifyCommand(c *cli) *cobra.Command {
@@ -102,7 +103,7 @@ The roots that sign trust documents are compared with those that --root names: t
 			if err := c.show(v, func() { c.auditVerified(v) }); err != nil || v.OK {
 				return err
 			}
-			return &exitError{exitFailure, "the ledger is not as it should be: " + v.Problems[0]}
+			return console.Exit(console.ExitFailure, "the ledger is not as it should be: "+v.Problems[0])
 		},
 	}
 	from.register(cmd)
@@ -118,7 +119,7 @@ func rootFlag(cmd *cobra.Command, roots *[]string) {
 func checkRoots(cmd *cobra.Command, roots []string) error {
 	for _, key := range roots {
 		if !strings.HasPrefix(key, "U") || len(key) != 56 {
-			return usage(cmd, "--root %q is no public key: they begin with U and have 56 letters and digits", key)
+			return console.Usage(cmd, "--root %q is no public key: they begin with U and have 56 letters and digits", key)
 		}
 	}
 	return nil
@@ -258,7 +259,7 @@ func auditLogCommand(c *cli) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.Person, "person", "", "only what `NAME` did")
 	flags.StringVar(&f.Resource, "resource", "", "only what concerns a `RESOURCE`, or all that match a pattern with *")
-	flags.StringVar(&f.Environment, "env", "", "only what concerns an environment, or all that match a pattern with *")
+	flags.StringVar(&f.Environment, "env", "", "only what concerns the environment `NAME`, or all that match a pattern with *")
 	flags.StringVar(&since, "since", "", "only from a `TIME` on: 2026-11-21, 2026-11-21T09:30:00Z, or 36h for the last 36 hours")
 	flags.StringVar(&until, "until", "", "only up to a `TIME`, or to the end of a day")
 	flags.IntVarP(&limit, "limit", "n", historyLimit, "at most so many; 0 is all")
@@ -288,7 +289,7 @@ func instant(cmd *cobra.Command, flag, text string, now time.Time) (time.Time, e
 	if t, err := time.Parse(time.RFC3339, text); err == nil {
 		return t, nil
 	}
-	return time.Time{}, usage(cmd, "--%s %q is no time; write 2026-11-21, 2026-11-21T09:30:00Z, or 36h", flag, text)
+	return time.Time{}, console.Usage(cmd, "--%s %q is no time; write 2026-11-21, 2026-11-21T09:30:00Z, or 36h", flag, text)
 }
 
 func (c *cli) auditLog(list []audit.Record) {

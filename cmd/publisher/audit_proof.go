@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/audit"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -25,7 +26,7 @@ applied it when. Every entry that it rests on is in the file, with its place und
 		ValidArgsFunction: c.completeChanges(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if path == "" {
-				return usage(cmd, "name the file of the proof with -o")
+				return console.Usage(cmd, "name the file of the proof with -o")
 			}
 			r, done, err := c.openLedger(cmd, from)
 			if err != nil {
@@ -82,7 +83,7 @@ func auditCheckCommand(c *cli) *cobra.Command {
 			}
 			found, err := audit.Check(file, roots)
 			if err != nil {
-				return &exitError{exitFailure, "this proves nothing: " + err.Error()}
+				return console.Exit(console.ExitFailure, "this proves nothing: "+err.Error())
 			}
 			return c.show(found, func() { c.auditFound(found) })
 		},

@@ -34,12 +34,12 @@ Measures: ` + strings.Join(bench.Measures, ", "),
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&o.Measures, "measure", nil, "what is measured (repeatable; default all)")
+	f.StringSliceVar(&o.Measures, "measure", nil, "measure `WHAT` (repeatable; default all)")
 	f.IntSliceVar(&o.Agents, "agents", []int{1, 100, 1000}, "how many agents propagation is measured with, one after the other")
 	f.IntVar(&o.Rounds, "rounds", 30, "rounds of each measure")
 	f.IntVar(&o.Revisions, "revisions", 20_000, "revisions to catch up with, and to rebuild")
-	f.StringVar(&o.Dir, "dir", "", "where buses and a lone agent keep their data (default: the temporary directory)")
-	f.StringVar(&o.AgentsDir, "agents-dir", "", "where several agents keep theirs, as in /dev/shm (default: as --dir)")
+	f.StringVar(&o.Dir, "dir", "", "`DIRECTORY` where buses and a lone agent keep their data (default: the temporary directory)")
+	f.StringVar(&o.AgentsDir, "agents-dir", "", "`DIRECTORY` where several agents keep theirs, as in /dev/shm (default: as --dir)")
 	f.StringVar(&o.Agent, "agent", "", "`FILE` of the agent program, for idle-agent (default: beside this program)")
 	f.DurationVar(&o.Idle, "idle", 0, "how long the idle agent is watched (default 30s)")
 	cmd.AddCommand(&cobra.Command{

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
 
@@ -28,7 +29,7 @@ What is released is shown first. --digest pins the one that you looked at.`,
 		ValidArgsFunction: c.completeChanges("open", "expired", "released"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if reason == "" {
-				return usage(cmd, "say why with -m")
+				return console.Usage(cmd, "say why with -m")
 			}
 			a, err := c.act(cmd.Context())
 			if err != nil {

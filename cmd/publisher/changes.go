@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/config"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
@@ -25,9 +26,9 @@ func changesCommand(c *cli) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if status != "" && !slices.Contains(statuses, status) {
 				if near := config.Nearest(status, statuses); near != "" {
-					return usage(cmd, "there is no status %q; did you mean %q?", status, near)
+					return console.Usage(cmd, "there is no status %q; did you mean %q?", status, near)
 				}
-				return usage(cmd, "there is no status %q; the statuses are %s", status, strings.Join(statuses, ", "))
+				return console.Usage(cmd, "there is no status %q; the statuses are %s", status, strings.Join(statuses, ", "))
 			}
 			publisher, _, err := c.connect()
 			if err != nil {
@@ -43,7 +44,7 @@ func changesCommand(c *cli) *cobra.Command {
 			return c.show(list, func() { c.listChanges(list) })
 		},
 	}
-	cmd.Flags().StringVar(&status, "status", "", "only those that are "+strings.Join(statuses, ", "))
+	cmd.Flags().StringVar(&status, "status", "", "only those that are `STATUS`: "+strings.Join(statuses, ", "))
 	complete(cmd, "status", cobra.FixedCompletions(statuses, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/policy"
 	"github.com/lockstep-dev/lockstep/internal/registry"
@@ -63,7 +64,7 @@ for editors, pre-commit hooks and pull requests.`,
 			if len(found) > 0 {
 				c.note("what to do about secrets: %s", secretscan.Remedy)
 			}
-			return &exitError{api.ExitCode(&ledger.Error{Kind: ledger.KindInvalid}), plural(len(out.Problems), "problem", "problems") + "; nothing of this can be proposed"}
+			return console.Exit(api.ExitCode(&ledger.Error{Kind: ledger.KindInvalid}), plural(len(out.Problems), "problem", "problems")+"; nothing of this can be proposed")
 		},
 	}
 	fromDirectory(cmd, &path)

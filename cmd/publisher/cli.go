@@ -18,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -31,7 +32,7 @@ type cli struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	said           client.Target // on the command line
-	format         format
+	format         console.Format
 	named          []string // environments that the command line names
 	warned         bool     // what is wrong with the ledger has been said
 }
@@ -56,8 +57,8 @@ func (c *cli) connect() (*client.Client, string, error) {
 func readerKey(target client.Target) (*events.Signer, error) {
 	key, err := keys.Ring(target.Keys).Read(target.As)
 	if errors.Is(err, keys.ErrNoKey) {
-		return nil, &exitError{exitDenied, "the publisher asks who reads, and there is no key of " + plain(target.As) + " here: say who you are with --as, or make a key with " + hint("publisher key new", target.As) +
-			" and have an administrator add it to the trust document"}
+		return nil, console.Exit(console.ExitDenied, "the publisher asks who reads, and there is no key of "+plain(target.As)+" here: say who you are with --as, or make a key with "+hint("publisher key new", target.As)+
+			" and have an administrator add it to the trust document")
 	}
 	return key.Signer, err
 }
@@ -161,7 +162,7 @@ func (c *cli) confirm(cmd *cobra.Command, yes bool, question string) error {
 		return nil
 	}
 	if !isTerminal(c.stdin) {
-		return usage(cmd, "nobody is there to be asked; say --yes")
+		return console.Usage(cmd, "nobody is there to be asked; say --yes")
 	}
 	fmt.Fprintf(c.stderr, "%s [y/N] ", question)
 	answer, err := readLine(cmd.Context(), c.stdin)
@@ -169,7 +170,7 @@ func (c *cli) confirm(cmd *cobra.Command, yes bool, question string) error {
 		return err
 	}
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-		return &exitError{exitFailure, "not confirmed; nothing was done"}
+		return console.Exit(console.ExitFailure, "not confirmed; nothing was done")
 	}
 	return nil
 }
@@ -203,7 +204,7 @@ func isTerminal(stream any) bool {
 
 // file is the file behind a stream.
 func file(stream any) (*os.File, bool) {
-	if out, ok := stream.(*output); ok {
+	if out, ok := stream.(*console.Output); ok {
 		stream = out.Writer
 	}
 	f, ok := stream.(*os.File)

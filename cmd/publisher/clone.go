@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/registry"
 )
@@ -86,7 +87,7 @@ Nothing is released before the directory is proposed.`,
 // clone adds the environment, and then writes its manifest: a file is easily written again.
 func (c *cli) clone(ctx context.Context, w writing, out cloned, add ledger.AddEnvironment) error {
 	if _, err := os.Lstat(out.File); out.File != "" && !errors.Is(err, fs.ErrNotExist) {
-		return &exitError{exitFailure, out.File + " is there already, and nothing was done; move it away, or choose another name"}
+		return console.Exit(console.ExitFailure, out.File+" is there already, and nothing was done; move it away, or choose another name")
 	}
 	if _, err := c.do(ctx, w, add); err != nil || w.dryRun || out.File == "" {
 		return err

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/registry"
 )
 
@@ -38,7 +39,7 @@ file and line it came there. With -f DIR a directory is compared as it stands, w
 				return err
 			}
 			if differences && len(out.Resources) > 0 {
-				return &exitError{code: exitDifference}
+				return console.Exit(console.ExitDifference, "")
 			}
 			return nil
 		},

@@ -29,7 +29,7 @@ func demoCommand(c *cli) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&o.Once, "once", false, "end when everything has arrived everywhere")
-	cmd.Flags().StringVar(&o.Dir, "dir", "", "where data is kept (default: a temporary directory that is removed)")
+	cmd.Flags().StringVar(&o.Dir, "dir", "", "`DIRECTORY` where data is kept (default: a temporary directory that is removed)")
 	return cmd
 }
 

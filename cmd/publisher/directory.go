@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/registry"
 	"github.com/lockstep-dev/lockstep/internal/secretscan"
@@ -22,11 +23,11 @@ func isDirectory(path string) bool {
 // loadDirectory reads the manifest files of a directory, and nothing outside it.
 func loadDirectory(path string) ([]registry.File, error) {
 	if info, err := os.Stat(path); err == nil && !info.IsDir() {
-		return nil, &exitError{exitFailure, fmt.Sprintf("%s is no directory; name the one that holds all manifests with -f", path)}
+		return nil, console.Exit(console.ExitFailure, fmt.Sprintf("%s is no directory; name the one that holds all manifests with -f", path))
 	}
 	root, err := os.OpenRoot(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &exitError{exitFailure, fmt.Sprintf("there is no directory %s; name another with -f", path)}
+		return nil, console.Exit(console.ExitFailure, fmt.Sprintf("there is no directory %s; name another with -f", path))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the directory: %w", err)
@@ -82,7 +83,7 @@ func fromDirectory(cmd *cobra.Command, path *string) {
 // named demands a flag that was not given.
 func named(cmd *cobra.Command, name, value, as string) error {
 	if value == "" {
-		return usage(cmd, "say which with %s", as)
+		return console.Usage(cmd, "say which with %s", as)
 	}
 	return nil
 }

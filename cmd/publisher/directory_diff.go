@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/policy"
 )
@@ -44,7 +45,7 @@ does not depend on who proposes it and why. Nothing is proposed.`,
 				return err
 			}
 			if differences && len(out.Groups)+len(out.SourcesOnly) > 0 {
-				return &exitError{code: exitDifference}
+				return console.Exit(console.ExitDifference, "")
 			}
 			return nil
 		},

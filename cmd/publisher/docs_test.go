@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/lockstep-dev/lockstep/internal/changefile"
 )
@@ -25,8 +26,8 @@ func TestTheManualNamesEveryVerb(t *testing.T) {
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {
 		for _, sub := range cmd.Commands() {
-			if sub.Hidden {
-				continue // what the program starts by itself
+			if sub.Hidden || sub.Name() == "completion" {
+				continue // what the program starts by itself, and what cobra brings
 			}
 			walk(sub)
 			name := strings.TrimPrefix(sub.CommandPath(), "publisher ")
@@ -36,6 +37,11 @@ func TestTheManualNamesEveryVerb(t *testing.T) {
 			if sub.Short == "" {
 				t.Errorf("%s does not say what it does", name)
 			}
+			sub.LocalFlags().VisitAll(func(f *pflag.Flag) {
+				if kind, _ := pflag.UnquoteUsage(f); strings.HasPrefix(kind, "string") {
+					t.Errorf("%s --%s does not say what it takes: put the word in backquotes", name, f.Name)
+				}
+			})
 		}
 	}
 	walk(newRoot(&cli{}, nil))

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/console"
 )
 
 func doctorCommand(c *cli) *cobra.Command {
@@ -31,7 +32,7 @@ func doctorCommand(c *cli) *cobra.Command {
 			if err := c.show(checks, func() { c.listChecks(checks) }); err != nil || bad == 0 {
 				return err
 			}
-			return &exitError{exitFailure, fmt.Sprintf("%d of %d checks found something wrong; what to do stands beside each", bad, len(checks))}
+			return console.Exit(console.ExitFailure, fmt.Sprintf("%d of %d checks found something wrong; what to do stands beside each", bad, len(checks)))
 		},
 	}
 }

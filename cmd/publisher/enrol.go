@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
@@ -37,7 +38,7 @@ publisher says now. Whoever runs it vouches for that.`,
 			c.name(args...)
 			e.Environment = args[0]
 			if e.Agent == "" || (file == "" && !w.dryRun) {
-				return usage(cmd, "name the agent with --agent, and a file for its enrolment with -o")
+				return console.Usage(cmd, "name the agent with --agent, and a file for its enrolment with -o")
 			}
 			if repin {
 				return c.repin(cmd.Context(), e, file)
@@ -46,13 +47,13 @@ publisher says now. Whoever runs it vouches for that.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&e.Agent, "agent", "", "name of the agent")
-	f.StringVarP(&file, "output", "o", "", "file to write")
-	f.StringVar(&e.Bus.URL, "nats", "", "NATS addresses for the agent, separated by commas (default: what the publisher uses)")
-	f.StringVar(&e.Bus.Credentials, "creds", "", "NATS credentials file on the agent's host")
-	f.StringVar(&e.Bus.CA, "tlscacert", "", "PEM file: who signs the bus's certificate; here where the publisher issues the bus's credentials, and then its text is in the enrolment; else on the agent's host")
-	f.StringVar(&e.Bus.Cert, "tlscert", "", "PEM file on the agent's host: its certificate")
-	f.StringVar(&e.Bus.Key, "tlskey", "", "PEM file on the agent's host: its certificate's key")
+	f.StringVar(&e.Agent, "agent", "", "`NAME` of the agent")
+	f.StringVarP(&file, "output", "o", "", "`FILE` to write")
+	f.StringVar(&e.Bus.URL, "nats", "", "NATS `ADDRESSES` for the agent, separated by commas (default: what the publisher uses)")
+	f.StringVar(&e.Bus.Credentials, "creds", "", "`FILE` with NATS credentials on the agent's host")
+	f.StringVar(&e.Bus.CA, "tlscacert", "", "PEM `FILE`: who signs the bus's certificate; here where the publisher issues the bus's credentials, and then its text is in the enrolment; else on the agent's host")
+	f.StringVar(&e.Bus.Cert, "tlscert", "", "PEM `FILE` on the agent's host: its certificate")
+	f.StringVar(&e.Bus.Key, "tlskey", "", "PEM `FILE` on the agent's host: its certificate's key")
 	f.BoolVar(&repin, "repin", false, "have the file of an enrolled agent believe what the publisher says now")
 	w.register(cmd)
 	return cmd
@@ -121,7 +122,7 @@ func (c *cli) repin(ctx context.Context, e keys.Enrolment, file string) error {
 	}
 	err = keys.EditEnrolment(file, func(old *keys.Enrolment) error {
 		if old.Environment != e.Environment || old.Agent != e.Agent {
-			return &exitError{exitFailure, fmt.Sprintf("%s is of %s in %s: name that one", file, old.Agent, old.Environment)}
+			return console.Exit(console.ExitFailure, fmt.Sprintf("%s is of %s in %s: name that one", file, old.Agent, old.Environment))
 		}
 		return pin(old, pins)
 	})
@@ -163,7 +164,7 @@ func (c *cli) fill(ctx context.Context, e *keys.Enrolment, file string, dryRun b
 		e.Bus.CA, e.Bus.Authorities = "", string(authorities)
 	}
 	if strings.HasPrefix(e.Bus.URL, "tls://") && (e.Bus.CA == "" || e.Bus.Cert == "" || e.Bus.Key == "") && e.Bus.Credentials == "" && !pins.Credentials {
-		return false, &exitError{exitUsage, "the bus at " + e.Bus.URL + " wants certificates: name the agent's files with --tlscacert, --tlscert and --tlskey"}
+		return false, console.Exit(console.ExitUsage, "the bus at "+e.Bus.URL+" wants certificates: name the agent's files with --tlscacert, --tlscert and --tlskey")
 	}
 	seed, err := keys.NewSeed()
 	if err != nil || dryRun {
@@ -187,7 +188,7 @@ func pin(e *keys.Enrolment, pins api.Pins) error {
 func reserve(file string) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return &exitError{exitFailure, fmt.Sprintf("there is a file %s already; name another with -o: no enrolment is written over", file)}
+		return console.Exit(console.ExitFailure, fmt.Sprintf("there is a file %s already; name another with -o: no enrolment is written over", file))
 	}
 	if err != nil {
 		return err

@@ -8,13 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
 
 func environmentCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{Use: "env", Aliases: []string{"environment"}, Short: "Add, change, list, compare and retire environments; enrol and revoke their agents"}
-	group(cmd)
+	console.Group(cmd)
 	cmd.AddCommand(envAddCommand(c), envUpdateCommand(c), envListCommand(c), envShowCommand(c), envCompareCommand(c), envUpgradeCommand(c), envCloneCommand(c), envRetireCommand(c), envEnrolCommand(c), envRevokeCommand(c))
 	return cmd
 }
@@ -27,8 +28,8 @@ type about struct {
 }
 
 func (a *about) register(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&a.labels, "label", nil, "KEY=VALUE, such as stage=prod; KEY- takes it away (repeatable)")
-	cmd.Flags().StringVar(&a.steward, "steward", "", "who looks after it")
+	cmd.Flags().StringArrayVar(&a.labels, "label", nil, "`KEY=VALUE`, such as stage=prod; KEY- takes it away (repeatable)")
+	cmd.Flags().StringVar(&a.steward, "steward", "", "`NAME` of who looks after it")
 	cmd.Flags().IntVar(&a.approvals, "approvals", 1, "how many people must approve a change, not counting its author")
 }
 
@@ -46,7 +47,7 @@ func relabelled(cmd *cobra.Command, labels map[string]string, flag string, said 
 		}
 		name, remove := strings.CutSuffix(label, "-")
 		if !remove {
-			return nil, usage(cmd, "--%s: %q is neither KEY=VALUE nor KEY-", flag, label)
+			return nil, console.Usage(cmd, "--%s: %q is neither KEY=VALUE nor KEY-", flag, label)
 		}
 		delete(out, name)
 	}
@@ -103,7 +104,7 @@ func envUpdateCommand(c *cli) *cobra.Command {
 			}
 			if !cmd.Flags().Changed("approvals") {
 				if now.Lost {
-					return usage(cmd, "how many approvals %s demands was lost with its ledger; say it with --approvals", args[0])
+					return console.Usage(cmd, "how many approvals %s demands was lost with its ledger; say it with --approvals", args[0])
 				}
 				a.approvals = now.Approvals
 			}
@@ -226,7 +227,7 @@ func registerEnding(cmd *cobra.Command, w *writing, yes *bool, reason *string) {
 // ending does what cannot be taken back, once it was confirmed.
 func (c *cli) ending(cmd *cobra.Command, w writing, yes bool, reason, question string, body ledger.Body, done string) error {
 	if reason == "" {
-		return usage(cmd, "say why with -m")
+		return console.Usage(cmd, "say why with -m")
 	}
 	if !w.dryRun {
 		if err := c.confirm(cmd, yes, question); err != nil {

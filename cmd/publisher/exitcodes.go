@@ -2,18 +2,6 @@ package main
 
 import "github.com/spf13/cobra"
 
-// Exit codes beside those of errors, which internal/api knows.
-const (
-	exitFailure     = 1
-	exitUsage       = 2
-	exitDifference  = 3
-	exitDenied      = 4
-	exitWaiting     = 6
-	exitFailed      = 7
-	exitConflict    = 8
-	exitInterrupted = 130
-)
-
 func exitCodesTopic() *cobra.Command {
 	return &cobra.Command{
 		Use:   "exit-codes",

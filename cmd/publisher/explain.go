@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/registry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -35,7 +36,7 @@ With -f DIR the directory is explained as it stands, without a publisher.`,
 			}
 			out, err := explainPath(find, args[1])
 			if events.CheckKey(args[1]) != nil && err != nil {
-				return usage(cmd, "%v", events.CheckKey(args[1]))
+				return console.Usage(cmd, "%v", events.CheckKey(args[1]))
 			}
 			if err != nil {
 				return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/exchange"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
@@ -42,7 +43,7 @@ both, for 'publisher import' elsewhere.`,
 				return c.exportBundle(cmd, args)
 			}
 			if len(args) != 1 {
-				return usage(cmd, "name one environment, as in 'publisher export prod-eu --format dotenv'")
+				return console.Usage(cmd, "name one environment, as in 'publisher export prod-eu --format dotenv'")
 			}
 			if err := oneOfFormats(cmd, "format", format, exchange.Exports); err != nil {
 				return err
@@ -69,7 +70,7 @@ both, for 'publisher import' elsewhere.`,
 	}
 	cmd.Flags().StringVar(&format, "format", "", "write `FORMAT`: "+strings.Join(exchange.Exports, ", "))
 	cmd.Flags().StringVarP(&path, "file", "f", "", "what directory `DIR` of manifests comes to, without a publisher")
-	cmd.Flags().StringVar(&at, "at", "", "revision or time")
+	cmd.Flags().StringVar(&at, "at", "", "`REVISION` or time")
 	_ = cmd.MarkFlagDirname("file")                                                                                            // the flag is there
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(exchange.Exports, cobra.ShellCompDirectiveNoFileComp)) // so is this
 	return cmd
@@ -118,7 +119,7 @@ func summary(format string, keys []string) string {
 // oneOfFormats demands a flag that names a format.
 func oneOfFormats(cmd *cobra.Command, flag, format string, formats []string) error {
 	if !slices.Contains(formats, format) {
-		return usage(cmd, "say which format with --%s: %s", flag, strings.Join(formats, ", "))
+		return console.Usage(cmd, "say which format with --%s: %s", flag, strings.Join(formats, ", "))
 	}
 	return nil
 }
@@ -138,7 +139,7 @@ func (c *cli) valuesOf(cmd *cobra.Command, environment, path, at string) (exchan
 	}
 	place, err := parsePlace(at)
 	if err != nil {
-		return nil, usage(cmd, "--at: %v", err)
+		return nil, console.Usage(cmd, "--at: %v", err)
 	}
 	publisher, _, err := c.connect()
 	if err != nil {

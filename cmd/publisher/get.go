@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -33,7 +34,7 @@ output as JSON, and who set it to standard error. Secrets are shown as reference
 		RunE: func(cmd *cobra.Command, args []string) error {
 			place, err := parsePlace(at)
 			if err != nil {
-				return usage(cmd, "--at: %v", err)
+				return console.Usage(cmd, "--at: %v", err)
 			}
 			publisher, _, err := c.connect()
 			if err != nil {
@@ -46,7 +47,7 @@ output as JSON, and who set it to standard error. Secrets are shown as reference
 			return c.getAll(cmd.Context(), publisher, args[0], place)
 		},
 	}
-	cmd.Flags().StringVar(&at, "at", "", "revision or time")
+	cmd.Flags().StringVar(&at, "at", "", "`REVISION` or time")
 	return cmd
 }
 
@@ -71,13 +72,13 @@ func parsePlace(at string) (string, error) {
 
 func (c *cli) getOne(cmd *cobra.Command, publisher *client.Client, environment, key, at string) error {
 	if err := events.CheckKey(key); err != nil {
-		return usage(cmd, "%v", err)
+		return console.Usage(cmd, "%v", err)
 	}
 	r, err := publisher.Resource(cmd.Context(), environment, key, at)
 	if err != nil {
 		return err
 	}
-	if r.Deleted && c.format.people() {
+	if r.Deleted && c.format.People() {
 		return &ledger.Error{Kind: ledger.KindNotFound, Message: fmt.Sprintf("%s was deleted in %s by change %s of %s", key, environment, r.Change, plain(r.By)),
 			Next: "see 'publisher history " + key + " --env " + environment + "'"}
 	}

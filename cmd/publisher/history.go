@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -27,10 +28,10 @@ func historyCommand(c *cli) *cobra.Command {
 			if strings.Contains(args[0], "/") {
 				resource = args[0]
 				if err := events.CheckKey(resource); err != nil {
-					return usage(cmd, "%v", err)
+					return console.Usage(cmd, "%v", err)
 				}
 			} else if environment != "" {
-				return usage(cmd, "--env goes with a resource")
+				return console.Usage(cmd, "--env goes with a resource")
 			} else {
 				environment = args[0]
 			}
@@ -58,7 +59,7 @@ func historyCommand(c *cli) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&environment, "env", "", "of a resource, only in this environment")
+	cmd.Flags().StringVar(&environment, "env", "", "of a resource, only in environment `NAME`")
 	cmd.Flags().IntVarP(&limit, "limit", "n", historyLimit, "at most so many; 0 is all")
 	complete(cmd, "env", c.completeEnvironments)
 	return cmd

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/registry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -27,7 +28,7 @@ With -f DIR a directory is looked at as it stands, without a publisher.`,
 		ValidArgsFunction: c.completeResources,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := events.CheckKey(args[0]); err != nil {
-				return usage(cmd, "%v", err)
+				return console.Usage(cmd, "%v", err)
 			}
 			impact := c.impactReleased
 			if path != "" {

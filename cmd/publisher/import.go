@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/config"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/exchange"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/registry"
@@ -61,10 +62,10 @@ environments or the one that --env names, and quick edits, which no manifest hol
 					return err
 				}
 			} else if len(args) > 1 || i.secretRefs {
-				return usage(cmd, "a bundle comes alone, and as it is; for other files say which format with --from: %s", strings.Join(exchange.Imports, ", "))
+				return console.Usage(cmd, "a bundle comes alone, and as it is; for other files say which format with --from: %s", strings.Join(exchange.Imports, ", "))
 			}
 			if i.into == "" && !i.dryRun {
-				return usage(cmd, "say where to write the manifests with --into DIR, or only compare with --dry-run")
+				return console.Usage(cmd, "say where to write the manifests with --into DIR, or only compare with --dry-run")
 			}
 			if err := notTogether(cmd, "into", "dry-run"); err != nil {
 				return err
@@ -173,7 +174,7 @@ func (c *cli) writeImport(i importing, values exchange.Values) error {
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
-		return &exitError{exitFailure, path + " is there already, and nothing was written; rename it"}
+		return console.Exit(console.ExitFailure, path+" is there already, and nothing was written; rename it")
 	}
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/exchange"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/registry"
@@ -63,7 +64,7 @@ func (c *cli) unpack(into string, bundle *exchange.Bundle, environments []string
 		return err
 	}
 	if there, err := os.ReadDir(into); err == nil && len(there) > 0 {
-		return &exitError{exitFailure, into + " is not empty, and nothing was written; name an empty directory, or one that is not there"}
+		return console.Exit(console.ExitFailure, into+" is not empty, and nothing was written; name an empty directory, or one that is not there")
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/example"
 )
 
@@ -23,7 +24,7 @@ A file that is there already is never overwritten: nothing is written then.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			n, err := example.Write(args[0])
 			if there, ok := errors.AsType[*fs.PathError](err); ok && errors.Is(err, fs.ErrExist) {
-				return &exitError{exitFailure, there.Path + " is there already, and nothing was written; name an empty directory, or one that is not there"}
+				return console.Exit(console.ExitFailure, there.Path+" is there already, and nothing was written; name an empty directory, or one that is not there")
 			}
 			if err != nil {
 				return err

@@ -8,12 +8,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 )
 
 func keyCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{Use: "key", Short: "Make, show and list the keys that people sign with"}
-	group(cmd)
+	console.Group(cmd)
 	cmd.AddCommand(keyNewCommand(c), keyShowCommand(c), keyListCommand(c))
 	return cmd
 }
@@ -22,7 +23,7 @@ func keyCommand(c *cli) *cobra.Command {
 func (c *cli) ring() (keys.Ring, error) {
 	target, err := client.Locate(c.said)
 	if err == nil && target.Keys == "" {
-		err = &exitError{exitFailure, "there is no directory for keys, because this user has no home; name one with --keys"}
+		err = console.Exit(console.ExitFailure, "there is no directory for keys, because this user has no home; name one with --keys")
 	}
 	return keys.Ring(target.Keys), err
 }
@@ -41,7 +42,7 @@ With --file the key is written where you say, as for a root whose key is kept ap
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (len(args) == 1) == (file != "") {
-				return usage(cmd, "name the person whose key it is, or a file with --file")
+				return console.Usage(cmd, "name the person whose key it is, or a file with --file")
 			}
 			if file != "" {
 				made, err := newKeyFile(file)
@@ -103,7 +104,7 @@ func newKeyFile(path string) (keys.PersonKey, error) {
 }
 
 func keyIsThere(path string) error {
-	return &exitError{exitFailure, "there is a key " + path + " already, and no key is written over; show its public half with 'publisher key show'"}
+	return console.Exit(console.ExitFailure, "there is a key "+path+" already, and no key is written over; show its public half with 'publisher key show'")
 }
 
 func keyShowCommand(c *cli) *cobra.Command {
@@ -115,7 +116,7 @@ func keyShowCommand(c *cli) *cobra.Command {
 		ValidArgsFunction: c.completeArgument(c.completeKeys),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if file != "" && len(args) == 1 {
-				return usage(cmd, "name a person, or a file with --file")
+				return console.Usage(cmd, "name a person, or a file with --file")
 			}
 			shown := keys.PersonKey{File: file}
 			var err error
@@ -155,8 +156,8 @@ func (c *cli) keyOf(name ...string) (keys.PersonKey, error) {
 
 // noKey says what to do where somebody has no key here.
 func noKey(name string, ring keys.Ring) error {
-	return &exitError{exitDenied, "there is no key of " + plain(name) + " in " + string(ring) +
-		": say who you are with --as, name another directory with --keys, or make a key with " + hint("publisher key new", name) + " and have an administrator add it"}
+	return console.Exit(console.ExitDenied, "there is no key of "+plain(name)+" in "+string(ring)+
+		": say who you are with --as, name another directory with --keys, or make a key with "+hint("publisher key new", name)+" and have an administrator add it")
 }
 
 func keyListCommand(c *cli) *cobra.Command {

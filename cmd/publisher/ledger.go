@@ -4,11 +4,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/console"
 )
 
 func ledgerCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{Use: "ledger", Short: "Verify and repair the record of every decision and delivery"}
-	group(cmd)
+	console.Group(cmd)
 	cmd.AddCommand(&cobra.Command{
 		Use:   "verify",
 		Short: "Read the whole ledger again and derive every release again; exit 1 when anything is not as it was recorded",
@@ -28,7 +29,7 @@ func ledgerCommand(c *cli) *cobra.Command {
 			if v.Next != "" {
 				text += "; " + v.Next
 			}
-			return &exitError{exitFailure, text}
+			return console.Exit(console.ExitFailure, text)
 		},
 	}, ledgerRepairCommand(c))
 	return cmd

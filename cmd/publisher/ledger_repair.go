@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
 	"github.com/lockstep-dev/lockstep/internal/telemetry"
 )
@@ -57,7 +58,7 @@ Stop all publishers of the bus first. Agents keep serving, and go on when the pu
 				return err // nothing was looked at
 			}
 			if err == nil && !r.Needed() && len(r.Beyond) > 0 {
-				err = &exitError{exitFailure, "the ledger is whole as far as it goes, and others know of more: name a copy that holds more with --from, or accept the loss with --accept-loss; until then the publisher stays read-only"}
+				err = console.Exit(console.ExitFailure, "the ledger is whole as far as it goes, and others know of more: name a copy that holds more with --from, or accept the loss with --accept-loss; until then the publisher stays read-only")
 			}
 			return errors.Join(err, c.show(r, func() { c.repairFound(r) }))
 		},
@@ -66,8 +67,8 @@ Stop all publishers of the bus first. Agents keep serving, and go on when the pu
 	f.StringSliceVar(&o.From, "from", nil, "`FILE` with another copy of the ledger: ledger.copy of another publisher or of a backup (repeatable)")
 	f.StringVar(&o.Choose, "choose", "", "where copies contradict each other, the `HASH` of the newest entry to keep")
 	f.BoolVar(&o.AcceptLoss, "accept-loss", false, "where no copy holds an entry, go on with the signed releases that are left of it")
-	f.StringVar(&o.By, "as", "", "who accepts the loss")
-	f.StringVarP(&o.Reason, "message", "m", "", "why the loss is accepted")
+	f.StringVar(&o.By, "as", "", "`NAME` of who accepts the loss")
+	f.StringVarP(&o.Reason, "message", "m", "", "`WHY` the loss is accepted")
 	f.BoolVar(&dryRun, "dry-run", false, "only look and show")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	reachBus(f, &o.Options)
@@ -76,18 +77,18 @@ Stop all publishers of the bus first. Agents keep serving, and go on when the pu
 
 // reachBus are the flags that say where the publisher's data is and which bus it uses.
 func reachBus(f *pflag.FlagSet, o *publisher.Options) {
-	f.StringVar(&o.Data, "data", "./lockstep-data", "directory for the publisher's key, its copy of the ledger and the embedded bus")
-	f.StringVar(&o.NATS, "nats", "", "existing NATS addresses, separated by commas, instead of the embedded bus")
-	f.StringVar(&o.Credentials, "creds", "", "NATS credentials file")
-	f.StringVar(&o.CA, "tlscacert", "", "PEM file: who signs the certificate of the NATS server")
-	f.StringVar(&o.Cert, "tlscert", "", "PEM file: certificate shown to the NATS server")
-	f.StringVar(&o.Key, "tlskey", "", "PEM file: the certificate's key")
+	f.StringVar(&o.Data, "data", "./lockstep-data", "`DIRECTORY` for the publisher's key, its copy of the ledger and the embedded bus")
+	f.StringVar(&o.NATS, "nats", "", "existing NATS `ADDRESSES`, separated by commas, instead of the embedded bus")
+	f.StringVar(&o.Credentials, "creds", "", "`FILE` with NATS credentials")
+	f.StringVar(&o.CA, "tlscacert", "", "PEM `FILE`: who signs the certificate of the NATS server")
+	f.StringVar(&o.Cert, "tlscert", "", "PEM `FILE`: certificate shown to the NATS server")
+	f.StringVar(&o.Key, "tlskey", "", "PEM `FILE`: the certificate's key")
 	f.IntVar(&o.Replicas, "replicas", 0, "how many replicas the streams have on an existing cluster, at least (default as many as there are; new ones have 3 on a cluster, otherwise 1)")
 }
 
 // repairFound says what was found, and what will be written.
 func (c *cli) repairFound(r *publisher.Repair) {
-	if !c.format.people() {
+	if !c.format.People() {
 		return
 	}
 	t := c.newTable("COPY", "ENTRIES", "VERIFIED", "FOUND")

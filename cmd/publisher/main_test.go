@@ -22,6 +22,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/api/apitest"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -163,7 +164,7 @@ func TestAnInterruptedVerbSaysSoToItsShell(t *testing.T) {
 		code <- run(ctx, []string{"status", "--watch", "--server", server.URL}, strings.NewReader(""), &stdout, &stderr)
 	}()
 	cancel()
-	if got := <-code; got != exitInterrupted || stderr.String() != "interrupted\n" {
+	if got := <-code; got != console.ExitInterrupted || stderr.String() != "interrupted\n" {
 		t.Errorf("exit code %d, %s", got, stderr.String())
 	}
 }

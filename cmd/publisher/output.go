@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"regexp"
 	"slices"
@@ -16,62 +14,12 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/term"
 
-	"github.com/lockstep-dev/lockstep/internal/config"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 )
 
-// format is how data is written: table, json or yaml.
-type format string
-
-func (f *format) String() string { return string(*f) }
-func (f *format) Type() string   { return "format" }
-
-// Set implements pflag.Value.
-func (f *format) Set(s string) error {
-	if !slices.Contains([]string{"table", "json", "yaml"}, s) {
-		return fmt.Errorf("want table, json or yaml")
-	}
-	*f = format(s)
-	return nil
-}
-
-// An output remembers the first error of what it writes to: a table that nobody could write is no success.
-type output struct {
-	io.Writer
-	err error
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	n, err := o.Writer.Write(b)
-	if o.err == nil {
-		o.err = err
-	}
-	return n, err
-}
-
 // show writes data as JSON or YAML where that is asked for, and otherwise lets people write it for people.
 func (c *cli) show(data any, people func()) error {
-	if c.format.people() {
-		people()
-		return nil
-	}
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(data); err != nil {
-		return fmt.Errorf("write the answer: %w", err)
-	}
-	out := b.String()
-	if c.format == "yaml" {
-		y, err := config.YAML([]byte(out))
-		if err != nil {
-			return fmt.Errorf("write the answer: %w", err)
-		}
-		out = string(y)
-	}
-	_, err := fmt.Fprint(c.stdout, out)
-	return err
+	return c.format.Show(c.stdout, data, people)
 }
 
 // line writes a line of data.
@@ -230,9 +178,6 @@ func dash(s string) string {
 	}
 	return s
 }
-
-// people says that data is written for people.
-func (f format) people() bool { return f != "json" && f != "yaml" }
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9@%_+=:,./-]+$`)
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/lockstep-dev/lockstep/internal/console"
 )
 
 func TestASpanLosesNoDigitThatCounts(t *testing.T) {
@@ -32,7 +34,7 @@ func (full) Write([]byte) (int, error) { return 0, errFull }
 
 func TestAnswersThatCannotBeWrittenAreNoSuccess(t *testing.T) {
 	var stderr strings.Builder
-	if code := run(t.Context(), []string{"version"}, strings.NewReader(""), full{}, &stderr); code != exitFailure || !strings.Contains(stderr.String(), "no space left") {
+	if code := run(t.Context(), []string{"version"}, strings.NewReader(""), full{}, &stderr); code != console.ExitFailure || !strings.Contains(stderr.String(), "no space left") {
 		t.Errorf("exit code %d, %s", code, stderr.String())
 	}
 }

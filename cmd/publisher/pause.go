@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
 
@@ -19,7 +20,7 @@ func pauseCommand(c *cli) *cobra.Command {
 		ValidArgsFunction: c.completeChanges("released"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if reason == "" {
-				return usage(cmd, "say why with -m")
+				return console.Usage(cmd, "say why with -m")
 			}
 			return c.ended(cmd, w, ledger.Pause{Change: args[0], Reason: reason}, "paused")
 		},

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/policy"
@@ -23,7 +24,7 @@ import (
 
 func policyCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "Test policies by tables of cases, and say which rule decided what about a change"}
-	group(cmd)
+	console.Group(cmd)
 	cmd.AddCommand(policyTestCommand(c), policyExplainCommand(c), policyStarterCommand(c))
 	return cmd
 }
@@ -72,9 +73,9 @@ standard output that begins with file and line. Exit code 5 when there is one, o
 			invalid := api.ExitCode(&ledger.Error{Kind: ledger.KindInvalid})
 			switch {
 			case len(out.Cases) == 0:
-				return &exitError{invalid, "there is no case: write some into files that end in _test.yaml; see 'publisher policy test --help'"}
+				return console.Exit(invalid, "there is no case: write some into files that end in _test.yaml; see 'publisher policy test --help'")
 			case out.Failed > 0:
-				return &exitError{invalid, fmt.Sprintf("%d of %s not as expected", out.Failed, plural(len(out.Cases), "case is", "cases are"))}
+				return console.Exit(invalid, fmt.Sprintf("%d of %s not as expected", out.Failed, plural(len(out.Cases), "case is", "cases are")))
 			}
 			return nil
 		},
@@ -231,7 +232,7 @@ already is never overwritten: nothing is written then.`,
 			}
 			for _, name := range names {
 				if _, err := os.Lstat(filepath.Join(args[0], name)); !errors.Is(err, fs.ErrNotExist) {
-					return &exitError{exitFailure, filepath.Join(args[0], name) + " is there already, and nothing was written; name another directory"}
+					return console.Exit(console.ExitFailure, filepath.Join(args[0], name)+" is there already, and nothing was written; name another directory")
 				}
 			}
 			if err := os.CopyFS(args[0], starter.Files()); err != nil {

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/changefile"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
 
@@ -29,7 +30,7 @@ environment's resources --confirm-many.`,
 				return err
 			}
 			if len(p.To) == 0 {
-				return usage(cmd, "say where to with --to ENV")
+				return console.Usage(cmd, "say where to with --to ENV")
 			}
 			c.name(append(p.To, p.From)...)
 			p.Resources = args

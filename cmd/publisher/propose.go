@@ -12,6 +12,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/changefile"
 	"github.com/lockstep-dev/lockstep/internal/config"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -56,11 +57,11 @@ func (e *edits) read(c *cli, cmd *cobra.Command) (ledger.Propose, error) {
 	}
 	for _, name := range []string{"prune", "confirm-many", "drop-edits"} {
 		if cmd.Flags().Changed(name) && !directory {
-			return ledger.Propose{}, usage(cmd, "--%s is for a directory; name one with -f", name)
+			return ledger.Propose{}, console.Usage(cmd, "--%s is for a directory; name one with -f", name)
 		}
 	}
 	if cmd.Flags().Changed("within") && e.said.Within < time.Second {
-		return ledger.Propose{}, usage(cmd, "--within: want at least a second")
+		return ledger.Propose{}, console.Usage(cmd, "--within: want at least a second")
 	}
 	if e.source != "" {
 		var err error
@@ -105,7 +106,7 @@ func (c *cli) readAtMost(path string, most int64) (string, []byte, error) {
 	if path != "-" {
 		f, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return path, nil, &exitError{exitFailure, fmt.Sprintf("there is no file %s; name one that is there", path)}
+			return path, nil, console.Exit(console.ExitFailure, fmt.Sprintf("there is no file %s; name one that is there", path))
 		}
 		if err != nil {
 			return path, nil, err

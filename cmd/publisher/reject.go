@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
 
@@ -16,7 +17,7 @@ func rejectCommand(c *cli) *cobra.Command {
 		ValidArgsFunction: c.completeChanges("open", "expired"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if reason == "" {
-				return usage(cmd, "say why with -m")
+				return console.Usage(cmd, "say why with -m")
 			}
 			return c.ended(cmd, w, ledger.Reject{Change: args[0], Reason: reason}, "rejected")
 		},

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
 
@@ -19,7 +20,7 @@ who may approve there must sign it off; until then every screen says that it was
 		ValidArgsFunction: c.completeChanges("released", "delivered", "rolled-back"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if comment == "" {
-				return usage(cmd, "say what you found with -m")
+				return console.Usage(cmd, "say what you found with -m")
 			}
 			return c.ended(cmd, w, ledger.Review{Change: args[0], Comment: comment}, "signed off the break-glass of")
 		},

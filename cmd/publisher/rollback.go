@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
 
@@ -31,13 +32,13 @@ restore is shown first.`,
 			c.name(environments...)
 			switch {
 			case reason == "":
-				return usage(cmd, "say why with -m")
+				return console.Usage(cmd, "say why with -m")
 			case len(args) == 1 && revision == 0:
 				body.Change, body.Environments = args[0], environments
 			case len(args) == 0 && revision > 0 && len(environments) == 1:
 				body.Environment, body.ToRevision = environments[0], revision
 			default:
-				return usage(cmd, "name either a change, or one environment with --env and a revision with --to-revision")
+				return console.Usage(cmd, "name either a change, or one environment with --env and a revision with --to-revision")
 			}
 			if err := c.restores(cmd.Context(), w, body); err != nil {
 				return err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/registry"
 )
 
@@ -37,7 +38,7 @@ A directory whose name begins with a dot is not read as manifests.`,
 			}
 			schema, err := registry.Schema(kinds[0])
 			if err != nil {
-				return usage(cmd, "%v", err)
+				return console.Usage(cmd, "%v", err)
 			}
 			if into == "" {
 				_, err = c.stdout.Write(schema)

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/notify"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
 	"github.com/lockstep-dev/lockstep/internal/telemetry"
@@ -38,7 +39,7 @@ and 'env enrol' writes; without those it demands client certificates.`,
 			}
 			log, err := telemetry.NewLogger(c.stderr, logFormat, logLevel)
 			if err != nil {
-				return usage(cmd, "%v", err)
+				return console.Usage(cmd, "%v", err)
 			}
 			o.Log = log
 			if t != (publisher.TLS{}) {
@@ -71,18 +72,18 @@ and 'env enrol' writes; without those it demands client certificates.`,
 	}
 	f := cmd.Flags()
 	reachBus(f, &o)
-	f.StringVar(&o.Listen, "listen", "127.0.0.1:7070", "address of the HTTP API")
-	f.StringSliceVar(&o.Hosts, "host", nil, "name by which the API is reached, beside loopback's (repeatable)")
-	f.StringVar(&t.Cert, "tls-cert", "", "PEM file: certificate of both listeners")
-	f.StringVar(&t.Key, "tls-key", "", "PEM file: the certificate's key")
-	f.StringVar(&t.ClientCA, "tls-client-ca", "", "PEM file: who signs the certificates of clients")
-	f.StringVar(&o.NATSListen, "nats-listen", "127.0.0.1:4222", "address of the embedded bus")
-	f.StringVar(&o.MonitorURL, "nats-monitor", "", "monitoring address of the existing server, to prove its durability")
-	f.StringVar(&o.SystemCredentials, "nats-system-creds", "", "credentials of its system account, for the same")
+	f.StringVar(&o.Listen, "listen", "127.0.0.1:7070", "`ADDRESS` of the HTTP API")
+	f.StringSliceVar(&o.Hosts, "host", nil, "`NAME` by which the API is reached, beside loopback's (repeatable)")
+	f.StringVar(&t.Cert, "tls-cert", "", "PEM `FILE`: certificate of both listeners")
+	f.StringVar(&t.Key, "tls-key", "", "PEM `FILE`: the certificate's key")
+	f.StringVar(&t.ClientCA, "tls-client-ca", "", "PEM `FILE`: who signs the certificates of clients")
+	f.StringVar(&o.NATSListen, "nats-listen", "127.0.0.1:4222", "`ADDRESS` of the embedded bus")
+	f.StringVar(&o.MonitorURL, "nats-monitor", "", "monitoring `URL` of the existing server, to prove its durability")
+	f.StringVar(&o.SystemCredentials, "nats-system-creds", "", "`FILE` with the credentials of its system account, for the same")
 	f.BoolVar(&o.AcceptUnprovenDurability, "accept-unproven-durability", false, "go on where durability cannot be proven, and say so on every screen")
 	f.StringVar(&tell, "notify", "", "`FILE` that says who is told of what is wrong (docs/notifications.md)")
-	f.StringVar(&logFormat, "log-format", "text", "text or json")
-	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&logFormat, "log-format", "text", "`FORMAT` of log lines: text or json")
+	f.StringVar(&logLevel, "log-level", "info", "least `LEVEL` of log lines: debug, info, warn or error")
 	complete(cmd, "log-format", cobra.FixedCompletions(telemetry.LogFormats, noFiles))
 	return cmd
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -67,11 +68,11 @@ func (a actor) known(k keys.PersonKey) error {
 		for _, p := range a.document.People {
 			names = append(names, p.Name)
 		}
-		return &exitError{exitDenied, plain(a.name) + " is not in the trust document: say who you are with --as (it knows " + plain(strings.Join(names, ", ")) +
-			"), or have an administrator write 'publisher trust add " + shellWord(plain(a.name)) + " --key " + k.Key + " --role ROLE --env ENV'"}
+		return console.Exit(console.ExitDenied, plain(a.name)+" is not in the trust document: say who you are with --as (it knows "+plain(strings.Join(names, ", "))+
+			"), or have an administrator write 'publisher trust add "+shellWord(plain(a.name))+" --key "+k.Key+" --role ROLE --env ENV'")
 	case !slices.Contains(a.document.People[i].Keys, k.Key):
-		return &exitError{exitDenied, "the key in " + k.File + " is none of " + plain(a.name) + "'s in the trust document: name the directory with theirs with --keys. Only if you are " + plain(a.name) + " and have a new key: have an administrator write 'publisher trust rotate " +
-			shellWord(plain(a.name)) + " --key " + k.Key + "'"}
+		return console.Exit(console.ExitDenied, "the key in "+k.File+" is none of "+plain(a.name)+"'s in the trust document: name the directory with theirs with --keys. Only if you are "+plain(a.name)+" and have a new key: have an administrator write 'publisher trust rotate "+
+			shellWord(plain(a.name))+" --key "+k.Key+"'")
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -34,7 +35,7 @@ The states, worst first: torn, differing, failing, silent, stale, held, behind, 
 				return err
 			}
 			if watch && c.format == "yaml" {
-				return usage(cmd, "--watch writes no YAML; ask for -o json, which writes a view a line")
+				return console.Usage(cmd, "--watch writes no YAML; ask for -o json, which writes a view a line")
 			}
 			publisher, _, err := c.connect()
 			if err != nil {
@@ -58,7 +59,7 @@ The states, worst first: torn, differing, failing, silent, stale, held, behind, 
 			}
 			c.notes(missed)
 			if differences && slices.ContainsFunc(view.Environments, outOfStep) {
-				return &exitError{code: exitDifference}
+				return console.Exit(console.ExitDifference, "")
 			}
 			return nil
 		},

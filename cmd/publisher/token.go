@@ -12,6 +12,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/access"
 	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -31,7 +32,7 @@ auditor, and take that person out of the trust document to have it refused at on
   publisher token --as monitoring --host lockstep.example.org -o lockstep.token     # on the publisher's machine`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path == "" {
-				return usage(cmd, "name a file for the token with -o")
+				return console.Usage(cmd, "name a file for the token with -o")
 			}
 			now := time.Now()
 			until, err := timeOf(lasts, now)
@@ -39,7 +40,7 @@ auditor, and take that person out of the trust document to have it refused at on
 				err = errors.New("a token counts for at most 90 days")
 			}
 			if err != nil {
-				return usage(cmd, "--for: %v", err)
+				return console.Usage(cmd, "--for: %v", err)
 			}
 			desk, as, err := c.connect()
 			if err != nil {
@@ -47,7 +48,7 @@ auditor, and take that person out of the trust document to have it refused at on
 			}
 			if host == "" {
 				if host = desk.Host(); strings.HasPrefix(desk.Server(), "http://") {
-					return usage(cmd, "at %s nobody is asked for a token; name with --host the publisher as the program reaches it", desk.Server())
+					return console.Usage(cmd, "at %s nobody is asked for a token; name with --host the publisher as the program reaches it", desk.Server())
 				}
 			}
 			token, err := c.token(cmd, desk, as, host, until.Sub(now))
@@ -75,7 +76,7 @@ func (c *cli) token(cmd *cobra.Command, desk *client.Client, as, host string, la
 		return "", err
 	}
 	if pins.Document.Approvals != events.ApprovalsAreSigned {
-		return "", &exitError{exitFailure, "approvals are names here, and programs on other hosts show client certificates; tokens count once 'publisher trust init' has signed who may read"}
+		return "", console.Exit(console.ExitFailure, "approvals are names here, and programs on other hosts show client certificates; tokens count once 'publisher trust init' has signed who may read")
 	}
 	target, err := client.Locate(c.said)
 	if err != nil {
@@ -92,7 +93,7 @@ func (c *cli) token(cmd *cobra.Command, desk *client.Client, as, host string, la
 	now := time.Now()
 	holder := access.Holder{Name: as, Key: key.Key}
 	if err := holder.May(&pins.Document, now); err != nil {
-		return "", &exitError{exitDenied, events.MessageOf(err) + ": see 'publisher trust show'"}
+		return "", console.Exit(console.ExitDenied, events.MessageOf(err)+": see 'publisher trust show'")
 	}
 	return access.Mint(access.Use{Verb: access.Read, Host: host}, pins.Ledger, as, key.Signer, now, lasts)
 }
@@ -102,7 +103,7 @@ func writeToken(path, token string) error {
 	before, err := os.ReadFile(path)
 	switch {
 	case err == nil && len(before) > 0 && !access.Looks(strings.TrimSpace(string(before))):
-		return &exitError{exitFailure, path + " is there, and holds no token: name another file with -o"}
+		return console.Exit(console.ExitFailure, path+" is there, and holds no token: name another file with -o")
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("look for an older token: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 )
 
@@ -26,8 +27,8 @@ Press q or Ctrl-C to end it.
 Where the output is no terminal it is shown once, with all environments. For data, and for a line about each environment that moves,
 there is 'publisher status'.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !c.format.people() {
-				return usage(cmd, "this screen is for people; ask 'publisher status -o %s' for data", c.format)
+			if !c.format.People() {
+				return console.Usage(cmd, "this screen is for people; ask 'publisher status -o %s' for data", c.format)
 			}
 			publisher, _, err := c.connect()
 			if err != nil {

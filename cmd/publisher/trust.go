@@ -6,12 +6,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 func trustCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{Use: "trust", Short: "Say who may change what: people, their keys and roles, and what a change needs"}
-	group(cmd)
+	console.Group(cmd)
 	cmd.AddCommand(trustInitCommand(c), trustShowCommand(c), trustWhoCanCommand(c), trustAddCommand(c), trustRemoveCommand(c), trustRotateCommand(c),
 		trustDelegateCommand(c), trustDemandCommand(c), trustExportCommand(c), trustSignCommand(c))
 	return cmd
@@ -22,7 +23,7 @@ func roles(cmd *cobra.Command, said []string) ([]events.Role, error) {
 	var out []events.Role
 	for _, role := range said {
 		if !slices.Contains(roleNames(), role) {
-			return nil, usage(cmd, "there is no role %q; the roles are %s", role, strings.Join(roleNames(), ", "))
+			return nil, console.Usage(cmd, "there is no role %q; the roles are %s", role, strings.Join(roleNames(), ", "))
 		}
 		out = append(out, events.Role(role))
 	}

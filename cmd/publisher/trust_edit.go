@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -33,7 +34,7 @@ func (e *editing) register(cmd *cobra.Command) {
 // editTrust proposes the trust document that follows the newest one after some edits, and has it signed by the roots that are named.
 func (c *cli) editTrust(cmd *cobra.Command, e editing, edits ...trust.Edit) error {
 	if e.reason == "" {
-		return usage(cmd, "say why with -m")
+		return console.Usage(cmd, "say why with -m")
 	}
 	roots, err := readRoots(e.roots)
 	if err != nil {
@@ -174,10 +175,10 @@ It is a change of trust: it is proposed, and in force once the root keys that it
 				return err
 			}
 			if (len(given) == 0) != (len(environments) == 0) {
-				return usage(cmd, "say both which role with --role, and where with --env")
+				return console.Usage(cmd, "say both which role with --role, and where with --env")
 			}
 			if key == "" && len(given) == 0 {
-				return usage(cmd, "say which key with --key, or which role with --role and --env")
+				return console.Usage(cmd, "say which key with --key, or which role with --role and --env")
 			}
 			return c.editTrust(cmd, e, trust.Add(args[0], key, given, environments))
 		},
@@ -208,7 +209,7 @@ with it as publisher.key in its data directory.`,
 		ValidArgsFunction: c.completeArgument(c.completePeople),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if key == "" {
-				return usage(cmd, "say the new public key with --key")
+				return console.Usage(cmd, "say the new public key with --key")
 			}
 			switch {
 			case len(args) == 1 && !root && !publisher:
@@ -218,7 +219,7 @@ with it as publisher.key in its data directory.`,
 			case len(args) == 0 && publisher && !root:
 				return c.editTrust(cmd, e, trust.RotatePublisher(old, key))
 			}
-			return usage(cmd, "name a person, or say --publisher or --root")
+			return console.Usage(cmd, "name a person, or say --publisher or --root")
 		},
 	}
 	cmd.Flags().StringVar(&key, "key", "", "the new public key, `U…`")
@@ -246,11 +247,11 @@ func trustDelegateCommand(c *cli) *cobra.Command {
 				return err
 			}
 			if to == "" || len(given) != 1 || until == "" {
-				return usage(cmd, "say to whom with --to, one role with --role, and until when with --until")
+				return console.Usage(cmd, "say to whom with --to, one role with --role, and until when with --until")
 			}
 			end, err := timeOf(until, time.Now())
 			if err != nil {
-				return usage(cmd, "--until: %v", err)
+				return console.Usage(cmd, "--until: %v", err)
 			}
 			return c.editTrust(cmd, e, trust.Delegate(args[0], to, given[0], end))
 		},
@@ -280,12 +281,12 @@ if there is one. Policies may demand more, never less. With --approvals 0 a chan
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cmd.Flags().Changed("drop") {
 				if len(rule.Environments)+len(rule.Resources)+len(said) > 0 || cmd.Flags().Changed("approvals") {
-					return usage(cmd, "--drop goes alone")
+					return console.Usage(cmd, "--drop goes alone")
 				}
 				return c.editTrust(cmd, e, trust.Undemand(drop))
 			}
 			if len(rule.Environments) == 0 || !cmd.Flags().Changed("approvals") {
-				return usage(cmd, "say where with --env, and how many with --approvals")
+				return console.Usage(cmd, "say where with --env, and how many with --approvals")
 			}
 			if rule.Roles, err = roles(cmd, said); err != nil {
 				return err
@@ -295,7 +296,7 @@ if there is one. Policies may demand more, never less. With --approvals 0 a chan
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&rule.Environments, "env", nil, "in the environments of `SELECTOR`: a name, a pattern, or LABEL=VALUE (repeatable)")
-	f.StringArrayVar(&rule.Resources, "resource", nil, "of resources such as 'secret/*' (repeatable; default all)")
+	f.StringArrayVar(&rule.Resources, "resource", nil, "of resources that match `PATTERN`, such as 'secret/*' (repeatable; default all)")
 	f.IntVar(&rule.Approvals, "approvals", 0, "how many people besides the author")
 	f.IntVar(&drop, "drop", 0, "drop the rule with this `NUMBER`, which 'publisher trust show' says")
 	registerRoles(cmd, &said)

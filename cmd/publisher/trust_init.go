@@ -16,6 +16,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/api/client"
 	"github.com/lockstep-dev/lockstep/internal/bus/credentials"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/publisher"
@@ -54,15 +55,15 @@ on, are used as they are.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case b.roots < 1 || b.roots > 20:
-				return usage(cmd, "--roots: want 1 to 20 keys")
+				return console.Usage(cmd, "--roots: want 1 to 20 keys")
 			case b.threshold < 1 || b.threshold > b.roots:
-				return usage(cmd, "--threshold: want 1 to %d signatures, as many as there are root keys", b.roots)
+				return console.Usage(cmd, "--threshold: want 1 to %d signatures, as many as there are root keys", b.roots)
 			case b.data != "" && (w.key != "" || b.reason != ""):
-				return usage(cmd, "--idempotency-key and -m are for a running publisher; with --data nothing is sent")
+				return console.Usage(cmd, "--idempotency-key and -m are for a running publisher; with --data nothing is sent")
 			case b.data != "":
 				return c.prepareTrust(b, w.dryRun)
 			case b.reason == "":
-				return usage(cmd, "say why with -m, or name the data directory of a publisher that was never started with --data")
+				return console.Usage(cmd, "say why with -m, or name the data directory of a publisher that was never started with --data")
 			}
 			return c.moveToSigned(cmd.Context(), b, w)
 		},
@@ -96,7 +97,7 @@ func (c *cli) prepareTrust(b beginning, dryRun bool) error {
 	document := filepath.Join(b.data, publisher.TrustFile)
 	for _, taken := range []string{document, filepath.Join(b.data, "ledger.copy")} {
 		if _, err := os.Stat(taken); err == nil {
-			return &exitError{exitConflict, taken + " is there already: the ledger of " + b.data + " has its trust; start it with 'publisher serve', and edit its trust with 'publisher trust add' and its siblings, or begin with 'publisher trust init' without --data where approvals are names"}
+			return console.Exit(console.ExitConflict, taken+" is there already: the ledger of "+b.data+" has its trust; start it with 'publisher serve', and edit its trust with 'publisher trust add' and its siblings, or begin with 'publisher trust init' without --data where approvals are names")
 		}
 	}
 	if dryRun {

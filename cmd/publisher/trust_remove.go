@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/trust"
@@ -34,9 +35,9 @@ With --role only that role is taken, with --env only there, as 'publisher trust 
 			}
 			switch {
 			case len(taken) == 0 && len(environments) > 0:
-				return usage(cmd, "say which role is taken there with --role")
+				return console.Usage(cmd, "say which role is taken there with --role")
 			case len(taken) > 0 && undo:
-				return usage(cmd, "--roll-back is for removing a person")
+				return console.Usage(cmd, "--roll-back is for removing a person")
 			case len(taken) > 0:
 				return c.editTrust(cmd, e, trust.Revoke(args[0], taken, environments))
 			}
@@ -101,7 +102,7 @@ func (c *cli) undoCarried(cmd *cobra.Command, e editing, name string, undo bool)
 		c.note("rolled back %s in %s", change.ID, plural(len(out.Released), "environment", "environments"))
 	}
 	if failed > 0 {
-		return &exitError{exitConflict, plural(failed, "change was", "changes were") + " not rolled back; what stands above says why"}
+		return console.Exit(console.ExitConflict, plural(failed, "change was", "changes were")+" not rolled back; what stands above says why")
 	}
 	return nil
 }

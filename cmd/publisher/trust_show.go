@@ -8,6 +8,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/trust"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -29,7 +30,7 @@ func trustShowCommand(c *cli) *cobra.Command {
 			}
 			if len(args) == 1 {
 				if cmd.Flags().Changed("at") {
-					return usage(cmd, "name a change, or a version with --at")
+					return console.Usage(cmd, "name a change, or a version with --at")
 				}
 				proposal, err := c.proposal(cmd.Context(), args[0])
 				if err != nil {
@@ -38,7 +39,7 @@ func trustShowCommand(c *cli) *cobra.Command {
 				return c.show(proposal.Document, func() { c.showProposal(proposal) })
 			}
 			if cmd.Flags().Changed("at") && version < 1 {
-				return usage(cmd, "--at: documents are counted from 1")
+				return console.Usage(cmd, "--at: documents are counted from 1")
 			}
 			document, err := desk.Trust(cmd.Context(), version)
 			if err != nil {

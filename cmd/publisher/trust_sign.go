@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/trust"
@@ -61,7 +62,7 @@ to standard output; bring it back with 'publisher approve ID --root-signature FI
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if root == "" {
-				return usage(cmd, "name the root key's file with --root-key")
+				return console.Usage(cmd, "name the root key's file with --root-key")
 			}
 			name, b, err := c.readFile(args[0])
 			if err != nil {

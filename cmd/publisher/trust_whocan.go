@@ -9,6 +9,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/trust"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -37,7 +38,7 @@ may demand more: 'publisher show ID' has all of it for a change.`,
 				return err
 			}
 			if document.Approvals != events.ApprovalsAreSigned {
-				return &exitError{exitConflict, "approvals are names here: whoever reaches the publisher's API acts under any name; begin with 'publisher trust init'"}
+				return console.Exit(console.ExitConflict, "approvals are names here: whoever reaches the publisher's API acts under any name; begin with 'publisher trust init'")
 			}
 			seats, needs := trust.Who(&document, args[0], time.Now())
 			return c.show(struct {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-dev/lockstep/internal/api/client"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -202,14 +203,14 @@ func (f *follower) late(w waiting, what string) error {
 	if !f.lost.since.IsZero() {
 		why = ": no publisher answers since " + f.lost.since.UTC().Format(time.RFC3339)
 	}
-	return &exitError{exitWaiting, fmt.Sprintf("after %s %s was acknowledged by %d of %s%s; go on with 'publisher status'",
-		w.timeout, what, f.all-environments(f.open), plural(f.all, "environment", "environments"), why)}
+	return console.Exit(console.ExitWaiting, fmt.Sprintf("after %s %s was acknowledged by %d of %s%s; go on with 'publisher status'",
+		w.timeout, what, f.all-environments(f.open), plural(f.all, "environment", "environments"), why))
 }
 
 func (f *follower) end(what string) error {
 	if len(f.failed) > 0 {
-		return &exitError{exitFailed, fmt.Sprintf("%s could not apply %s; roll it back with 'publisher rollback', or look at 'publisher status %s'",
-			strings.Join(f.failed, ", "), what, f.failed[0])}
+		return console.Exit(console.ExitFailed, fmt.Sprintf("%s could not apply %s; roll it back with 'publisher rollback', or look at 'publisher status %s'",
+			strings.Join(f.failed, ", "), what, f.failed[0]))
 	}
 	f.note("%s was acknowledged by %s", what, plural(f.all, "environment", "environments"))
 	return nil

@@ -52,7 +52,7 @@ func (w *watcher) look(ctx context.Context) error {
 		return err
 	}
 	w.answered = true
-	if isTerminal(w.stdout) && w.live() && w.format.people() {
+	if isTerminal(w.stdout) && w.live() && w.format.People() {
 		fmt.Fprint(w.stdout, "\x1b[H\x1b[2J")
 		w.notes(wrong)
 		return w.showStatus(view, w.args)

@@ -41,6 +41,7 @@ var layers = map[string]layer{
 	"internal/api":        part,
 	"internal/bus":        part,
 	"internal/changefile": part,
+	"internal/console":    part,
 	"internal/connector":  part,
 	"internal/dashboard":  part,
 	"internal/example":    part,
