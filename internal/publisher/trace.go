@@ -38,7 +38,10 @@ func ofChange(e *zerolog.Event, s *ledger.State, id, environment string) *zerolo
 			environments = append(environments, part.Environment)
 		}
 	}
-	return e.Str("change", id).Str("trace", telemetry.TraceID(c.TraceParent)).Strs("environments", environments)
+	if trace := telemetry.TraceID(c.TraceParent); trace != "" {
+		e = e.Str("trace", trace)
+	}
+	return e.Str("change", id).Strs("environments", environments)
 }
 
 // ofStatement adds to a log line which agent said something of which release.
