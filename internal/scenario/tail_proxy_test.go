@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"bufio"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -265,6 +266,13 @@ func (p *tamper) count(kind class) (seen, harmed int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.seen[kind], p.harmed[kind]
+}
+
+// String says what was seen so far, and what of it was dropped or altered.
+func (p *tamper) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return fmt.Sprintf("seen %v, dropped or altered %v", p.seen, p.harmed)
 }
 
 // looks are the looks at the head and the catch-ups so far, in order.

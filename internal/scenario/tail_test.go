@@ -76,7 +76,7 @@ func TestWhateverHappensOnTheLiveTailTheInvariantsHold(t *testing.T) {
 		}
 	}
 	for _, p := range tampers {
-		t.Logf("seen %v, dropped or altered %v", p.seen, p.harmed)
+		t.Log(p)
 	}
 	w.recorded()
 	w.atMost(tampers)
