@@ -20,6 +20,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
+	"github.com/lockstep-dev/lockstep/pkg/fold"
 	"github.com/lockstep-dev/lockstep/pkg/store"
 	"github.com/lockstep-dev/lockstep/pkg/store/storetest"
 )
@@ -292,6 +293,10 @@ func (a *inst) instanceAt(revision uint64) error {
 	if err != nil {
 		return err
 	}
+	return a.instanceIs(want)
+}
+
+func (a *inst) instanceIs(want *fold.Environment) error {
 	for _, f := range instanceFiles {
 		kind := strings.TrimSuffix(string(f.Resources[0]), "*")
 		values := map[string]any{}
@@ -309,7 +314,7 @@ func (a *inst) instanceAt(revision uint64) error {
 			return err
 		}
 		if len(held)+len(values) > 0 && !reflect.DeepEqual(held, values) { // an absent file reads as no map
-			return fmt.Errorf("%s of %s holds %v, at revision %d it should hold %v", f.Path, a.environment, held, revision, values)
+			return fmt.Errorf("%s of %s holds %v, at revision %d it should hold %v", f.Path, a.environment, held, want.Revision, values)
 		}
 	}
 	return nil

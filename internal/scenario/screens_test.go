@@ -156,6 +156,8 @@ func (w *world) serving() (ended func()) {
 	var watching sync.WaitGroup
 	for _, a := range w.agents {
 		before := a.known().Checkpoint
+		want, err := w.state.Folded(a.environment, before.Revision) // the test may read on in the ledger meanwhile
+		must(w.t, err)
 		watching.Go(func() {
 			for looks := 0; ctx.Err() == nil || looks == 0; {
 				if s := a.status(); s != nil { // on a busy machine it may take its time
@@ -165,7 +167,7 @@ func (w *world) serving() (ended func()) {
 						return
 					}
 				}
-				if err := a.instanceAt(before.Revision); err != nil {
+				if err := a.instanceIs(want); err != nil {
 					w.t.Errorf("meanwhile %v", err)
 					return
 				}
