@@ -9,7 +9,7 @@ import (
 )
 
 // completionTimeout bounds what a person waits for after the tab key.
-const completionTimeout = time.Second
+const completionTimeout = 3 * time.Second
 
 // A completer gives the words that may stand somewhere.
 type completer = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective)

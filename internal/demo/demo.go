@@ -40,7 +40,7 @@ type Options struct {
 
 // patience is how long the publisher may take to be ready, and a change to be applied everywhere, before the demo gives up: machines are
 // busy, and disks slow.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 type demo struct {
 	Options
@@ -55,7 +55,7 @@ type demo struct {
 func Run(ctx context.Context, o Options) (err error) {
 	d := &demo{Options: o, kept: o.Dir != "", group: lifecycle.New(ctx)}
 	defer func() {
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()
 		err = errors.Join(err, d.group.Stop(bounded))
 	}()

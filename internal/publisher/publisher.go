@@ -407,7 +407,7 @@ func Run(ctx context.Context, o Options, ready func(*Publisher)) error {
 	}
 	ready(p)
 	<-p.Done()
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
 	err = p.Stop(bounded)
 	p.log.Info().Msg("publisher stopped")
