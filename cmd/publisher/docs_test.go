@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lockstep-dev/lockstep/internal/changefile"
+	"github.com/lockstep-dev/lockstep/internal/console/consoletest"
 )
 
 func readDocs(t *testing.T) string {
@@ -45,6 +46,10 @@ func TestTheManualNamesEveryVerb(t *testing.T) {
 		}
 	}
 	walk(newRoot(&cli{}, nil))
+}
+
+func TestCommandsOnEveryPageFitTheProgram(t *testing.T) {
+	consoletest.CheckPages(t, "../..", newRoot(&cli{}, nil))
 }
 
 func TestTheManualKnowsTheExitCodes(t *testing.T) {

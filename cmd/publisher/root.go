@@ -14,6 +14,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/api/client"
 	"github.com/lockstep-dev/lockstep/internal/config"
 	"github.com/lockstep-dev/lockstep/internal/console"
+	"github.com/lockstep-dev/lockstep/internal/keys"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
 
@@ -126,6 +127,9 @@ func exitCode(err error) int {
 	var done *console.ExitError
 	if errors.As(err, &done) {
 		return done.Code
+	}
+	if errors.Is(err, keys.ErrExposed) {
+		return console.ExitDenied
 	}
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 		return console.ExitFailure

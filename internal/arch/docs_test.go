@@ -2,11 +2,14 @@ package arch
 
 import (
 	"go/ast"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // TestDocsNameTestsThatAreThere: a guarantee that names its attack by the name of a test that was renamed says nothing.
@@ -66,4 +69,73 @@ func TestEveryGuaranteeIsAttacked(t *testing.T) {
 			t.Errorf("guarantee %s is called %q there and %q here", number, words, heading[1])
 		}
 	}
+}
+
+var (
+	codeBlock = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
+	link      = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading   = regexp.MustCompile(`(?m)^#+ (.+)$`)
+)
+
+// TestEveryLinkLeadsSomewhereAndEveryPageIsLinked: pages are found from the README, and links lead to a file, and to a heading in it.
+func TestEveryLinkLeadsSomewhereAndEveryPageIsLinked(t *testing.T) {
+	pages := map[string]string{} // by path from the top
+	err := fs.WalkDir(os.DirFS("../.."), ".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".md") {
+			b, err := os.ReadFile("../../" + path)
+			pages[path] = codeBlock.ReplaceAllString(string(b), "")
+			return err
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked := map[string]bool{"README.md": true}
+	for path, page := range pages {
+		for _, l := range link.FindAllStringSubmatch(page, -1) {
+			if strings.Contains(l[1], "://") {
+				continue
+			}
+			target, anchor, _ := strings.Cut(l[1], "#")
+			if target == "" {
+				target = path
+			} else {
+				target = filepath.Join(filepath.Dir(path), target)
+			}
+			if info, err := os.Stat("../../" + target); err != nil {
+				t.Errorf("%s links to %s: %v", path, l[1], err)
+			} else if info.IsDir() {
+				for other := range pages {
+					linked[other] = linked[other] || filepath.Dir(other) == target
+				}
+			}
+			linked[target] = true
+			if anchor != "" && !slices.Contains(anchors(pages[target]), anchor) {
+				t.Errorf("%s links to %s: there is no such heading", path, l[1])
+			}
+		}
+	}
+	for path := range pages {
+		if !linked[path] && !strings.HasPrefix(path, "internal/") {
+			t.Errorf("no page links to %s", path)
+		}
+	}
+}
+
+// anchors are those of a page's headings, as GitHub makes them.
+func anchors(page string) (out []string) {
+	for _, h := range heading.FindAllStringSubmatch(page, -1) {
+		name := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, h[1])
+		out = append(out, name)
+	}
+	return out
 }

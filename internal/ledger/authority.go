@@ -279,15 +279,15 @@ func (a asking) lacks(roles []events.Role, where, environment string) error {
 	next := "an administrator grants it with 'publisher trust add'"
 	if environment != "" {
 		next = "see who has it with 'publisher trust who-can " + environment + "'; " + next
-		if others := Holders(t, roles, environment, a.at); len(others) > 0 {
+		if others := holders(t, roles, environment, a.at); len(others) > 0 {
 			next = "ask " + some(others) + ", or " + next
 		}
 	}
 	return refuse(KindDenied, next, "%s has not the role %s %s (trust document %d)", a.by, strings.Join(names, " or "), where, t.Version)
 }
 
-// Holders are the people who have one of some roles in an environment at a time, in the order of the trust document.
-func Holders(t *events.Trust, roles []events.Role, environment string, at time.Time) (out []string) {
+// holders are the people who have one of some roles in an environment at a time, in the order of the trust document.
+func holders(t *events.Trust, roles []events.Role, environment string, at time.Time) (out []string) {
 	for _, p := range t.People {
 		if slices.ContainsFunc(roles, func(r events.Role) bool { return t.May(p.Name, r, environment, at) }) {
 			out = append(out, p.Name)

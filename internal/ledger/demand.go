@@ -91,7 +91,7 @@ func (s *State) Could(demands []Demand, c *Change, at time.Time) {
 		if d.Lacking == 0 {
 			continue
 		}
-		for _, name := range Holders(s.Trust(), d.Roles, d.Environment, at) {
+		for _, name := range holders(s.Trust(), d.Roles, d.Environment, at) {
 			if len(d.Could) < maxCould && name != c.Author && !slices.Contains(d.Have, name) {
 				d.Could = append(d.Could, name)
 			}

@@ -300,6 +300,9 @@ func (s *State) match(pattern string) ([]string, error) {
 			names = append(names, name)
 		}
 	}
+	if len(names) == 0 && strings.ContainsAny(pattern, "*?[") {
+		return nil, refuse(KindNotFound, "list them with 'publisher env list'", "no environment has a name like %q", pattern)
+	}
 	if len(names) == 0 {
 		return nil, refuse(KindNotFound, "list them with 'publisher env list'", "there is no environment %q", pattern)
 	}

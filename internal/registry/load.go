@@ -10,7 +10,7 @@ import (
 )
 
 // ErrNoManifests: a directory holds no file of manifests.
-var ErrNoManifests = errors.New("there are no manifests: no *.yaml, *.yml or *.json file")
+var ErrNoManifests = errors.New("there are no manifests there, no *.yaml, *.yml or *.json file: name another directory, or begin one with 'publisher init'")
 
 // Load reads the manifest files of a directory: *.yaml, *.yml and *.json, at any depth, but nothing whose name begins with a dot, and
 // no tables of cases. A

@@ -6,8 +6,10 @@ package agentfile
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,6 +56,9 @@ type Secrets struct {
 // Read reads and checks a file. It opens nothing that the file names.
 func Read(path string) (*File, error) {
 	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the agent's file %s: %w: go where it is, name it with --config, or write one", path, errors.Unwrap(err))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the agent's file: %w", err)
 	}

@@ -49,8 +49,8 @@ func entrances() []entrance {
 	)
 }
 
-// Rights are what an agent may publish and subscribe to, and no more.
-func Rights(environment, agent string) (publish, subscribe []string) {
+// rights are what an agent may publish and subscribe to, and no more.
+func rights(environment, agent string) (publish, subscribe []string) {
 	own := environment + "." + agent
 	inbox := "_INBOX_" + environment + "_" + agent
 	return []string{
@@ -121,9 +121,9 @@ func (a *Authority) Accounts(revoked []string) (map[string]string, error) {
 	return out, nil
 }
 
-// Agent is the user JWT of an agent: it gets in who has the key's seed too, with Rights and no others.
+// Agent is the user JWT of an agent: it gets in who has the key's seed too, with rights and no others.
 func (a *Authority) Agent(environment, agent, key string) (string, error) {
-	publish, subscribe := Rights(environment, agent)
+	publish, subscribe := rights(environment, agent)
 	return user(a.agents, key, environment+"."+agent, publish, subscribe)
 }
 
