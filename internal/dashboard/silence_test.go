@@ -25,13 +25,18 @@ func words(markup string) string {
 	return strings.TrimSpace(white.ReplaceAllString(html.UnescapeString(tags.ReplaceAllString(aside.ReplaceAllString(markup, " "), " ")), " "))
 }
 
-// read is a page as a person reads it: its headline, its banners, and all of it.
-func read(t testing.TB, w *world, path string) (headline, banners, all string) {
+// markup is a page as it is sent.
+func markup(t testing.TB, w *world, path string) string {
 	t.Helper()
 	answer := httptest.NewRecorder()
 	dashboard.New(dashboard.Options{Backend: w, Version: "v1"}).ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
-	body := answer.Body.String()
-	_, main, _ := strings.Cut(body, "<main")
+	return answer.Body.String()
+}
+
+// read is a page as a person reads it: its headline, its banners, and all of it.
+func read(t testing.TB, w *world, path string) (headline, banners, all string) {
+	t.Helper()
+	_, main, _ := strings.Cut(markup(t, w, path), "<main")
 	for _, banner := range regexp.MustCompile(`(?s)<p class="banner bad">.*?</p>`).FindAllString(main, -1) {
 		banners += words(banner) + " "
 	}
