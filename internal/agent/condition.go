@@ -71,22 +71,20 @@ type facts struct {
 	pulseEvery     time.Duration
 	checkEvery     time.Duration
 	busy           time.Time // since when the chain waits for its instance; zero: it does not
-	beatEvery      time.Duration
 }
 
 const (
 	pulsesMissed = 3 // intervals without a pulse until stale
-	checksMissed = 2 // intervals without a look at the head until stale, or without an answer of the instance until it counts as not read
-	beatsMissed  = 3 // intervals without an answer of the instance until an apply is said to hang
-)
+	checksMissed = 2 // intervals without a look at the head until stale
 
-// hangs says whether the chain waits for an answer of its instance for longer than that.
-func (f facts) hangs(most time.Duration) bool { return !f.busy.IsZero() && f.now.Sub(f.busy) > most }
+	answerWithin = 30 * time.Second // what an instance may take for an answer, in which the agent beats three times
+)
 
 // judge finds the worst that is true; stale is what staleness says of the same facts. Since is zero where only the change of the
 // condition says it.
 func judge(f facts, stale *Staleness) Condition {
 	behind := max(f.followed, f.head) > f.revision
+	hangs := !f.busy.IsZero() && f.now.Sub(f.busy) > answerWithin
 	switch {
 	case f.failure != nil && f.failure.Word == events.WordTorn:
 		return ofFailure(Torn, f.failure)
@@ -96,7 +94,7 @@ func judge(f facts, stale *Staleness) Condition {
 	case len(f.differing) > 0:
 		return Condition{Word: Differing, Reason: events.ReasonReadBack, Since: f.differingSince,
 			Message: events.OtherValues(f.differing)}
-	case !behind && f.hangs(checksMissed*f.checkEvery):
+	case hangs && !behind:
 		return Condition{Word: Differing, Reason: connector.ReasonTimeout, Since: events.Stamp(f.busy),
 			Message: "the instance cannot be compared with the checkpoint: its connector does not answer"}
 	case f.ledger != nil:
@@ -113,7 +111,7 @@ func judge(f facts, stale *Staleness) Condition {
 		return Condition{Word: Held, Reason: events.ReasonHeldBySteward, Message: f.hold.Reason, Since: f.hold.Since, Until: f.hold.Until}
 	case f.retry != nil:
 		return Condition{Word: Behind, Reason: f.retry.Reason, Message: f.retry.Message, Since: f.retry.Since}
-	case behind && f.hangs(beatsMissed*f.beatEvery):
+	case hangs:
 		return Condition{Word: Behind, Reason: connector.ReasonTimeout, Since: events.Stamp(f.busy),
 			Message: fmt.Sprintf("at revision %d of %d, and the connector does not answer", f.revision, max(f.followed, f.head))}
 	case behind && errors.Is(f.feed, bus.ErrHistoryMissing):

@@ -22,7 +22,7 @@ func TestTheWorstConditionWins(t *testing.T) {
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	now := start.Add(time.Hour)
 	well := facts{now: now, started: start, revision: 7, followed: 7, head: 7, connected: true, pulse: now, checked: now,
-		pulseEvery: 15 * time.Second, checkEvery: 30 * time.Second, beatEvery: 10 * time.Second}
+		pulseEvery: 15 * time.Second, checkEvery: 30 * time.Second}
 	torn := &store.Failure{Word: events.WordTorn, Reason: events.ReasonUndo, Since: start}
 	failed := &store.Failure{Word: events.WordFailed, Reason: connector.ReasonWriteFailed, Since: start}
 	hold := &store.Hold{Since: start, Until: now.Add(time.Hour), Reason: "audit"}
@@ -64,8 +64,8 @@ func TestTheWorstConditionWins(t *testing.T) {
 		{"behind, and what comes next is missing", func(f *facts) { f.head, f.feed = 9, fmt.Errorf("%w", bus.ErrHistoryMissing) }, Behind, events.ReasonHistoryMissing, time.Time{}},
 		{"an apply that takes its time", func(f *facts) { f.head, f.followed, f.busy = 8, 8, now.Add(-30*time.Second) }, Behind, "", time.Time{}},
 		{"an apply that does not end", func(f *facts) { f.head, f.followed, f.busy = 8, 8, now.Add(-31*time.Second) }, Behind, connector.ReasonTimeout, now.Add(-31 * time.Second)},
-		{"a look at the instance that takes its time", func(f *facts) { f.busy = now.Add(-60 * time.Second) }, InStep, "", time.Time{}},
-		{"a look at the instance that does not end", func(f *facts) { f.busy = now.Add(-61 * time.Second) }, Differing, connector.ReasonTimeout, now.Add(-61 * time.Second)},
+		{"a look at the instance that takes its time", func(f *facts) { f.busy = now.Add(-30 * time.Second) }, InStep, "", time.Time{}},
+		{"a look at the instance that does not end", func(f *facts) { f.busy = now.Add(-31 * time.Second) }, Differing, connector.ReasonTimeout, now.Add(-31 * time.Second)},
 		{"torn is the worst", func(f *facts) { f.failure, f.differing = torn, []events.DifferingResource{{Resource: "variable/a"}} }, Torn, events.ReasonUndo, start},
 	} {
 		f := well

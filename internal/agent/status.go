@@ -109,7 +109,7 @@ func (a *Agent) evaluate() (s Status, changed bool) {
 		now: time.Now(), started: s.Started, revision: s.Checkpoint.Revision, followed: s.Followed, failure: s.Failure, retry: s.Retry, hold: s.Hold,
 		differing: s.Differing, differingSince: s.differs, unread: s.unread, unverified: s.Unverified, ledger: cmp.Or(h.problem, forked), connected: connected,
 		refused: a.conn != nil && a.conn.Refused() != nil,
-		pulse:   h.at, heard: h.before, pulseEvery: a.opts.Intervals.Pulse, checkEvery: a.opts.Intervals.Check, beatEvery: a.opts.Intervals.Beat, busy: a.busy,
+		pulse:   h.at, heard: h.before, pulseEvery: a.opts.Intervals.Pulse, checkEvery: a.opts.Intervals.Check, busy: a.busy,
 	}
 	if a.feed != nil {
 		f.head, f.checked, f.feed = a.feed.Head(), a.feed.LastChecked(), a.feed.Problem()

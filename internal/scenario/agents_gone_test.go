@@ -34,7 +34,7 @@ type fate struct {
 	alarm       string   // the rule that tells of it; empty: none is meant to
 }
 
-// Those that need no three beats to show come first.
+// Those that show at once come first; the others need three beats.
 var fates = []fate{
 	{"does-not-hear-the-publisher", nil, func(w *world, a *inst) func() {
 		a.link.lose(events.SubjectPulse)
