@@ -124,6 +124,11 @@ var besides = map[string]func(w *world){
 	"a hold ends by itself": func(w *world) {
 		w.beat("prod", "a1", fleet.Held, func(b *events.Beat) { b.Message, b.Until = "load test", w.clock.Add(time.Hour) })
 	},
+	"nobody knows whether a flag is still as it was applied": func(w *world) {
+		w.release("because", "flag/new", `{"state":"ENABLED","variants":{"on":true},"defaultVariant":"on"}`, "prod")
+		w.apply(50*time.Millisecond, "prod")
+		w.pass(time.Minute)
+	},
 	"a change waits for approval": func(w *world) { w.propose("carla", "because", "variable/x", `2`, "prod") },
 	"something moved under a change": func(w *world) {
 		w.propose("carla", "because", "variable/x", `2`, "prod")
@@ -185,7 +190,7 @@ func TestWhatStandsBesideAStateIsSeenAsItsTableSays(t *testing.T) {
 			w.apply(50*time.Millisecond, "prod")
 			w.pass(fleet.BeatInterval)
 			comes(w)
-			pages := map[string]string{"overview": "/", "environment": "/environments/prod", "approvals": "/approvals", "alarms": "/alarms",
+			pages := map[string]string{"overview": "/", "environment": "/environments/prod", "approvals": "/approvals", "alarms": "/alarms", "flags": "/flags",
 				"change": fmt.Sprintf("/changes/c%d", len(w.state.Changes))}
 			places := strings.Split(where, ", ")
 			if where == "every page" {

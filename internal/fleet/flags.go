@@ -10,6 +10,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/registry"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // A FlagMatrix are all flags of some environments, side by side.
@@ -18,8 +19,8 @@ type FlagMatrix struct {
 	Flags        []FlagRow
 }
 
-// A FlagRow is one flag. Its health begins at 100: 40 are taken away where an environment's agents have not applied its newest value, 30
-// more where they failed to, 20 where environments of one stage differ, and 10 where it is deprecated or past the day it should be gone.
+// A FlagRow is one flag. Its health begins at 100: 40 are taken away where an environment's agents have not applied its newest value, or it
+// is not known whether they still hold it, 30 more where they failed to, 20 where environments of one stage differ, and 10 where it is deprecated or past the day it should be gone.
 type FlagRow struct {
 	Key       string
 	Cells     []FlagCell // one for each environment
@@ -32,6 +33,7 @@ type FlagRow struct {
 	Agreed    time.Time // since when they are alike, where they once were not
 	Waiting   []string  // environments whose agents have not applied it
 	Failing   []string  // those of them that say they cannot
+	Unknown   []string  // environments that have applied it, and of which it is not known whether they still hold it
 	Split     []string  // stages whose environments differ
 	Health    int
 }
@@ -45,6 +47,7 @@ type FlagCell struct {
 	Change  string          // that set it
 	Unusual bool            // most environments of the row have another
 	Applied bool            // by every agent
+	Unknown bool            // whether agents still hold what they applied
 	Held    *FlagCell       // what is in effect instead, at the slowest agent, where it is not applied
 }
 
@@ -64,9 +67,9 @@ type shown struct {
 // Alike says whether two cells show the same: also of what is in effect.
 func (c FlagCell) Alike(o FlagCell) bool {
 	if c.Held == nil || o.Held == nil {
-		return c.Same(o) && c.Applied == o.Applied && c.Held == o.Held
+		return c.Same(o) && c.Applied == o.Applied && c.Unknown == o.Unknown && c.Held == o.Held
 	}
-	return c.Same(o) && c.Applied == o.Applied && c.Held.Same(*o.Held)
+	return c.Same(o) && c.Applied == o.Applied && c.Unknown == o.Unknown && c.Held.Same(*o.Held)
 }
 
 // Flags are the flags of the environments that are wanted and not retired.
@@ -105,6 +108,9 @@ func Flags(s *ledger.State, r Reports, wanted func(*ledger.Environment) bool, as
 			}
 			row.Cells[i] = cell
 			row.place(s, e, standing, i, e.Fold.Accepted[resource.Setter].ID)
+			if row.Cells[i].Unknown = row.Cells[i].Applied && standing.doubtful(key); row.Cells[i].Unknown {
+				row.Unknown = append(row.Unknown, e.Name)
+			}
 			if value, released := before[key]; released && !row.Cells[i].Applied {
 				held := flagCell(value)
 				row.Cells[i].Held = &held
@@ -173,6 +179,21 @@ func (row *FlagRow) place(s *ledger.State, e *ledger.Environment, standing Envir
 	}
 }
 
+// doubtful says whether some agent is not known to hold a resource as it applied it: nobody hears it, it hears nobody, or its instance is
+// torn or differs there.
+func (e Environment) doubtful(key string) bool {
+	return len(e.Agents) == 0 || slices.ContainsFunc(e.Agents, func(a Agent) bool {
+		switch a.Condition {
+		case Torn, Silent, Stale:
+			return true
+		case Differing:
+			named := a.Drift > 0 && a.Drift == len(a.Differing)
+			return !named || slices.ContainsFunc(a.Differing, func(d events.DifferingResource) bool { return d.Resource == key })
+		}
+		return false
+	})
+}
+
 func (row *FlagRow) describe(m *registry.Manifest, asOf time.Time) {
 	spec := m.Resource()
 	row.Owner, row.Lifecycle, row.Expires = m.Metadata().Owner, spec.Lifecycle, spec.Expires
@@ -209,7 +230,7 @@ func (row *FlagRow) judge(environments []*ledger.Environment) {
 		so     bool
 		points int
 	}{
-		{len(row.Waiting) > 0, 40}, {len(row.Failing) > 0, 30}, {len(row.Split) > 0, 20},
+		{len(row.Waiting)+len(row.Unknown) > 0, 40}, {len(row.Failing) > 0, 30}, {len(row.Split) > 0, 20},
 		{row.Expired || row.Lifecycle == registry.Deprecated, 10},
 	} {
 		if lost.so {

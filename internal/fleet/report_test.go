@@ -186,6 +186,44 @@ func TestAFlagsHealthFollowsFromWhereItIsNotAsItShouldBe(t *testing.T) {
 	}
 }
 
+// TestAFlagIsNotHealthyWhereNobodyKnowsThatItIsStillThere: what an agent applied once says nothing where it is not heard any more.
+func TestAFlagIsNotHealthyWhereNobodyKnowsThatItIsStillThere(t *testing.T) {
+	differs := func(resource string, more int) func(*events.Beat) {
+		return func(b *events.Beat) {
+			b.Reason, b.Message, b.Drift, b.Differing = events.ReasonReadBack, "it differs", 1+more, []events.DifferingResource{{Resource: resource}}
+		}
+	}
+	for name, c := range map[string]struct {
+		befalls func(s *site)
+		unknown bool
+	}{
+		"in step":           {func(*site) {}, false},
+		"held":              {func(s *site) { s.beat("a1", s.prod().Head(), fleet.Held) }, false},
+		"silent":            {func(s *site) { s.pass(fleet.SilentAfter + time.Second) }, true},
+		"stale":             {func(s *site) { s.beat("a1", s.prod().Head(), fleet.Stale) }, true},
+		"torn":              {func(s *site) { s.beat("a1", s.prod().Head(), fleet.Torn) }, true},
+		"differing there":   {func(s *site) { s.beat("a1", s.prod().Head(), fleet.Differing, differs("flag/new", 0)) }, true},
+		"differing beside":  {func(s *site) { s.beat("a1", s.prod().Head(), fleet.Differing, differs("variable/x", 0)) }, false},
+		"differing in more": {func(s *site) { s.beat("a1", s.prod().Head(), fleet.Differing, differs("variable/x", 20)) }, true},
+		"without an agent":  {func(s *site) { s.do("op", ledger.RevokeAgent{Environment: "prod", Agent: "a1", Reason: "gone"}) }, true},
+	} {
+		s := newSite(t, "a1")
+		s.release("flag/new", flagOf("off"))
+		s.ack("a1", events.WordApplied, s.prod().Head())
+		s.pass(fleet.BeatInterval)
+		s.beat("a1", s.prod().Head(), fleet.InStep)
+		c.befalls(s)
+		m, err := fleet.Flags(s.state, s.reports, everything, s.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := m.Flags[0]
+		if r.Cells[0].Unknown != c.unknown || (len(r.Unknown) > 0) != c.unknown || (r.Health == 100) == c.unknown {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
 func TestAFlagThatDiffersWithinAStageIsSplit(t *testing.T) {
 	s := newSite(t, "a1")
 	s.do("op", ledger.AddEnvironment{Name: "other", Steward: "Sam", Approvals: 1})
