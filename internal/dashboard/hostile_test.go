@@ -2,6 +2,7 @@ package dashboard_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -15,6 +16,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/notify"
+	"github.com/lockstep-dev/lockstep/internal/registry"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -22,19 +24,28 @@ import (
 // may stand in, characters that turn text around, hide it or control a terminal, what is no text at all, and more than anybody reads.
 var hostile = `"'></textarea></style></title></script><script>window.obeyed=1;console.error("obeyed")</script><img src=x onerror="window.obeyed=1"><svg onload=window.obeyed=1>` +
 	"<a href=\"javascript:window.obeyed=1\">{{.}}<!--</p><form action=https://evil.example><base href=https://evil.example>" +
-	"\u202egnp.exe\u2066\u200b\ufeff\u2028\u00ad\x00\x07\x1b[31m\x7f\u0085\xff\xfe" + strings.Repeat("a\u0301\u0302<b>&amp;", 1<<16)
+	"\u202egnp.exe\u2066\u200b\ufeff\u2028\u00ad\x00\x07\x1b[31m\x7f\u0085\xff\xfe" + strings.Repeat("a\u0301\u0302<b>&amp;", 1<<20/13)
 
 // hostileWorld has something hostile wherever people and agents can write something, and where they cannot: the ledger's state is altered
 // behind its back.
 func hostileWorld(t testing.TB) *world {
 	w := newWorld(t)
 	w.add("prod", "prod", "eu", "a1")
+	some, err := json.Marshal(hostile[:100<<10])
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := string(some)
+	manifests := "apiVersion: lockstep/v1\nkind: Environment\nmetadata: {name: prod}\nspec:\n  template: strict\n  waivers: [{resource: flag/old, rule: strict/state, owner: " + owner + ", reason: " + owner + ", expires: 2026-11-22}]\n---\napiVersion: lockstep/v1\nkind: Template\nmetadata: {name: strict}\nspec: {locked: [{name: state, resources: 'flag/*', path: /state, lock: deletion}]}\n---\napiVersion: lockstep/v1\nkind: Flag\nmetadata: {name: old, owner: " + owner +
+		"}\nspec:\n  expires: 2026-11-20\n  reviewBy: 2026-11-20\n  lifecycle: deprecated\n  default: " + fmt.Sprintf(flag, "off") + "\n"
+	w.approve("ben", w.do("anna", ledger.Propose{Reason: "because", Edits: []ledger.Edit{}, Directory: &ledger.Directory{Files: []registry.File{{Name: "<script>window.obeyed=1</script>.yaml", Text: manifests}}}}).Change)
+	w.pass(72 * time.Hour)
 	value, err := json.Marshal(map[string]string{"</script>": hostile[:400<<10]})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.release("because", "document/theme", string(value), "prod")
-	w.release("because", "flag/new", `{"state":"ENABLED","variants":{"<i>":"`+"\u202e"+`<script>window.obeyed=1</script>"},"defaultVariant":"<i>"}`, "prod")
+	w.release("because", "flag/new", `{"state":"ENABLED","variants":{"<i><script>":"`+"\u202e"+`<script>window.obeyed=1</script>"},"defaultVariant":"<i><script>"}`, "prod")
 	w.apply(time.Second, "prod")
 	w.release("because", "variable/x", `"<script>window.obeyed=1</script>"`, "prod")
 	w.propose("anna", "because", "variable/x", `"open"`, "prod")
@@ -95,7 +106,7 @@ func hostileWorld(t testing.TB) *world {
 var hostilePages = []string{
 	"/", "/?filter=%3Cscript%3Ewindow.obeyed=1%3C/script%3E%22%27%E2%80%AE", "/environments/prod", "/environments/%3Cscript%3E%E2%80%AE",
 	"/propagation?window=30d&filter=%22%3E%3Cscript%3E", "/approvals", "/alarms", "/audit", "/audit?person=%22%3E%3Cscript%3E&since=%3Cscript%3E%E2%80%AE", "/flags", "/flags?filter=%22%3E%3Cscript%3E", "/delivery",
-	"/changes", "/changes?status=%22%3E%3Cscript%3E", "/changes/c1", "/changes/c2", "/changes/c3", "/changes/c4", "/changes/%22%3E%3Cscript%3E%E2%80%AE", "/%3Cscript%3E%E2%80%AE",
+	"/changes", "/changes?status=%22%3E%3Cscript%3E", "/changes/c1", "/changes/c2", "/changes/c3", "/changes/c4", "/changes/c5", "/changes/%22%3E%3Cscript%3E%E2%80%AE", "/%3Cscript%3E%E2%80%AE",
 }
 
 // TestWhatIsHostileIsShownAsText: no markup of anybody's becomes the page's, nothing that a reader would not see is sent as itself, and a
@@ -133,20 +144,34 @@ func TestWhatIsHostileIsShownAsText(t *testing.T) {
 // hostile above, so that it is seen to be shown as text.
 func TestTheViewHasNoFieldThatHostilityMisses(t *testing.T) {
 	w := hostileWorld(t)
-	var view fleet.View
-	var changes []fleet.Change
-	w.Read(func(s *ledger.State, r fleet.Reports, at time.Time) {
-		view = fleet.Build(s, r, w.standing, at)
-		changes = fleet.Changes(s, r, at)
-	})
 	found := map[string]bool{} // fields with text, and whether one is hostile
-	note(found, reflect.ValueOf(view))
-	note(found, reflect.ValueOf(changes))
-	note(found, reflect.ValueOf(*w.told))
+	see := func(what any, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		note(found, "", reflect.ValueOf(what))
+	}
+	w.Read(func(s *ledger.State, r fleet.Reports, at time.Time) {
+		everything := func(*ledger.Environment) bool { return true }
+		see(fleet.Build(s, r, w.standing, at), nil)
+		see(fleet.Changes(s, r, at), nil)
+		see(fleet.History(s, r, "prod", ""))
+		see(fleet.Resources(s, "prod", s.Environments["prod"].Head()))
+		see(fleet.Flags(s, r, everything, at))
+		see(fleet.OverdueOf(s, at))
+		see(fleet.ReportDeliveries(s, r, 12, at), nil)
+		see(fleet.PropagationOf(s, r, 24*time.Hour, everything, at), nil)
+	})
+	see(w.Decisions(audit.Filter{}, 0, 100), nil)
+	see(*w.told, nil)
 	// Ids, names, digests and words of a closed set: what they may be is checked before they are in the ledger, or they are ours.
 	closed := []string{"LedgerView.ID", "Environment.Name", "Environment.LastChange", "Environment.Condition", "Agent.Name", "Agent.Condition", "Change.ID", "Change.Status",
 		"Change.Window", "ChangeEnvironment.Environment", "ChangeEnvironment.Outcome", "ChangeEnvironment.Moved", "OperationView.Op", "OperationView.Key", "AgentDelivery.Agent", "AgentDelivery.Word",
-		"AgentDelivery.Failed", "FrozenChange.Change", "OpenReview.Change", "Change.Risk", "Change.Expires"}
+		"AgentDelivery.Failed", "FrozenChange.Change", "OpenReview.Change", "Change.Risk", "Change.Expires", "View.Totals, a key",
+		"HistoryItem.Change", "HistoryItem.Environment", "HistoryItem.Kind", "ResourceView.Key", "ResourceView.Environment", "ResourceView.Change",
+		"LagPoint.Change", "LagPoint.Environment", "LagPoint.Kind", "LagPoint.Phases, a key", "EnvironmentLag.Name", "PhaseLag.Phase",
+		"FlagMatrix.Environments", "FlagRow.Key", "FlagRow.Lifecycle", "FlagRow.Expires", "FlagCell.Change",
+		"Overdue.What", "Overdue.Key", "Overdue.Environments", "Record.Changes", "Record.Environments"}
 	for field, isHostile := range found {
 		ours := false
 		for _, c := range closed {
@@ -159,19 +184,26 @@ func TestTheViewHasNoFieldThatHostilityMisses(t *testing.T) {
 }
 
 // note walks a value and notes its fields with text.
-func note(found map[string]bool, v reflect.Value) {
+func note(found map[string]bool, name string, v reflect.Value) {
 	switch v.Kind() {
+	case reflect.String:
+		found[name] = found[name] || strings.Contains(v.String(), "<script>")
 	case reflect.Pointer, reflect.Interface:
 		if !v.IsNil() {
-			note(found, v.Elem())
+			note(found, name, v.Elem())
 		}
 	case reflect.Slice, reflect.Array:
+		if v.Type() == reflect.TypeFor[json.RawMessage]() && v.Len() > 0 {
+			note(found, name, reflect.ValueOf(string(v.Bytes())))
+			return
+		}
 		for i := range v.Len() {
-			note(found, v.Index(i))
+			note(found, name, v.Index(i))
 		}
 	case reflect.Map:
 		for _, key := range v.MapKeys() {
-			note(found, v.MapIndex(key))
+			note(found, name+", a key", key)
+			note(found, name, v.MapIndex(key))
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
@@ -179,12 +211,7 @@ func note(found map[string]bool, v reflect.Value) {
 			if !field.IsExported() {
 				continue
 			}
-			if value.Kind() == reflect.String {
-				name := v.Type().Name() + "." + field.Name
-				found[name] = found[name] || strings.Contains(value.String(), "<script>")
-				continue
-			}
-			note(found, value)
+			note(found, v.Type().Name()+"."+field.Name, value)
 		}
 	}
 }
