@@ -171,11 +171,13 @@ func (c *cli) frozen(view fleet.View) {
 	}
 }
 
-// totals is how many environments are in which state, and how far the ledger goes.
+// totals is how many environments are in which state, the worst first, and how far the ledger goes.
 func totals(view fleet.View) string {
 	var parts []string
-	for _, condition := range slices.Sorted(maps.Keys(view.Totals)) {
-		parts = append(parts, fmt.Sprintf("%d %s", view.Totals[condition], condition))
+	for _, condition := range fleet.Conditions {
+		if n := view.Totals[condition]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, condition))
+		}
 	}
 	return fmt.Sprintf("%s: %s; ledger entry %d", plural(len(view.Environments), "environment", "environments"), strings.Join(parts, ", "), view.Ledger.Tip.Number)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -21,8 +22,9 @@ func topCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "top",
 		Short: "Show where every environment stands, live on one screen, worst first",
-		Long: `Show where every environment stands, live on one screen, worst first: what 'publisher status' shows, and as many environments as fit.
-Press q or Ctrl-C to end it.
+		Long: `Show where every environment stands, live on one screen, worst first, as the dashboard's overview does: the revisions that are applied and
+released, lag, agents that were heard, whether digests match, state, since when and why, and what to do. As many environments as fit are
+shown. Press q or Ctrl-C to end it.
 
 Where the output is no terminal it is shown once, with all environments. For data, and for a line about each environment that moves,
 there is 'publisher status'.`,
@@ -88,11 +90,32 @@ func (s *screen) lines(most int) []string {
 	if room := max(most-len(out)-2, 1); most > 0 && len(shown) > room { // below them the header and what is left out
 		shown = shown[:room]
 	}
-	out = append(out, strings.Split(s.environmentTable(shown), "\n")...)
+	out = append(out, strings.Split(s.table(shown), "\n")...)
 	if left := len(s.view.Environments) - len(shown); left > 0 {
 		out = append(out, remainder(s.view.Environments[len(shown):]))
 	}
 	return out
+}
+
+// table is a line for each environment, with what the dashboard's overview says of it. Where the terminal is narrow, what can be asked for
+// is left out before the state is.
+func (s *screen) table(environments []fleet.Environment) string {
+	rows := make([]table.Row, len(environments))
+	for i, e := range environments {
+		lasting, next := "-", ""
+		if outOfStep(e) {
+			next = e.Next()
+			if !e.Since.IsZero() {
+				lasting = span(max(0, s.view.AsOf.Sub(e.Since).Round(time.Second).Seconds()))
+			}
+		}
+		if next != "" {
+			next = "→ " + next
+		}
+		rows[i] = table.Row{e.Name, fmt.Sprintf("%d / %d", e.Revision, e.Head), lag(e), fmt.Sprintf("%d of %d", e.Alive(s.view.AsOf), len(e.Agents)), e.Digests(), s.condition(e.Condition),
+			lasting, dash(e.LastChange), strings.TrimSpace(joined(why(string(e.Reason), e.Message), e.Clocks()) + " " + next)}
+	}
+	return s.stateTable(table.Row{"ENVIRONMENT", "APPLIED / HEAD", "LAG", "AGENTS", "DIGEST", "STATE", "FOR", "LAST CHANGE", "WHY"}, rows)
 }
 
 // fit cuts a line at the end of the terminal's.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/sys/unix"
 
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
@@ -111,6 +112,36 @@ func TestTheScreenIsLiveSaysWhenNobodyAnswersAndEndsWithAKey(t *testing.T) {
 		if err != nil || *after != *before {
 			t.Errorf("the terminal is not as it was: %v", err)
 		}
+	}
+}
+
+// TestTheScreenFitsANarrowTerminalWithoutColourAndFollowsItsSize: the state is there however little room there is, no line is wider than the
+// terminal, NO_COLOR is obeyed, and what there was no room for comes when the terminal becomes wider.
+func TestTheScreenFitsANarrowTerminalWithoutColourAndFollowsItsSize(t *testing.T) {
+	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "1")
+	_, url, _ := interruptible(t)
+	program, person := openTerminal(t, 36, 10)
+	ctx, end := context.WithCancel(t.Context())
+	code := make(chan int)
+	var complaints bytes.Buffer
+	go func() { code <- run(ctx, []string{"top", "--server", url}, program, program, &complaints) }()
+	seen := sees(t, person, enterScreen, "silent", endOfScreen)
+	_, drawn, _ := strings.Cut(seen, home)
+	for _, line := range strings.Split(drawn, endOfLine) {
+		if n := text.StringWidthWithoutEscSequences(line); n > 36 {
+			t.Errorf("%d columns: %q", n, line)
+		}
+	}
+	if strings.Contains(seen, "\x1b[1m") || strings.Contains(seen, "\x1b[3") {
+		t.Errorf("it is coloured: %q", seen)
+	}
+	control(t, person, func(fd int) error { return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 10, Col: 200}) })
+	sees(t, person, "LAST CHANGE", "no agent is enrolled")
+	end() // as a signal does
+	sees(t, person, leaveScreen)
+	if got := <-code; got != exitInterrupted || strings.Contains(complaints.String(), "\x1b") {
+		t.Errorf("exit code %d, %s", got, complaints.String())
 	}
 }
 
