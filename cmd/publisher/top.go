@@ -76,7 +76,7 @@ func (s *screen) look(ctx context.Context) error {
 
 // lines are what the screen shows, at most so many where most is not 0: first what is wrong, then the worst environments.
 func (s *screen) lines(most int) []string {
-	out := []string{s.paint(bold, s.fit("lockstep  as of "+s.view.AsOf.UTC().Format("2006-01-02 15:04:05Z")+"  "+totals(s.view)))}
+	out := []string{s.paint(bold, s.fit(totals(s.view)+"  as of "+s.view.AsOf.UTC().Format("2006-01-02 15:04:05Z")))}
 	if !s.lost.since.IsZero() {
 		out = append(out, s.paint(red, s.fit(s.lost.String()+"; what stands here is older, and nothing is known of now")))
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lockstep-dev/lockstep/internal/bus/bustest"
+	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 )
@@ -94,7 +95,7 @@ func TestTheScreenIsLiveSaysWhenNobodyAnswersAndEndsWithAKey(t *testing.T) {
 		go func() {
 			code <- run(context.Background(), []string{"top", "--server", url}, program, program, &complaints)
 		}()
-		sees(t, person, enterScreen, "as of ", "1 environment: 1 silent", "no agent is enrolled")
+		sees(t, person, enterScreen, "1 environment: 1 silent", "as of ", "no agent is enrolled")
 		if key == "q" {
 			p.Must("op", ledger.AddEnvironment{Name: "prod", Approvals: 1})
 			sees(t, person, "2 environments: 2 silent", "prod")
@@ -140,7 +141,7 @@ func TestTheScreenFitsANarrowTerminalWithoutColourAndFollowsItsSize(t *testing.T
 	sees(t, person, "LAST CHANGE", "no agent is enrolled")
 	end() // as a signal does
 	sees(t, person, leaveScreen)
-	if got := <-code; got != exitInterrupted || strings.Contains(complaints.String(), "\x1b") {
+	if got := <-code; got != console.ExitInterrupted || strings.Contains(complaints.String(), "\x1b") {
 		t.Errorf("exit code %d, %s", got, complaints.String())
 	}
 }

@@ -55,22 +55,22 @@ func spark(points []fleet.LagPoint) template.HTML {
 // course is how a quantile went over time as a small line, on the scale of spark; where nothing was released there is none of it.
 func course(over []fleet.Quantiles) template.HTML {
 	var line strings.Builder
-	x, drawn := 0.0, false
+	x, y, drawn := 0.0, 0.0, false
 	least, most := math.Inf(1), 0.0
 	for i, q := range over {
 		if q.Count == 0 {
 			continue
 		}
 		x = 2 + float64(i)*(sparkWidth-4)/float64(max(len(over)-1, 1))
-		y := 3 + (sparkHeight-6)*(1-height(q.P95, sparkMost))
+		y = 3 + (sparkHeight-6)*(1-height(q.P95, sparkMost))
 		fmt.Fprintf(&line, "%c%.1f %.1f", map[bool]rune{false: 'M', true: 'L'}[drawn], x, y)
 		least, most, drawn = min(least, q.P95), max(most, q.P95), true
 	}
 	if !drawn {
 		return ""
 	}
-	return template.HTML(fmt.Sprintf(`<svg class="spark" role="img" aria-label="p95 over time: between %s and %s" width="%d" height="%d" viewBox="0 0 %d %d"><path class="under" d="M2 %dH%d"/><path class="line" d="%sh.1"/></svg>`,
-		fleet.Span(least), fleet.Span(most), sparkWidth, sparkHeight, sparkWidth, sparkHeight, sparkHeight-1, sparkWidth-2, line.String())) // of numbers
+	return template.HTML(fmt.Sprintf(`<svg class="spark" role="img" aria-label="p95 over time: between %s and %s" width="%d" height="%d" viewBox="0 0 %d %d"><path class="under" d="M2 %dH%d"/><path class="line" d="%s"/><circle cx="%.1f" cy="%.1f" r="2.5"/></svg>`,
+		fleet.Span(least), fleet.Span(most), sparkWidth, sparkHeight, sparkWidth, sparkHeight, sparkHeight-1, sparkWidth-2, line.String(), x, y)) // of numbers
 }
 
 // shownPhases are those of which a way is made up, in their order.

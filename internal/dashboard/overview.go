@@ -55,6 +55,7 @@ type total struct {
 // A group are the environments of one stage and region.
 type group struct {
 	Name   string
+	Headed bool // above its rows; a heading above each single environment says nothing
 	Size   int
 	Rows   []row // of those that are in step or retired; the others are listed before all groups
 	Totals []total
@@ -70,12 +71,16 @@ type row struct {
 	fleet.Environment
 	AsOf    time.Time
 	Changed time.Time // when its last change was released
+	Group   string    // its stage and region, where it is not listed below them
 	Spark   template.HTML
 	common  map[string]bool // labels of all environments that are shown
 }
 
-// Labels are the environment's labels beyond those that its group says, and those that all have.
+// Labels are the environment's stage and region, where its group does not say them, and its labels beyond those and those that all have.
 func (r row) Labels() (out []string) {
+	if r.Group != "" {
+		out = append(out, r.Group)
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Environment.Labels)) {
 		if name != "stage" && name != "region" && !r.common[name+"="+r.Environment.Labels[name]] {
 			out = append(out, name+"="+r.Environment.Labels[name])
@@ -111,7 +116,7 @@ func (d *dashboard) overview(r *http.Request, p *page) error {
 		for _, e := range view.Environments {
 			if of := s.Environments[e.Name]; of != nil && wanted(e) {
 				o.add(e, func() row {
-					return row{e, view.AsOf, released(of, e.LastChange), spark(fleet.LagSeries(of, reports, sparkPoints, view.AsOf)), common}
+					return row{e, view.AsOf, released(of, e.LastChange), groupOf(e), spark(fleet.LagSeries(of, reports, sparkPoints, view.AsOf)), common}
 				})
 			}
 		}
@@ -223,9 +228,15 @@ func (o *overview) arrange() {
 	slices.SortFunc(o.Groups, func(a, b group) int {
 		return cmp.Or(cmp.Compare(rank(a.Name), rank(b.Name)), strings.Compare(a.Name, b.Name))
 	})
+	headed := slices.ContainsFunc(o.Groups, func(g group) bool { return g.Size > 1 })
 	for i := range o.Groups {
 		g := &o.Groups[i]
-		g.Totals = totals(g.counts, g.words)
+		g.Totals, g.Headed = totals(g.counts, g.words), headed
+		for j := range g.Rows {
+			if headed {
+				g.Rows[j].Group = ""
+			}
+		}
 	}
 }
 
