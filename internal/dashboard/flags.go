@@ -77,7 +77,7 @@ func (d *dashboard) flags(r *http.Request, p *page) (err error) {
 			e := fleet.Environment{Name: name, Labels: s.Environments[name].Labels}
 			column := flagColumn{Name: name, Address: "/environments/" + name, group: groupOf(e)}
 			if len(matrix.Environments) > mostColumns {
-				column.Name, column.Address = column.group, "/flags?filter="+url.QueryEscape(strings.Join(wordsOf(e), " "))
+				column.Name, column.Address = column.group, "/flags?filter="+url.QueryEscape(written(wordsOf(e)))
 			}
 			of.place(column, i)
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -104,7 +105,7 @@ func (d *dashboard) overview(r *http.Request, p *page) error {
 	for _, e := range view.Environments {
 		o.All++
 		for name, value := range e.Labels {
-			known[name+"="+value]++
+			known[written([]string{name + "=" + value})]++
 		}
 		if wanted(e) {
 			o.Shown++
@@ -122,10 +123,10 @@ func (d *dashboard) overview(r *http.Request, p *page) error {
 		}
 	})
 	for label, n := range known {
-		common[label] = n == o.All
+		common[strings.Join(wordsIn(label), "")] = n == o.All
 	}
 	o.Known = slices.Sorted(maps.Keys(known))
-	o.Totals = totals(counts, strings.Fields(o.Filter))
+	o.Totals = totals(counts, wordsIn(o.Filter))
 	o.arrange()
 	p.Title = o.Headline()
 	return nil
@@ -206,8 +207,8 @@ func wordsOf(e fleet.Environment) []string {
 	return []string{"stage=" + e.Labels["stage"], "region=" + e.Labels["region"]}
 }
 
-// address is that of the environments that a filter lets through.
-func address(words []string) string { return "/?filter=" + url.QueryEscape(strings.Join(words, " ")) }
+// address is that of the environments that a filter of words lets through.
+func address(words []string) string { return "/?filter=" + url.QueryEscape(written(words)) }
 
 // groupOf is the stage and region of an environment.
 func groupOf(e fleet.Environment) string {
@@ -263,11 +264,38 @@ func totals(counts map[fleet.Condition]int, words []string) (out []total) {
 	return out
 }
 
+// wordsIn are those of a filter: what stands between spaces; a space between quotes is a part of its word.
+func wordsIn(filter string) (out []string) {
+	quoted := false
+	for _, word := range strings.FieldsFunc(filter, func(r rune) bool {
+		if r == '"' {
+			quoted = !quoted
+		}
+		return unicode.IsSpace(r) && !quoted
+	}) {
+		out = append(out, strings.ReplaceAll(word, `"`, ""))
+	}
+	return out
+}
+
+// written is a filter of such words.
+func written(words []string) string {
+	out := make([]string, len(words))
+	for i, word := range words {
+		if out[i] = word; strings.ContainsFunc(word, unicode.IsSpace) {
+			name, value, _ := strings.Cut(word, "=")
+			out[i] = name + `="` + value + `"`
+		}
+	}
+	return strings.Join(out, " ")
+}
+
 // filter says which environments a person asked for: words that are all to be true. name=value is a label, which is not there where the
 // value is empty, state=word a condition, and any other word a part of the name.
 func filter(words string) func(fleet.Environment) bool {
+	asked := wordsIn(words)
 	return func(e fleet.Environment) bool {
-		for _, word := range strings.Fields(words) {
+		for _, word := range asked {
 			name, value, labelled := strings.Cut(word, "=")
 			switch {
 			case labelled && name == "state" && value == slug(e.Condition), labelled && name != "state" && e.Labels[name] == value:

@@ -21,7 +21,7 @@ var templates embed.FS
 
 // shared is what all pages have in common.
 var shared = template.Must(template.New("").Funcs(template.FuncMap{
-	"text": text, "brief": brief, "commands": commands, "plain": plain, "ago": ago, "for": lasting, "stamp": stamp, "count": count, "thousands": thousands,
+	"text": text, "brief": brief, "commands": commands, "labelled": func(name, value string) string { return address([]string{plain(name) + "=" + plain(value)}) }, "plain": plain, "ago": ago, "for": lasting, "stamp": stamp, "count": count, "thousands": thousands,
 	"span": fleet.Span, "icon": icon, "slug": slug, "short": events.Digest.Short, "advice": advice, "summary": summary,
 	"sections": sections, "table": table, "grouped": grouped, "long": long, "kebab": kebab, "phases": phaseList, "phase": phaseWord,
 	"few": few, "said": func(r events.Reason) template.HTML { return brief(string(r)) }, "parts": parts, "day": day, "bound": bound, "rows": rows, "fares": fares, "bar": bar, "spark": spark, "course": course, "overTime": overTime,
