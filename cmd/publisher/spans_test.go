@@ -268,7 +268,11 @@ func logsName(t *testing.T, d *deployment, fake *connectortest.Fake, trace strin
 		}
 		return len(missing) == 0
 	})
+	approved := map[any]any{} // change → trace of its approval
 	for _, line := range d.said() {
+		if line["message"] == "decided" && line["verb"] == "approve" {
+			approved[line["change"]] = line["trace"]
+		}
 		revision, _ := line["revision"].(float64)
 		if line["change"] == nil && revision < 2 { // the first is of the trust document
 			if strings.Contains(fmt.Sprint(line), "c1") {
@@ -278,7 +282,8 @@ func logsName(t *testing.T, d *deployment, fake *connectortest.Fake, trace strin
 		}
 		released := revision == 2 && line["change"] == "c1" || revision == 3 && line["change"] == "c2"
 		decided := line["message"] == "decided" && fmt.Sprint(line["environments"]) == "[dev]"
-		if !decided && (!released || line["environment"] != "dev") || line["trace"] == nil || (line["change"] == "c1") != (line["trace"] == trace) {
+		inTrace := line["trace"] != nil && (line["change"] == "c1") == (line["trace"] == trace) && (!released || line["trace"] == approved[line["change"]])
+		if !decided && (!released || line["environment"] != "dev") || !inTrace {
 			t.Errorf("what it is about is not said: %v", line)
 		}
 	}

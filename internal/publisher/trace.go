@@ -13,10 +13,7 @@ func ofRelease(e *zerolog.Event, environment string, r ledger.Release) *zerolog.
 	if r.Change != "" {
 		e = e.Str("change", r.Change)
 	}
-	if trace := telemetry.TraceID(r.TraceParent); trace != "" {
-		e = e.Str("trace", trace)
-	}
-	return e
+	return inTrace(e, r.TraceParent)
 }
 
 // ofChange adds to a log line which change it is about, and where: as it was released to an environment, or in all of its environments.
@@ -31,17 +28,26 @@ func ofChange(e *zerolog.Event, s *ledger.State, id, environment string) *zerolo
 	if part, found := c.PartFor(environment); found && part.Revision > 0 {
 		return ofRelease(e, environment, s.Environments[environment].Releases[part.Revision-1])
 	}
-	environments := []string{environment}
-	if environment == "" {
-		environments = environments[:0]
-		for _, part := range c.Parts {
-			environments = append(environments, part.Environment)
-		}
+	e = inTrace(e.Str("change", id), c.TraceParent)
+	if environment != "" {
+		return e.Str("environment", environment)
 	}
-	if trace := telemetry.TraceID(c.TraceParent); trace != "" {
+	return e.Strs("environments", environmentsOf(c))
+}
+
+func environmentsOf(c *ledger.Change) (names []string) {
+	for _, part := range c.Parts {
+		names = append(names, part.Environment)
+	}
+	return names
+}
+
+// inTrace adds to a log line the trace of a W3C trace context, where that is one.
+func inTrace(e *zerolog.Event, parent string) *zerolog.Event {
+	if trace := telemetry.TraceID(parent); trace != "" {
 		e = e.Str("trace", trace)
 	}
-	return e.Str("change", id).Strs("environments", environments)
+	return e
 }
 
 // ofStatement adds to a log line which agent said something of which release.
@@ -58,9 +64,13 @@ func (p *Publisher) logDecided(c ledger.Command, out ledger.Outcome) {
 	if out.Change == "" || !p.log.Debug().Enabled() {
 		return
 	}
+	var environments []string
 	p.book.read(func(s *ledger.State) {
-		ofChange(p.log.Debug(), s, out.Change, "").Str("verb", c.Verb()).Uint64("entry", out.Entry).Msg("decided")
+		if change := s.Changes[out.Change]; change != nil {
+			environments = environmentsOf(change)
+		}
 	})
+	inTrace(p.log.Debug().Str("change", out.Change).Strs("environments", environments), c.TraceParent).Str("verb", c.Verb()).Uint64("entry", out.Entry).Msg("decided")
 }
 
 // logRecorded says what agents said of releases, where somebody wants to read that much.

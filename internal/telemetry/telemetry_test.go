@@ -85,6 +85,16 @@ func TestLoggersWriteWhatTheyAreAskedFor(t *testing.T) {
 	if got := out.String(); strings.Contains(got, "quiet") || !strings.Contains(got, `"revision":7`) {
 		t.Error(got)
 	}
+	out.Reset()
+	if log, err = telemetry.NewLogger(&out, "text", ""); err != nil {
+		t.Fatal(err)
+	}
+	log.Info().Str("environment", "prod-eu").Uint64("revision", 7).Str("change", "c1").Str("trace", "4bf9").Msg("applied")
+	for _, want := range []string{" applied ", "environment=prod-eu", "revision=7", "change=c1", "trace=4bf9"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in %s", want, out.String())
+		}
+	}
 	for _, bad := range [][2]string{{"xml", ""}, {"json", "noisy"}} {
 		if _, err := telemetry.NewLogger(&out, bad[0], bad[1]); err == nil {
 			t.Errorf("%v was accepted", bad)
