@@ -1,18 +1,19 @@
 package main
 
 import (
-	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
-	"github.com/lockstep-dev/lockstep/internal/api"
 	"github.com/lockstep-dev/lockstep/internal/console"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
+	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/notify"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 func alarmsCommand(c *cli) *cobra.Command {
@@ -80,6 +81,7 @@ func (c *cli) care(a notify.ShownAlarm) string {
 }
 
 func acknowledgeCommand(c *cli) *cobra.Command {
+	var w writing
 	var reason string
 	cmd := &cobra.Command{
 		Use:     "acknowledge ALARM -m WHY",
@@ -94,23 +96,53 @@ func acknowledgeCommand(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			alarm, err := publisher.AcknowledgeAlarm(cmd.Context(), args[0], api.Acknowledgement{By: as, Reason: reason})
+			view, err := publisher.Alarms(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return c.show(alarm, func() { c.line("%s takes care of %s", plain(as), alarm.ID) })
+			alarm, err := openAlarm(view, args[0])
+			if err != nil {
+				return err
+			}
+			out, err := c.do(cmd.Context(), w, ledger.AcknowledgeAlarm{Alarm: alarm.ID, Environment: alarm.Environment, Reason: reason})
+			if err != nil {
+				return err
+			}
+			return c.show(out, func() { c.done(w, "%s takes care of %s", plain(as), alarm.ID) })
 		},
 	}
 	cmd.Flags().StringVarP(&reason, "message", "m", "", "`WHY`, or what is done")
+	w.register(cmd)
 	return cmd
 }
 
+// openAlarm finds an open alarm by its id, or by how that begins.
+func openAlarm(view notify.Overview, id string) (found notify.ShownAlarm, err error) {
+	matched := 0
+	for _, a := range view.Open {
+		if id != "" && strings.HasPrefix(a.ID, id) {
+			found = a
+			matched++
+		}
+	}
+	switch matched {
+	case 1:
+		return found, nil
+	case 0:
+		return found, &console.ExitError{Code: console.ExitFailure, Message: "no open alarm has the id " + plain(id) + "; list alarms with 'publisher alarms'"}
+	}
+	return found, &console.ExitError{Code: console.ExitFailure, Message: plural(matched, "open alarm has an id", "open alarms have ids") + " that begins with " + plain(id) + "; write more of it"}
+}
+
 func silenceCommand(c *cli) *cobra.Command {
+	var w writing
 	var reason, environment, rule string
 	var long time.Duration
 	cmd := &cobra.Command{
 		Use:   "silence --env PATTERN --for DURATION -m WHY",
 		Short: "Keep alarms from being sent for a while; those that are open at its end are sent then",
+		Long: `Keep alarms from being sent for a while; those that are open at its end are sent then. What is about no environment, as a change that waits
+for approval, is silenced with --env '*'.`,
 		Example: `  publisher alarms silence --env 'prod-*' --for 2h -m "the provider moves us, OPS-7"
   publisher alarms silence --env prod-eu --rule silent --for 30m -m "new host"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -122,47 +154,61 @@ func silenceCommand(c *cli) *cobra.Command {
 			case long <= 0:
 				return console.Usage(cmd, "say for how long with --for, as in --for 2h")
 			}
-			publisher, as, err := c.connect()
+			if rule != "" {
+				if err := notify.CheckRule(rule); err != nil {
+					return console.Usage(cmd, "--rule: %s", err)
+				}
+			}
+			until := time.Now().Add(long).UTC().Truncate(time.Second)
+			out, err := c.do(cmd.Context(), w, ledger.SilenceAlarms{Environment: environment, Rule: rule, Until: until, Reason: reason})
 			if err != nil {
 				return err
 			}
-			silence, err := publisher.SilenceAlarms(cmd.Context(), api.SilenceRequest{Environment: environment, Rule: notify.Rule(rule), Until: time.Now().Add(long),
-				Acknowledgement: api.Acknowledgement{By: as, Reason: reason}})
+			publisher, _, err := c.connect()
 			if err != nil {
 				return err
 			}
-			covered := func(e fleet.Environment) bool { ok, _ := path.Match(environment, e.Name); return ok }
+			covered := func(e fleet.Environment) bool { return events.Glob(environment, e.Name) }
 			if view, err := publisher.Fleet(cmd.Context()); err == nil && !slices.ContainsFunc(view.Environments, covered) { // one may be about to be added
 				c.note("! no environment matches %s now; list them with 'publisher env list'", plain(environment))
 			}
-			return c.show(silence, func() {
-				c.line("%s", silence.ID)
-				c.note("nothing is sent of %s until %s; end it with 'publisher alarms unsilence %s'", plain(environment), silence.Until.UTC().Format(time.RFC3339), silence.ID)
+			return c.show(out, func() {
+				if w.dryRun {
+					c.done(w, "%s is silenced until %s", plain(environment), until.Format(time.RFC3339))
+					return
+				}
+				id := ledger.Silence{Entry: out.Entry}.ID()
+				c.line("%s", id)
+				c.note("nothing is sent of %s until %s; end it with 'publisher alarms unsilence %s'", plain(environment), until.Format(time.RFC3339), id)
 			})
 		},
 	}
 	cmd.Flags().StringVarP(&reason, "message", "m", "", "say `WHY`")
 	cmd.Flags().StringVar(&environment, "env", "", "environments that match a `PATTERN`")
-	cmd.Flags().StringVar(&rule, "rule", "", "only alarms of this `RULE`: late, differing, failing, silent")
+	cmd.Flags().StringVar(&rule, "rule", "", "only alarms of this `RULE`: late, differing, failing, silent, approval, break-glass, ledger")
 	cmd.Flags().DurationVar(&long, "for", 0, "for how long, at most 720h")
+	w.register(cmd)
 	return cmd
 }
 
 func unsilenceCommand(c *cli) *cobra.Command {
-	return &cobra.Command{
+	var w writing
+	cmd := &cobra.Command{
 		Use:   "unsilence SILENCE",
 		Short: "End a silence before its time",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			publisher, as, err := c.connect()
+			entry, err := strconv.ParseUint(strings.TrimPrefix(args[0], "s"), 10, 64)
+			if err != nil {
+				return console.Usage(cmd, "%s is no silence: they are called as s123; list them with 'publisher alarms'", plain(args[0]))
+			}
+			out, err := c.do(cmd.Context(), w, ledger.EndSilence{Silence: entry})
 			if err != nil {
 				return err
 			}
-			if err := publisher.EndSilence(cmd.Context(), args[0], as); err != nil {
-				return err
-			}
-			c.note("ended %s", plain(args[0]))
-			return nil
+			return c.show(out, func() { c.done(w, "ended %s", plain(args[0])) })
 		},
 	}
+	w.register(cmd)
+	return cmd
 }

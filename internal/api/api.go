@@ -102,6 +102,9 @@ func registerCommands(api huma.API, o Options) {
 	register[ledger.RetireEnvironment](api, o, "Retire an environment", maxBody)
 	register[ledger.EnrolAgent](api, o, "Admit an agent's public key to an environment", maxBody)
 	register[ledger.RevokeAgent](api, o, "Take an agent's key away", maxBody)
+	register[ledger.AcknowledgeAlarm](api, o, "Say who takes care of an open alarm", maxBody)
+	register[ledger.SilenceAlarms](api, o, "Keep alarms from being sent until a time", maxBody)
+	register[ledger.EndSilence](api, o, "End a silence before its time", maxBody)
 }
 
 func register[C ledger.Body](api huma.API, o Options, summary string, most int64) {

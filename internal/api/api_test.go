@@ -217,10 +217,10 @@ func TestOpenAPIListsEveryRoute(t *testing.T) {
 		"/environments/{name}/releases/{revision}": "get", "/ledger": "get", "/ledger/verify": "post", "/doctor": "get", "/trust": "get", "/trust/{version}": "get", "/environments/{name}/agents/{agent}/credentials": "get",
 		"/diff": "post", "/environments/{name}/explain/{kind}/{resource}": "get",
 		"/links": "post", "/compare": "get", "/bundle": "get", "/impact/{kind}/{resource}": "get",
-		"/alarms": "get", "/alarms/{id}/acknowledge": "post", "/silences": "post", "/silences/{id}/end": "post", "/audit/export": "get",
+		"/alarms": "get", "/audit/export": "get",
 	}
 	for _, verb := range []string{"add-environment", "update-environment", "retire-environment", "enrol-agent", "revoke-agent",
-		"propose", "revise", "rebase", "approve", "reject", "withdraw", "rollback", "pause", "resume", "break-glass", "review", "propose-trust"} {
+		"propose", "revise", "rebase", "approve", "reject", "withdraw", "rollback", "pause", "resume", "break-glass", "review", "propose-trust", "acknowledge-alarm", "silence-alarms", "end-silence"} {
 		want["/commands/"+verb] = "post"
 	}
 	for path, method := range want {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/internal/notify"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -32,8 +33,8 @@ type Backend interface {
 	Export(ctx context.Context, w io.Writer) error
 	// Doctor looks at everything that this publisher needs.
 	Doctor(ctx context.Context) []Check
-
-	Alarms
+	// Alarms are what the publisher tells of what is wrong; a *ledger.Error where nobody is told of anything.
+	Alarms() (notify.Overview, error)
 }
 
 // A Verification is what reading the whole ledger again found.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/lockstep-dev/lockstep/internal/config"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
-	"github.com/lockstep-dev/lockstep/internal/notify"
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
@@ -50,11 +49,8 @@ func KindOf(err error) ledger.Kind {
 	if kind := ledger.KindOf(err); kind != "" {
 		return kind
 	}
-	if _, ok := errors.AsType[*config.Error](err); ok || errors.Is(err, notify.ErrInvalid) {
+	if _, ok := errors.AsType[*config.Error](err); ok {
 		return ledger.KindInvalid
-	}
-	if errors.Is(err, notify.ErrUnknown) {
-		return ledger.KindNotFound
 	}
 	if _, ok := errors.AsType[*UnavailableError](err); ok || errors.Is(err, context.DeadlineExceeded) {
 		return KindUnavailable

@@ -77,6 +77,7 @@ var bodies = map[string]string{
 	"break-glass": `{"change":"c1","digest":"` + strings.Repeat("1", 64) + `","reason":"why"}`, "review": `{"change":"c1","comment":"why"}`,
 	"propose-trust":   `{"document":{"version":2,"ledger":"x","publishers":[],"approvals":"signed"},"reason":"why"}`,
 	"add-environment": `{"name":"dev","approvals":1}`, "update-environment": `{"name":"prod","approvals":2}`, "retire-environment": `{"name":"prod","reason":"why"}`,
+	"acknowledge-alarm": `{"alarm":"af13aa6d3941","environment":"prod","reason":"why"}`, "silence-alarms": `{"environment":"prod","until":"2027-01-01T00:00:00Z","reason":"why"}`, "end-silence": `{"silence":3}`,
 	"enrol-agent": `{"environment":"prod","agent":"a1","key":"U"}`, "revoke-agent": `{"environment":"prod","agent":"a1","reason":"why"}`,
 }
 

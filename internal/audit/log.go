@@ -67,6 +67,13 @@ func aboutOf(fact any) (a about) {
 		a = about{environments: []string{f.Environment}, agent: f.Agent}
 	case *events.AgentRevoked:
 		a = about{environments: []string{f.Environment}, agent: f.Agent, reason: f.Reason}
+	case *events.AlarmAcknowledged:
+		a.reason = f.Reason
+		if f.Environment != "" {
+			a.environments = []string{f.Environment}
+		}
+	case *events.AlarmsSilenced:
+		a = about{environments: []string{f.Environment}, reason: f.Reason}
 	case *events.HistoryRecovered:
 		if f.Loss != nil {
 			a.reason = f.Loss.Reason

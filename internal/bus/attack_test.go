@@ -123,7 +123,7 @@ func (s *siege) unchanged(what string, before map[string]holding) {
 // others are subjects that lead to what is not the attacker's.
 var others = []string{
 	"lockstep.live.other", "lockstep.pulse", "lockstep.release.other", "lockstep.release.own", "lockstep.ledger", "lockstep.live.own",
-	"lockstep.ack.other.a1", "lockstep.ack.own.a2", "lockstep.beat.other.a1", "lockstep.drift.other.a1", "lockstep.proof.other.a1", "$KV.LEASE.publisher",
+	"lockstep.ack.other.a1", "lockstep.ack.own.a2", "lockstep.beat.other.a1", "lockstep.drift.other.a1", "lockstep.proof.other.a1", "$KV.LEASE.publisher", "$KV.ALARMS.publisher",
 	"lockstep.agents.ack.other.a1", "lockstep.agents.beat.other.a1", "lockstep.agents.last.other", "lockstep.agents.reader.c1.other",
 	"lockstep.api.DIRECT.GET.RELEASES.lockstep.release.other", "lockstep.api.CONSUMER.CREATE.RELEASES.c1.lockstep.release.other",
 	"lockstep.api.DIRECT.GET.RELEASES", "$JS.API.DIRECT.GET.RELEASES", "$JS.API.DIRECT.GET.RELEASES.lockstep.release.other",

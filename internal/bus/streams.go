@@ -146,7 +146,7 @@ func (c *Conn) Replicate(ctx context.Context) (changed []string, err error) {
 	if err != nil || ledger.Config.Replicas == 1 {
 		return nil, err
 	}
-	for _, want := range append(streams(StreamOptions{Replicas: ledger.Config.Replicas}), jetstream.StreamConfig{Name: "KV_" + events.BucketLease}) {
+	for _, want := range append(streams(StreamOptions{Replicas: ledger.Config.Replicas}), jetstream.StreamConfig{Name: "KV_" + events.BucketLease}, jetstream.StreamConfig{Name: "KV_" + events.BucketAlarms}) {
 		info, err := c.streamInfo(ctx, want.Name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):

@@ -87,13 +87,16 @@ func hostileWorld(t testing.TB) *world {
 		w.reports.Beats[id] = b
 	}
 	w.raise()
-	alarms := w.alarms.View()
+	alarms, err := w.Alarms()
+	if err != nil {
+		t.Fatal(err)
+	}
 	finding := notify.Finding{Rule: notify.Rule(hostile), Environment: hostile, Change: hostile, State: hostile, Reason: events.Reason(hostile), Message: hostile, Stewards: []string{hostile},
 		Owners: []string{hostile}, Author: hostile, Next: hostile}
 	note := notify.Note{By: hostile, Reason: hostile, Time: epoch}
-	alarm := notify.Alarm{ID: hostile, Finding: finding, Raised: epoch, Acknowledged: &note, Told: []string{hostile}}
+	alarm := notify.Alarm{ID: hostile, Finding: finding, Raised: epoch, Told: []string{hostile}}
 	delivery := notify.Delivery{ID: hostile, Target: hostile, Alarm: alarm, Error: hostile}
-	alarms.Open = append(alarms.Open, notify.ShownAlarm{Alarm: alarm})
+	alarms.Open = append(alarms.Open, notify.ShownAlarm{Alarm: alarm, Acknowledged: &note})
 	alarms.Past, alarms.Silences = []notify.Alarm{alarm}, []notify.Silence{{ID: hostile, Environment: hostile, Rule: notify.Rule(hostile), Note: note}}
 	alarms.Waiting, alarms.Dead = []notify.Delivery{delivery}, []notify.Delivery{delivery}
 	w.told = &alarms

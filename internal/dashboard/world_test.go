@@ -381,7 +381,7 @@ func (w *world) Alarms() (notify.Overview, error) {
 	if w.told != nil {
 		return *w.told, w.untold
 	}
-	return w.alarms.View(), w.untold
+	return notify.View(notify.SaidIn(w.state, w.clock), w.clock, &w.alarms), w.untold
 }
 
 // raise lets who is on call be told of what is wrong.
@@ -390,24 +390,32 @@ func (w *world) raise() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := &notify.Config{Targets: []notify.Target{{Name: "oncall"}, {Name: "chat"}}, Rules: map[string]notify.Setting{"silent": {After: new(time.Duration)}, "approval": {After: new(time.Duration)}}}
-	w.alarms.Step(c, view.Ledger.ID, notify.Find(view, fleet.Pending(w.state, w.reports, w.clock), fleet.Who(w.state)), true, w.clock)
+	w.alarms.Step(c, view.Ledger.ID, notify.Find(view, fleet.Pending(w.state, w.reports, w.clock), fleet.Who(w.state)), notify.SaidIn(w.state, w.clock), w.clock)
+}
+
+// took lets a target take what is due, or not.
+func (w *world) took(target string, failed error, refused bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if d, due := w.alarms.Due(target, w.clock); due {
+		w.alarms.Took(d, w.clock, failed, refused, 0)
+	}
 }
 
 // everyAlarm is everyState where alarms were told, taken care of, silenced, and refused.
 func everyAlarm(t testing.TB) *world {
 	w := everyState(t)
 	w.raise()
-	_, err := w.alarms.Acknowledge(w.alarms.View().Open[0].ID, "emil", "restarting the desk by hand", w.clock)
-	if err == nil {
-		_, err = w.alarms.Quiet("tenant-b*", notify.Silent, w.clock.Add(2*time.Hour), "carla", "the provider moves this host, OPS-7", w.clock)
-	}
+	first, err := w.Alarms()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.alarms.Took("oncall", w.clock, errors.New("refused: answered 404 Not Found"), true)
-	w.alarms.Took("oncall", w.clock, errors.New("dial tcp: connection refused"), false)
+	w.do("emil", ledger.AcknowledgeAlarm{Alarm: first.Open[0].ID, Environment: first.Open[0].Environment, Reason: "restarting the desk by hand"})
+	w.do("carla", ledger.SilenceAlarms{Environment: "tenant-b*", Rule: "silent", Until: w.clock.Add(2 * time.Hour), Reason: "the provider moves this host, OPS-7"})
+	w.took("oncall", errors.New("refused: answered 404 Not Found"), true)
+	w.took("oncall", errors.New("not sent: dial tcp: connection refused"), false)
 	for range 20 {
-		w.alarms.Took("chat", w.clock, nil, false)
+		w.took("chat", nil, false)
 	}
 	w.pass(7 * time.Minute)
 	w.beatAll("tenant-brik")

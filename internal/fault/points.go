@@ -46,7 +46,7 @@ var (
 	ReleasesPurged   = point(publisher, "releases purged")
 	ReleasesSent     = point(publisher, "releases sent")
 	DeliveryRecorded = point(publisher, "deliveries recorded")
-	AlarmsKept       = point(publisher, "alarms kept")
+	AlarmsKept       = whole(publisher, "alarms kept")
 
 	ReplacedKept    = point(publisher, "replaced ledger kept")
 	CopyWritten     = point(publisher, "copy written anew")

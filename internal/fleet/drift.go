@@ -49,7 +49,7 @@ func DriftOf(e Environment, severity func(environment, resource string) string, 
 // Severity finds how much it matters that a resource is wrong in an environment: one of Severities. What it returns reads the state, and
 // must not outlive it.
 func Severity(s *ledger.State) func(environment, resource string) string {
-	find := manifests(s)
+	find := manifests(s.SourcesOfAll)
 	return func(environment, resource string) string {
 		if m := find(environment, resource); m != nil && m.Resource() != nil && m.Resource().Severity != "" {
 			return m.Resource().Severity

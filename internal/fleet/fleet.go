@@ -91,7 +91,11 @@ func Build(s *ledger.State, r Reports, ledgerView LedgerView, asOf time.Time) Vi
 // Reviews are the break-glasses that not enough people have signed off, oldest first.
 func Reviews(s *ledger.State) (out []OpenReview) {
 	for _, c := range s.UnderReview() {
-		out = append(out, OpenReview{c.ID, *c.BreakGlass})
+		r := OpenReview{Change: c.ID, Environments: []string{}, GlassBroken: *c.BreakGlass}
+		for _, part := range c.Parts {
+			r.Environments = append(r.Environments, part.Environment)
+		}
+		out = append(out, r)
 	}
 	return out
 }

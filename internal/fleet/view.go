@@ -44,7 +44,8 @@ type View struct {
 
 // An OpenReview is a break-glass that waits to be signed off.
 type OpenReview struct {
-	Change string `json:"change"`
+	Change       string   `json:"change"`
+	Environments []string `json:"environments"`
 	ledger.GlassBroken
 }
 

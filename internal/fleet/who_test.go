@@ -28,6 +28,9 @@ metadata: {name: new, owner: team-desk}
 spec:
   default: ` + flagOf("off") + "\n"
 	p := s.do("anna", ledger.Propose{Reason: "because", Edits: []ledger.Edit{}, Directory: &ledger.Directory{Files: []registry.File{{Name: "shop/all.yaml", Text: manifest}}}})
+	if author, owners := fleet.Who(s.state)("", p.Change, nil); fmt.Sprint(author, " ", owners) != "anna [team-desk team-shop]" {
+		t.Errorf("before anybody approved what is new: %s %v", author, owners)
+	}
 	s.do("ben", ledger.Approve{Change: p.Change, Digest: s.state.Changes[p.Change].Digest})
 	who := fleet.Who(s.state)
 	for _, c := range []struct {

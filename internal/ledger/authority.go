@@ -26,6 +26,9 @@ var forms = map[events.Type]form{
 	events.TypeEnvironmentRetired: {verbs: []string{RetireEnvironment{}.name()}, with: []events.Type{events.TypeRolloutCompleted}},
 	events.TypeAgentEnrolled:      {verbs: []string{EnrolAgent{}.name()}},
 	events.TypeAgentRevoked:       {verbs: []string{RevokeAgent{}.name()}, with: []events.Type{events.TypeRolloutCompleted}},
+	events.TypeAlarmAcknowledged:  {verbs: []string{AcknowledgeAlarm{}.name()}},
+	events.TypeAlarmsSilenced:     {verbs: []string{SilenceAlarms{}.name()}},
+	events.TypeSilenceEnded:       {verbs: []string{EndSilence{}.name()}},
 	// The publisher's own: they follow from what is in the ledger, or hold what others signed.
 	events.TypeContentStored:    {with: []events.Type{events.TypeContentStored}},
 	events.TypeDeliveryRecorded: {with: []events.Type{events.TypeRolloutCompleted}},
@@ -142,6 +145,12 @@ func actor(fact any) string {
 		return f.By
 	case *events.AgentRevoked:
 		return f.By
+	case *events.AlarmAcknowledged:
+		return f.By
+	case *events.AlarmsSilenced:
+		return f.By
+	case *events.SilenceEnded:
+		return f.By
 	}
 	return ""
 }
@@ -179,6 +188,12 @@ func rebuilt(verb string, fact any) (Body, bool) {
 		return EnrolAgent{Environment: f.Environment, Agent: f.Agent, Key: f.Key}, true
 	case *events.AgentRevoked:
 		return RevokeAgent{Environment: f.Environment, Agent: f.Agent, Reason: f.Reason}, true
+	case *events.AlarmAcknowledged:
+		return AcknowledgeAlarm{Alarm: f.Alarm, Environment: f.Environment, Reason: f.Reason}, true
+	case *events.AlarmsSilenced:
+		return SilenceAlarms{Environment: f.Environment, Rule: f.Rule, Until: f.Until, Reason: f.Reason}, true
+	case *events.SilenceEnded:
+		return EndSilence{Silence: f.Silence}, true
 	}
 	return nil, false
 }
@@ -214,6 +229,12 @@ func (s *State) may(said *spoken, fact any, at time.Time) error {
 		return a.agents(f.Environment)
 	case *events.AgentRevoked:
 		return a.agents(f.Environment)
+	case *events.AlarmAcknowledged:
+		return a.acknowledge(f.Environment)
+	case *events.AlarmsSilenced:
+		return a.silence(f.Environment)
+	case *events.SilenceEnded:
+		return a.silence(s.silenced(f.Silence).Environment)
 	}
 	return refuse(KindDenied, "", "nobody may do this by signing it")
 }

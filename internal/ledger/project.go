@@ -143,6 +143,12 @@ func (p *projection) fact(t events.Type, fact any) error {
 		return p.breakGlassUsed(f)
 	case *events.BreakGlassReviewed:
 		return p.breakGlassReviewed(f)
+	case *events.AlarmAcknowledged:
+		return p.alarmAcknowledged(f)
+	case *events.AlarmsSilenced:
+		return p.alarmsSilenced(f)
+	case *events.SilenceEnded:
+		return p.silenceEnded(f)
 	case *events.RolloutCompleted:
 		return p.change(f.Change, StatusReleased, func(c *Change) { c.status, c.Completed = StatusDelivered, p.entry.Time })
 	case *events.WaveReleased:

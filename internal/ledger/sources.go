@@ -106,6 +106,25 @@ func (s *State) allSources() (map[string]foldedSources, error) {
 	return after, nil
 }
 
+// ProposedSources are the sources of the environments of a change as they will be with it, by name.
+func (s *State) ProposedSources(c *Change) (map[string]*registry.Sources, error) {
+	all, err := s.allSources()
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]*registry.Sources, len(c.Parts))
+	var folder registry.Folder
+	read := newEditReader(s)
+	for _, part := range c.Parts {
+		steps, err := read.steps([]string{c.ID}, part.Environment)
+		if err != nil {
+			return nil, err
+		}
+		out[part.Environment] = folder.Fold(all[part.Environment].sources, steps...)
+	}
+	return out, nil
+}
+
 // pending are the changes that are approved for an environment and have neither reached it nor were left out there.
 func (s *State) pending(environment string) []string {
 	var out []string

@@ -32,8 +32,10 @@ type State struct {
 	recovering   recovering
 	sourced      sourced
 	policies     policy.Library
-	decisions    uint64 // entries that do not only store contents
-	trial        trial  // of the last decision
+	acknowledged []Acknowledgement // of alarms, the newest last
+	silences     []Silence         // as they were made; those that were over when the newest was made are not here
+	decisions    uint64            // entries that do not only store contents
+	trial        trial             // of the last decision
 }
 
 // A trial is an entry as it was decided, with the releases that were derived and accepted for it, and the deliveries that were read and

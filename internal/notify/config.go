@@ -91,7 +91,7 @@ func (c *Config) check() error {
 		names[t.Name] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Rules)) {
-		if err := checkRule(name); err != nil {
+		if err := CheckRule(name); err != nil {
 			return fmt.Errorf("rules: %w", err)
 		}
 		if after := c.Rules[name].After; after != nil && *after < 0 {
@@ -123,7 +123,7 @@ func (t *Target) check() error {
 		return fmt.Errorf("format: want %s or %s, have %q", FormatCloudEvents, FormatSlack, t.Format)
 	}
 	for _, name := range t.Rules {
-		if err := checkRule(name); err != nil {
+		if err := CheckRule(name); err != nil {
 			return fmt.Errorf("rules: %w", err)
 		}
 	}
@@ -135,7 +135,8 @@ func (t *Target) check() error {
 	return nil
 }
 
-func checkRule(name string) error {
+// CheckRule says whether there is a rule of that name, and which one may be meant.
+func CheckRule(name string) error {
 	if slices.Contains(Rules, Rule(name)) {
 		return nil
 	}

@@ -4,7 +4,7 @@
 // Guarantees: it is a function of its arguments, time included, and of a State that its owner keeps durably. An episode has one id from
 // its beginning to its end. What is to be sent stays in the State until its receiver took it, or until it is given up and shown as a dead
 // letter; so whoever writes the State down before and after each sending sends at least once, always under the same id, and twice only
-// where a crash came between sending and writing down. While nothing can be known of the fleet no episode begins or ends.
+// where a crash came between sending and writing down. What people say of alarms, who takes care and what is silenced, is in the ledger.
 //
 // It is not for sending: internal/webhook does that, and internal/publisher brings both together.
 package notify

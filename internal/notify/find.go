@@ -32,25 +32,34 @@ type Who func(environment, change string, resources []string) (author string, ow
 
 // People says who answers for what is wrong.
 func (f Finding) People() string {
-	if f.Rule == Ledger {
-		return "whoever runs the publisher"
-	}
-	if f.Rule == Glass {
-		return "two who may approve it, besides who broke the glass"
-	}
 	out := "no steward is set"
 	if len(f.Stewards) > 0 {
-		out = "steward " + strings.Join(f.Stewards, ", ")
+		out = "steward " + some(f.Stewards)
 	}
-	if len(f.Owners) > 0 {
-		out += "; owner " + strings.Join(f.Owners, ", ")
-	} else {
+	switch {
+	case f.Rule == Ledger:
+		return "whoever runs the publisher; " + out
+	case len(f.Owners) > 0:
+		out += "; owner " + some(f.Owners)
+	default:
 		out += "; no owner is set"
+	}
+	if f.Rule == Glass {
+		out = "two who may approve it, besides who broke the glass; " + out
 	}
 	if f.Author != "" {
 		out += "; proposed by " + f.Author
 	}
 	return out
+}
+
+// some names a few of many.
+func some(names []string) string {
+	const most = 6
+	if more := len(names) - most; more > 1 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
+	}
+	return strings.Join(names, ", ")
 }
 
 // subject tells findings apart: the same subject is the same episode while it lasts.
@@ -76,7 +85,15 @@ func (f Finding) about() string {
 // Find is what is wrong with a fleet. Changes are those that are open or released.
 func Find(view fleet.View, changes []fleet.Change, who Who) []Finding {
 	if l := view.Ledger; !l.Writable {
-		return []Finding{{Rule: Ledger, Reason: l.Reason, Message: l.Message, Since: l.Since, Stewards: []string{}, Owners: []string{}, Next: "publisher doctor"}}
+		f := Finding{Rule: Ledger, Reason: l.Reason, Message: l.Message, Since: l.Since, Stewards: []string{}, Owners: []string{}, Next: "publisher doctor"}
+		for _, e := range view.Environments { // all of them are concerned
+			if e.Steward != "" && e.Condition != fleet.Retired {
+				f.Stewards = append(f.Stewards, e.Steward)
+			}
+		}
+		slices.Sort(f.Stewards)
+		f.Stewards = slices.Compact(f.Stewards)
+		return []Finding{f}
 	}
 	stewards := map[string]string{}
 	var out []Finding
@@ -98,7 +115,7 @@ func Find(view fleet.View, changes []fleet.Change, who Who) []Finding {
 		}
 	}
 	for _, r := range view.Reviews {
-		add(Finding{Rule: Glass, Change: r.Change, Since: r.At, Next: "publisher show " + r.Change, Message: r.String()}, r.Change, nil)
+		add(Finding{Rule: Glass, Change: r.Change, Since: r.At, Next: "publisher show " + r.Change, Message: r.String()}, r.Change, nil, r.Environments...)
 	}
 	for _, c := range changes {
 		switch c.Status {

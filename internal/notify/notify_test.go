@@ -52,7 +52,7 @@ func sent(s *notify.State, c *notify.Config, now time.Time) (out []string) {
 				break
 			}
 			out = append(out, d.Target+":"+d.ID)
-			s.Took(d.Target, now, nil, false)
+			s.Took(d, now, nil, false, 0)
 		}
 	}
 	return out
@@ -62,7 +62,7 @@ func TestAnEpisodeIsToldOnceWhenItBeginsAndOnceWhenItIsOver(t *testing.T) {
 	c, s, now := parse(t, twoTargets), &notify.State{}, noon
 	step := func(after time.Duration, findings ...notify.Finding) []string {
 		now = now.Add(after)
-		s.Step(c, id, findings, true, now)
+		s.Step(c, id, findings, notify.Said{}, now)
 		return sent(s, c, now)
 	}
 	begun := step(0, failing("prod-eu"))
@@ -96,114 +96,145 @@ func TestWhatIsWrongForAMomentIsToldToNobodyWhereTheRuleWaits(t *testing.T) {
 	c, s := parse(t, twoTargets), &notify.State{}
 	silent := notify.Finding{Rule: notify.Silent, Environment: "dev", State: "silent", Since: noon.Add(-time.Hour)}
 	for i, findings := range [][]notify.Finding{{silent}, {}, {silent}, {silent}} {
-		s.Step(c, id, findings, true, noon.Add(time.Duration(i)*30*time.Second))
+		s.Step(c, id, findings, notify.Said{}, noon.Add(time.Duration(i)*30*time.Second))
 		if len(s.Outbox) > 0 {
 			t.Fatalf("told after %d s: it was heard in between", i*30)
 		}
 	}
-	s.Step(c, id, []notify.Finding{silent}, true, noon.Add(2*time.Minute))
+	s.Step(c, id, []notify.Finding{silent}, notify.Said{}, noon.Add(2*time.Minute))
 	if len(s.Outbox) != 1 {
 		t.Errorf("%d told after a minute of silence", len(s.Outbox))
 	}
 	waits := notify.Finding{Rule: notify.Approval, Change: "c1", Since: noon.Add(-4 * time.Hour)}
-	if s.Step(c, id, []notify.Finding{silent, waits}, true, noon); len(s.Outbox) != 2 {
+	if s.Step(c, id, []notify.Finding{silent, waits}, notify.Said{}, noon); len(s.Outbox) != 2 {
 		t.Error("what waits since long before the start is not told at once")
 	}
 }
 
-func TestNothingBeginsOrEndsWhileNothingCanBeKnown(t *testing.T) {
-	c, s := parse(t, twoTargets), &notify.State{}
-	s.Step(c, id, []notify.Finding{failing("dev")}, true, noon)
-	sent(s, c, noon)
-	blind := notify.Finding{Rule: notify.Ledger, Reason: events.ReasonBusDown}
-	for i := range 100 {
-		s.Step(c, id, []notify.Finding{blind}, false, noon.Add(time.Duration(i)*time.Minute))
-	}
-	told := sent(s, c, noon.Add(100*time.Minute))
-	if len(told) != 1 || len(s.Open) != 2 {
-		t.Errorf("told %v, %d open: want the ledger's alarm, and the one before still open", told, len(s.Open))
-	}
+// quiet is a silence of some environments and a rule.
+func quiet(environment string, rule notify.Rule, until time.Time) notify.Said {
+	return notify.Said{Silences: []ledger.Silence{{Entry: 7, Environment: environment, Rule: string(rule), Until: until, By: "dora", Reason: "maintenance", Time: noon}}}
 }
 
 func TestASilenceKeepsAlarmsUntilItsEnd(t *testing.T) {
 	c, s := parse(t, twoTargets), &notify.State{}
-	if _, err := s.Quiet("prod-*", notify.Failing, noon.Add(time.Hour), "dora", "maintenance", noon); err != nil {
-		t.Fatal(err)
-	}
+	said := quiet("prod-*", notify.Failing, noon.Add(time.Hour))
 	findings := []notify.Finding{failing("prod-eu"), failing("dev")}
-	s.Step(c, id, findings, true, noon)
+	s.Step(c, id, findings, said, noon)
 	if told := sent(s, c, noon); len(told) != 1 {
 		t.Errorf("told %v, want dev alone", told)
 	}
-	if v := s.View(); len(v.Open) != 2 || v.Open[0].Silenced == v.Open[1].Silenced {
-		t.Errorf("%+v", v.Open)
+	v := notify.View(said, noon, s)
+	if len(v.Open) != 2 || v.Open[0].Silenced == v.Open[1].Silenced || len(v.Silences) != 1 || v.Silences[0].ID != "s7" || v.Silences[0].By != "dora" {
+		t.Errorf("%+v", v)
 	}
-	s.Step(c, id, findings, true, noon.Add(time.Hour))
+	s.Step(c, id, findings, said, noon.Add(time.Hour))
 	if told := sent(s, c, noon.Add(time.Hour)); len(told) != 2 {
 		t.Errorf("told %v when the silence was over, want both targets", told)
 	}
-	q, err := s.Quiet("*", "", noon.Add(2*time.Hour), "dora", "again", noon.Add(time.Hour))
-	if err != nil || s.Speak(q.ID) != nil || !errors.Is(s.Speak(q.ID), notify.ErrUnknown) {
-		t.Errorf("a silence is not ended once: %v", err)
-	}
-	for what, ask := range map[string]func() (notify.Silence, error){
-		"no reason":      func() (notify.Silence, error) { return s.Quiet("*", "", noon.Add(time.Hour), "dora", " ", noon) },
-		"the past":       func() (notify.Silence, error) { return s.Quiet("*", "", noon, "dora", "x", noon) },
-		"for ever":       func() (notify.Silence, error) { return s.Quiet("*", "", noon.Add(31*24*time.Hour), "dora", "x", noon) },
-		"no pattern":     func() (notify.Silence, error) { return s.Quiet("[", "", noon.Add(time.Hour), "dora", "x", noon) },
-		"no rule":        func() (notify.Silence, error) { return s.Quiet("*", "failin", noon.Add(time.Hour), "dora", "x", noon) },
-		"no environment": func() (notify.Silence, error) { return s.Quiet("", "", noon.Add(time.Hour), "dora", "x", noon) },
-	} {
-		if _, err := ask(); !errors.Is(err, notify.ErrInvalid) {
-			t.Errorf("%s: %v", what, err)
-		}
+	everything := &notify.State{}
+	waits := notify.Finding{Rule: notify.Approval, Change: "c1", Since: noon.Add(-5 * time.Hour)}
+	if everything.Step(c, id, []notify.Finding{waits}, quiet("*", "", noon.Add(time.Hour)), noon); len(everything.Outbox) != 0 || len(everything.Open) != 1 {
+		t.Errorf("what is about no environment is told while everything is silenced: %+v", everything.Outbox)
 	}
 }
 
-func TestAnAlarmIsAcknowledgedWithAReason(t *testing.T) {
+func TestWhoTakesCareOfAnAlarmIsWhoSaidSoLastOfThatEnvironment(t *testing.T) {
 	c, s := parse(t, twoTargets), &notify.State{}
-	s.Step(c, id, []notify.Finding{failing("dev")}, true, noon)
-	alarm := s.View().Open[0]
-	if _, err := s.Acknowledge(alarm.ID, "dora", "", noon); !errors.Is(err, notify.ErrInvalid) {
-		t.Errorf("without a reason: %v", err)
+	s.Step(c, id, []notify.Finding{failing("dev")}, notify.Said{}, noon)
+	alarm := notify.View(notify.Said{}, noon, s).Open[0]
+	said := func(environment string, by ...string) (out notify.Said) {
+		for _, name := range by {
+			out.Acknowledged = append(out.Acknowledged, ledger.Acknowledgement{Alarm: alarm.ID, Environment: environment, By: name, Reason: "on it", Time: noon})
+		}
+		return out
 	}
-	if _, err := s.Acknowledge("none", "dora", "on it", noon); !errors.Is(err, notify.ErrUnknown) {
-		t.Errorf("an unknown one: %v", err)
+	if alarm.Acknowledged != nil || notify.View(said("prod", "mallory"), noon, s).Open[0].Acknowledged != nil {
+		t.Error("somebody takes care of it who said so of another environment's")
 	}
-	got, err := s.Acknowledge(alarm.ID[:4], "dora", "on it", noon)
-	if err != nil || got.Acknowledged == nil || s.View().Open[0].Acknowledged.By != "dora" {
-		t.Errorf("%+v, %v", got, err)
+	if got := notify.View(said("dev", "dora", "emil"), noon, s).Open[0].Acknowledged; got == nil || got.By != "emil" || got.Reason != "on it" {
+		t.Errorf("%+v", got)
 	}
 }
 
 func TestWhatNobodyTakesBecomesADeadLetter(t *testing.T) {
 	c, s := parse(t, twoTargets), &notify.State{}
-	s.Step(c, id, []notify.Finding{failing("prod-eu")}, true, noon)
-	s.Took("chat", noon, errors.New("answered 410 Gone"), true)
+	s.Step(c, id, []notify.Finding{failing("prod-eu")}, notify.Said{}, noon)
+	chat, _ := s.Due("chat", noon)
+	s.Took(chat, noon, errors.New("answered 410 Gone"), true, 0)
 	now, tries := noon, 0
-	for {
-		if _, due := s.Due("oncall", now); due {
+	for len(s.Outbox) > 0 {
+		if d, due := s.Due("oncall", now); due {
 			tries++
-			s.Took("oncall", now, errors.New("not sent: connection refused"), false)
-		}
-		if s.View().Dead[0].Target == "oncall" {
-			break
+			s.Took(d, now, errors.New("not sent: connection refused"), false, 0)
 		}
 		if now = now.Add(time.Second); now.Sub(noon) > 25*time.Hour {
 			t.Fatal("never given up")
 		}
 	}
-	v := s.View()
-	if len(v.Waiting) != 0 || len(v.Dead) != 2 || v.Dead[1].Error != "answered 410 Gone" || tries < 280 || tries > 310 || now.Sub(noon) < 24*time.Hour {
+	v := notify.View(notify.Said{}, now, s)
+	if len(v.Dead) != 2 || v.Dead[0].Target != "oncall" || v.Dead[1].Error != "answered 410 Gone" || tries < 280 || tries > 310 || now.Sub(noon) < 24*time.Hour || v.Dead[0].GivenUp.Sub(noon) < 24*time.Hour {
 		t.Errorf("%d tries until %s, %+v", tries, now.Sub(noon), v.Dead)
+	}
+}
+
+// TestAMessageThatATargetDoesNotTakeKeepsNoOtherBack but for that the episode is over, which is not told before it began.
+func TestAMessageThatATargetDoesNotTakeKeepsNoOtherBack(t *testing.T) {
+	c, s, now := parse(t, twoTargets), &notify.State{}, noon
+	s.Step(c, id, []notify.Finding{failing("a"), failing("b")}, notify.Said{}, now)
+	poison := s.Outbox[0].Alarm.Environment
+	for range 3 { // that it is over, for both
+		now = now.Add(time.Minute)
+		s.Step(c, id, nil, notify.Said{}, now)
+	}
+	var took []string
+	for range 10 {
+		d, due := s.Due("oncall", now)
+		if !due {
+			now = now.Add(10 * time.Minute)
+			continue
+		}
+		if d.Alarm.Environment == poison {
+			if d.Resolved {
+				t.Fatal("it is told that it is over before that it began")
+			}
+			s.Took(d, now, errors.New("answered 500"), false, 0)
+			continue
+		}
+		took = append(took, fmt.Sprint(d.Alarm.Environment, d.Resolved))
+		s.Took(d, now, nil, false, 0)
+	}
+	if len(took) != 2 || len(s.Outbox) != 2 {
+		t.Errorf("took %v, %d wait", took, len(s.Outbox))
+	}
+}
+
+func TestATargetIsLeftAloneForAsLongAsItAsks(t *testing.T) {
+	c := parse(t, twoTargets)
+	for asked, want := range map[time.Duration]time.Duration{0: time.Second, 90 * time.Second: 90 * time.Second, 48 * time.Hour: time.Hour} {
+		s := &notify.State{}
+		s.Step(c, id, []notify.Finding{failing("a"), failing("b")}, notify.Said{}, noon)
+		d, _ := s.Due("oncall", noon)
+		s.Took(d, noon, errors.New("answered 429"), false, asked)
+		if _, due := s.Due("oncall", noon.Add(want-time.Millisecond)); due {
+			t.Errorf("%s: it is sent another one before %s", asked, want)
+		}
+		again, due := s.Due("oncall", noon.Add(want))
+		if !due || again.ID == d.ID {
+			t.Errorf("%s: after %s: %+v, %t", asked, want, again, due)
+		}
+		s.Took(again, noon.Add(want), nil, false, 0)
+		if next, due := s.Due("oncall", noon.Add(want)); !due || next.ID != d.ID {
+			t.Errorf("%s: it took one, and is not sent the other", asked)
+		}
 	}
 }
 
 func TestTargetsThatAreGoneLeaveDeadLetters(t *testing.T) {
 	c, s := parse(t, twoTargets), &notify.State{}
-	s.Step(c, id, []notify.Finding{failing("prod-eu")}, true, noon)
-	s.Drop(parse(t, `targets: [{name: oncall, url: "https://example.org/hook"}]`))
-	if v := s.View(); len(v.Waiting) != 1 || len(v.Dead) != 1 || v.Dead[0].Target != "chat" {
+	s.Step(c, id, []notify.Finding{failing("prod-eu")}, notify.Said{}, noon)
+	s.Drop(parse(t, `targets: [{name: oncall, url: "https://example.org/hook"}]`), noon)
+	if v := notify.View(notify.Said{}, noon, s); len(v.Waiting) != 1 || len(v.Dead) != 1 || v.Dead[0].Target != "chat" {
 		t.Errorf("%+v", v)
 	}
 }
@@ -234,7 +265,7 @@ func TestEveryEpisodeIsToldAtLeastOnceAndTwiceOnlyAfterACrash(t *testing.T) {
 				}
 				key := d.Target + " " + d.ID
 				if fail {
-					s.Took(d.Target, now, errors.New("down"), false)
+					s.Took(d, now, errors.New("down"), false, 0)
 				} else {
 					received[key]++
 					if crash {
@@ -242,7 +273,7 @@ func TestEveryEpisodeIsToldAtLeastOnceAndTwiceOnlyAfterACrash(t *testing.T) {
 						restart()
 						continue
 					}
-					s.Took(d.Target, now, nil, false)
+					s.Took(d, now, nil, false, 0)
 				}
 				write()
 			}
@@ -255,7 +286,7 @@ func TestEveryEpisodeIsToldAtLeastOnceAndTwiceOnlyAfterACrash(t *testing.T) {
 					findings = append(findings, failing(name))
 				}
 			}
-			s.Step(c, id, findings, true, now)
+			s.Step(c, id, findings, notify.Said{}, now)
 			write()
 			for _, a := range s.Open {
 				for _, target := range a.Told {
@@ -286,8 +317,8 @@ func TestEveryEpisodeIsToldAtLeastOnceAndTwiceOnlyAfterACrash(t *testing.T) {
 
 func TestWhatIsSentIsACloudEventOrTextWithoutMarkupOfOthers(t *testing.T) {
 	c, s := parse(t, twoTargets), &notify.State{}
-	s.Step(c, id, []notify.Finding{failing("prod-eu")}, true, noon)
-	for _, d := range s.View().Waiting {
+	s.Step(c, id, []notify.Finding{failing("prod-eu")}, notify.Said{}, noon)
+	for _, d := range s.Outbox {
 		m, err := c.Message(id, d)
 		if err != nil {
 			t.Fatal(err)
@@ -362,7 +393,7 @@ func TestFindingsAreWhatTheFleetViewSays(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	view.Ledger = fleet.LedgerView{Reason: events.ReasonBusDown}
-	if got := notify.Find(view, changes, nil); len(got) != 1 || got[0].Rule != notify.Ledger {
+	if got := notify.Find(view, changes, nil); len(got) != 1 || got[0].Rule != notify.Ledger || got[0].People() != "whoever runs the publisher; steward team" {
 		t.Errorf("while the ledger cannot be written: %+v", got)
 	}
 }
@@ -394,21 +425,23 @@ func TestAConfigurationIsReadStrictly(t *testing.T) {
 // TestABreakGlassIsToldAtOnceUntilItIsSignedOff: whoever used it does not do so quietly.
 func TestABreakGlassIsToldAtOnceUntilItIsSignedOff(t *testing.T) {
 	c := parse(t, twoTargets)
-	view := fleet.View{Ledger: fleet.LedgerView{Writable: true}, Reviews: []fleet.OpenReview{{Change: "c4", GlassBroken: ledger.GlassBroken{By: "carla", Reason: "nobody is here", At: noon}}}}
-	who := func(string, string, []string) (string, []string) { return "anna", nil }
+	view := fleet.View{Ledger: fleet.LedgerView{Writable: true}, Environments: []fleet.Environment{{Name: "prod", Steward: "emil", Condition: fleet.InStep}},
+		Reviews: []fleet.OpenReview{{Change: "c4", Environments: []string{"prod"}, GlassBroken: ledger.GlassBroken{By: "carla", Reason: "nobody is here", At: noon}}}}
+	who := func(string, string, []string) (string, []string) { return "anna", []string{"checkout"} }
 	var s notify.State
-	s.Step(c, id, notify.Find(view, nil, who), true, noon)
+	s.Step(c, id, notify.Find(view, nil, who), notify.Said{}, noon)
 	got := sent(&s, c, noon)
 	if len(got) != 1 || !strings.HasPrefix(got[0], "oncall:") {
 		t.Errorf("sent %v", got)
 	}
-	open := s.View().Open
-	if len(open) != 1 || open[0].Change != "c4" || !strings.Contains(open[0].Message, "carla broke the glass for c4") || open[0].People() == "" {
+	open := notify.View(notify.Said{}, noon, &s).Open
+	if len(open) != 1 || open[0].Change != "c4" || !strings.Contains(open[0].Message, "carla broke the glass for c4") ||
+		open[0].People() != "two who may approve it, besides who broke the glass; steward emil; owner checkout; proposed by anna" {
 		t.Errorf("%+v", open)
 	}
 	view.Reviews = nil
 	for _, after := range []time.Duration{time.Minute, time.Hour} {
-		s.Step(c, id, notify.Find(view, nil, who), true, noon.Add(after))
+		s.Step(c, id, notify.Find(view, nil, who), notify.Said{}, noon.Add(after))
 	}
 	if ended := sent(&s, c, noon.Add(time.Hour)); len(ended) != 1 {
 		t.Errorf("that it ended is sent %v", ended)

@@ -1,72 +1,60 @@
 package notify
 
 import (
-	"errors"
-	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
-// ErrUnknown says that there is no open alarm, or no silence, of that id.
-var ErrUnknown = errors.New("nothing open has that id; list alarms and silences with 'publisher alarms'")
-
-// ErrInvalid says that what a person asks makes no sense.
-var ErrInvalid = errors.New("this cannot be done")
-
-// Acknowledge notes who takes care of an open alarm. An id may be shortened where that is unambiguous.
-func (s *State) Acknowledge(id, by, reason string, now time.Time) (Alarm, error) {
-	if strings.TrimSpace(reason) == "" {
-		return Alarm{}, fmt.Errorf("%w: say why", ErrInvalid)
-	}
-	var found *Alarm
-	for _, a := range s.Open {
-		if id != "" && strings.HasPrefix(a.ID, id) {
-			if found != nil {
-				return Alarm{}, fmt.Errorf("%w: %q begins more than one id", ErrInvalid, id)
-			}
-			found = a
-		}
-	}
-	if found == nil {
-		return Alarm{}, ErrUnknown
-	}
-	found.Acknowledged = &Note{By: by, Reason: reason, Time: now}
-	return *found, nil
+// Said is what people said of alarms, as the ledger has it.
+type Said struct {
+	Silences     []ledger.Silence
+	Acknowledged []ledger.Acknowledgement // the newest last
 }
 
-// Quiet keeps alarms from being sent: those of environments that match a pattern, of a rule or of all.
-func (s *State) Quiet(environment string, rule Rule, until time.Time, by, reason string, now time.Time) (Silence, error) {
-	switch _, err := path.Match(environment, "x"); {
-	case err != nil || environment == "":
-		return Silence{}, fmt.Errorf("%w: %q is no pattern of environments", ErrInvalid, environment)
-	case strings.TrimSpace(reason) == "":
-		return Silence{}, fmt.Errorf("%w: say why", ErrInvalid)
-	case !until.After(now) || until.Sub(now) > longest:
-		return Silence{}, fmt.Errorf("%w: a silence ends later than now, and within 30 days", ErrInvalid)
-	}
-	if rule != "" {
-		if err := checkRule(string(rule)); err != nil {
-			return Silence{}, fmt.Errorf("%w: %w", ErrInvalid, err)
-		}
-	}
-	q := Silence{ID: "s" + alarmID(environment, string(rule)+by, now)[:6], Environment: environment, Rule: rule, Until: until.UTC(), Note: Note{By: by, Reason: reason, Time: now}}
-	s.Silences = append(s.Silences, q)
-	return q, nil
+// SaidIn is what a ledger has of it at a time.
+func SaidIn(s *ledger.State, now time.Time) Said {
+	return Said{Silences: s.SilencesAt(now), Acknowledged: s.Acknowledgements()}
 }
 
-// Speak ends a silence before its time.
-func (s *State) Speak(id string) error {
-	i := slices.IndexFunc(s.Silences, func(q Silence) bool { return q.ID == id })
-	if i < 0 {
-		return ErrUnknown
+// silences says whether an alarm is kept from being sent.
+func (s Said) silences(a *Alarm, now time.Time) bool {
+	return slices.ContainsFunc(s.Silences, func(q ledger.Silence) bool {
+		return now.Before(q.Until) && (q.Rule == "" || q.Rule == string(a.Rule)) && events.Glob(q.Environment, a.Environment)
+	})
+}
+
+// acknowledged is who took care of an alarm last, by their own word; nil where nobody did. What was said of another environment's is none:
+// whoever said that may be nobody who looks after this one.
+func (s Said) acknowledged(a *Alarm) *Note {
+	for _, k := range slices.Backward(s.Acknowledged) {
+		if k.Alarm == a.ID && k.Environment == a.Environment {
+			return &Note{By: k.By, Reason: k.Reason, Time: k.Time}
+		}
 	}
-	s.Silences = slices.Delete(s.Silences, i, i+1)
 	return nil
 }
 
-// An Overview is what people see of a State.
+// A Note is who said something when, and why.
+type Note struct {
+	By     string    `json:"by"`
+	Reason string    `json:"reason"`
+	Time   time.Time `json:"time"`
+}
+
+// A Silence keeps alarms from being sent until a time. Those that are still open then are sent then.
+type Silence struct {
+	ID          string    `json:"id"`
+	Environment string    `json:"environment"`    // pattern
+	Rule        Rule      `json:"rule,omitempty"` // empty: all
+	Until       time.Time `json:"until"`
+	Note
+}
+
+// An Overview is what people see of alarms.
 type Overview struct {
 	Open     []ShownAlarm `json:"open"`     // oldest first
 	Past     []Alarm      `json:"past"`     // newest first
@@ -75,17 +63,24 @@ type Overview struct {
 	Dead     []Delivery   `json:"dead"`     // given up, newest first
 }
 
-// A ShownAlarm is an open alarm, and whether it is silenced.
+// A ShownAlarm is an open alarm with what was said of it.
 type ShownAlarm struct {
 	Alarm
-	Silenced bool `json:"silenced"`
+	Acknowledged *Note `json:"acknowledged,omitempty"` // who takes care of it
+	Silenced     bool  `json:"silenced"`
 }
 
-// View shows the state. What it holds is its own.
-func (s *State) View() Overview {
-	v := Overview{Open: []ShownAlarm{}, Past: []Alarm{}, Silences: append([]Silence{}, s.Silences...), Waiting: append([]Delivery{}, s.Outbox...), Dead: []Delivery{}}
-	for _, a := range s.Open {
-		v.Open = append(v.Open, ShownAlarm{*a, s.Silenced(a)})
+// View shows states together, and what was said of what is in them. What it holds is its own.
+func View(said Said, now time.Time, states ...*State) Overview {
+	v := Overview{Open: []ShownAlarm{}, Past: []Alarm{}, Silences: []Silence{}, Waiting: []Delivery{}, Dead: []Delivery{}}
+	for _, q := range said.Silences {
+		v.Silences = append(v.Silences, Silence{ID: q.ID(), Environment: q.Environment, Rule: Rule(q.Rule), Until: q.Until, Note: Note{By: q.By, Reason: q.Reason, Time: q.Time}})
+	}
+	for _, s := range states {
+		for _, a := range s.Open {
+			v.Open = append(v.Open, ShownAlarm{*a, said.acknowledged(a), said.silences(a, now)})
+		}
+		v.Past, v.Waiting, v.Dead = append(v.Past, s.Past...), append(v.Waiting, s.Outbox...), append(v.Dead, s.Dead...)
 	}
 	slices.SortFunc(v.Open, func(a, b ShownAlarm) int {
 		if c := a.Raised.Compare(b.Raised); c != 0 {
@@ -93,9 +88,7 @@ func (s *State) View() Overview {
 		}
 		return strings.Compare(a.ID, b.ID)
 	})
-	v.Past = append(v.Past, s.Past...)
-	v.Dead = append(v.Dead, s.Dead...)
-	slices.Reverse(v.Past)
-	slices.Reverse(v.Dead)
+	slices.SortStableFunc(v.Past, func(a, b Alarm) int { return b.Ended.Compare(a.Ended) })
+	slices.SortStableFunc(v.Dead, func(a, b Delivery) int { return b.GivenUp.Compare(a.GivenUp) })
 	return v
 }

@@ -17,45 +17,34 @@ const (
 	// keepPast and keepDead bound what is kept of the past.
 	keepPast = 100
 	keepDead = 200
-	// longest is how far ahead a silence may end.
-	longest = 30 * 24 * time.Hour
+	// longestRest is how long a receiver is left alone at most, whatever it asks for.
+	longestRest = time.Hour
 )
 
 // A State is what is known of alarms. Its owner writes it down after each change, and before anything is sent.
 type State struct {
-	Seen     map[string]time.Time `json:"seen,omitempty"` // since when something is wrong that nobody is told of yet, by subject
-	Open     map[string]*Alarm    `json:"open,omitempty"` // by subject
-	Past     []Alarm              `json:"past,omitempty"` // newest last
-	Silences []Silence            `json:"silences,omitempty"`
-	Outbox   []Delivery           `json:"outbox,omitempty"` // oldest first
-	Dead     []Delivery           `json:"dead,omitempty"`   // given up, newest last
+	Seen   map[string]time.Time `json:"seen,omitempty"`   // since when something is wrong that nobody is told of yet, by subject
+	Open   map[string]*Alarm    `json:"open,omitempty"`   // by subject
+	Past   []Alarm              `json:"past,omitempty"`   // newest last
+	Outbox []Delivery           `json:"outbox,omitempty"` // oldest first
+	Dead   []Delivery           `json:"dead,omitempty"`   // given up, newest last
+	Rests  map[string]Rest      `json:"rests,omitempty"`  // targets that did not take what was sent last
 }
 
 // An Alarm is one episode.
 type Alarm struct {
 	ID string `json:"id"` // one from the beginning of the episode to its end
 	Finding
-	Raised       time.Time `json:"raised"`
-	Well         time.Time `json:"well,omitzero"`  // since when it is not found any more
-	Ended        time.Time `json:"ended,omitzero"` // the episode is over
-	Acknowledged *Note     `json:"acknowledged,omitempty"`
-	Told         []string  `json:"told,omitempty"` // targets for which it was put into the outbox
+	Raised time.Time `json:"raised"`
+	Well   time.Time `json:"well,omitzero"`  // since when it is not found any more
+	Ended  time.Time `json:"ended,omitzero"` // the episode is over
+	Told   []string  `json:"told,omitempty"` // targets for which it was put into the outbox
 }
 
-// A Note is who said something when, and why.
-type Note struct {
-	By     string    `json:"by"`
-	Reason string    `json:"reason"`
-	Time   time.Time `json:"time"`
-}
-
-// A Silence keeps alarms from being sent until a time. Those that are still open then are sent then.
-type Silence struct {
-	ID          string    `json:"id"`
-	Environment string    `json:"environment"`    // pattern
-	Rule        Rule      `json:"rule,omitempty"` // empty: all
-	Until       time.Time `json:"until"`
-	Note
+// A Rest is for how long a target is left alone.
+type Rest struct {
+	Failures int       `json:"failures"` // one after the other
+	Until    time.Time `json:"until"`
 }
 
 // A Delivery is one message to one target.
@@ -66,18 +55,13 @@ type Delivery struct {
 	Alarm    Alarm     `json:"alarm"`
 	Queued   time.Time `json:"queued"`
 	Attempts int       `json:"attempts,omitempty"`
-	Next     time.Time `json:"next,omitzero"` // not before
 	Error    string    `json:"error,omitempty"`
+	GivenUp  time.Time `json:"givenUp,omitzero"`
 }
 
-// Step takes what is wrong now and says whether the state changed. Fleet says that the findings are of the whole fleet; otherwise they are
-// of the ledger alone, and no other episode begins or ends. The ledger's id is a part of every alarm's.
-func (s *State) Step(c *Config, ledgerID string, findings []Finding, fleet bool, now time.Time) (changed bool) {
+// Step takes what is wrong now and says whether the state changed. The ledger's id is a part of every alarm's.
+func (s *State) Step(c *Config, ledgerID string, findings []Finding, said Said, now time.Time) (changed bool) {
 	s.prepare()
-	before := len(s.Silences)
-	s.Silences = slices.DeleteFunc(s.Silences, func(q Silence) bool { return !now.Before(q.Until) })
-	changed = before != len(s.Silences)
-
 	found := map[string]bool{}
 	for _, f := range findings {
 		found[f.subject()] = true
@@ -90,11 +74,11 @@ func (s *State) Step(c *Config, ledgerID string, findings []Finding, fleet bool,
 		}
 	}
 	for _, subject := range slices.Sorted(maps.Keys(s.Open)) {
-		if a := s.Open[subject]; !found[subject] && (fleet || a.Rule == Ledger) {
-			changed = s.calmDown(subject, a, now) || changed
+		if !found[subject] {
+			changed = s.calmDown(subject, s.Open[subject], now) || changed
 		}
 	}
-	return s.tell(c, now) || changed
+	return s.tell(c, said, now) || changed
 }
 
 func (s *State) prepare() {
@@ -103,6 +87,9 @@ func (s *State) prepare() {
 	}
 	if s.Open == nil {
 		s.Open = map[string]*Alarm{}
+	}
+	if s.Rests == nil {
+		s.Rests = map[string]Rest{}
 	}
 }
 
@@ -158,10 +145,10 @@ func (s *State) calmDown(subject string, a *Alarm, now time.Time) bool {
 }
 
 // tell puts into the outbox what targets are to be told of and were not.
-func (s *State) tell(c *Config, now time.Time) (changed bool) {
+func (s *State) tell(c *Config, said Said, now time.Time) (changed bool) {
 	for _, subject := range slices.Sorted(maps.Keys(s.Open)) {
 		a := s.Open[subject]
-		if s.Silenced(a) {
+		if said.silences(a, now) {
 			continue
 		}
 		for i := range c.Targets {
@@ -175,60 +162,78 @@ func (s *State) tell(c *Config, now time.Time) (changed bool) {
 	return changed
 }
 
-// Silenced says whether an alarm is kept from being sent.
-func (s *State) Silenced(a *Alarm) bool {
-	return slices.ContainsFunc(s.Silences, func(q Silence) bool {
-		return (q.Rule == "" || q.Rule == a.Rule) && matches([]string{q.Environment}, a.Environment)
-	})
-}
-
-// Due is what is to be sent to a target now; what came before it is taken or given up.
+// Due is what is to be sent to a target now. A message that it does not take keeps none back but those of its own alarm: what was tried
+// least comes first.
 func (s *State) Due(target string, now time.Time) (Delivery, bool) {
-	i := s.first(target)
-	if i < 0 || now.Before(s.Outbox[i].Next) {
+	if now.Before(s.Rests[target].Until) {
 		return Delivery{}, false
 	}
-	return s.Outbox[i], true
+	best := -1
+	earlier := map[string]bool{} // alarms of which something comes first
+	for i, d := range s.Outbox {
+		if d.Target != target || earlier[d.Alarm.ID] {
+			continue
+		}
+		earlier[d.Alarm.ID] = true
+		if best < 0 || d.Attempts < s.Outbox[best].Attempts {
+			best = i
+		}
+	}
+	if best < 0 {
+		return Delivery{}, false
+	}
+	return s.Outbox[best], true
 }
 
-func (s *State) first(target string) int {
-	return slices.IndexFunc(s.Outbox, func(d Delivery) bool { return d.Target == target })
-}
-
-// Took takes what came of sending what was due to a target: nil is that it was taken; what is refused for good is not tried again.
-func (s *State) Took(target string, now time.Time, failed error, refused bool) {
-	i := s.first(target)
+// Took takes what came of sending what was due: nil is that it was taken; what is refused for good is not tried again. The target is left
+// alone for as long as it asks, within reason.
+func (s *State) Took(sent Delivery, now time.Time, failed error, refused bool, leave time.Duration) {
+	s.prepare()
+	i := slices.IndexFunc(s.Outbox, func(d Delivery) bool { return d.Target == sent.Target && d.ID == sent.ID })
 	if i < 0 {
 		return
+	}
+	if failed == nil || refused {
+		delete(s.Rests, sent.Target)
+	} else {
+		failures := s.Rests[sent.Target].Failures + 1
+		s.Rests[sent.Target] = Rest{failures, now.Add(max(pause(failures), min(leave, longestRest)))}
 	}
 	d := &s.Outbox[i]
 	d.Attempts++
 	if failed != nil {
 		d.Error = failed.Error()
 		if !refused && now.Sub(d.Queued) < giveUp {
-			d.Next = now.Add(pause(d.Attempts))
 			return
 		}
-		s.Dead = last(append(s.Dead, *d), keepDead)
+		s.bury(*d, now)
 	}
 	s.Outbox = slices.Delete(s.Outbox, i, i+1)
 }
 
-// Drop gives up what is to be sent to targets that the configuration does not name any more.
-func (s *State) Drop(c *Config) {
+// bury keeps what is given up.
+func (s *State) bury(d Delivery, now time.Time) {
+	d.GivenUp = now
+	s.Dead = last(append(s.Dead, d), keepDead)
+}
+
+// Drop gives up what is to be sent to targets that the configuration does not name any more, and says whether there was any.
+func (s *State) Drop(c *Config, now time.Time) (changed bool) {
 	s.Outbox = slices.DeleteFunc(s.Outbox, func(d Delivery) bool {
 		gone := !slices.ContainsFunc(c.Targets, func(t Target) bool { return t.Name == d.Target })
 		if gone {
 			d.Error = "there is no such target any more"
-			s.Dead = last(append(s.Dead, d), keepDead)
+			s.bury(d, now)
+			changed = true
 		}
 		return gone
 	})
+	return changed
 }
 
-// pause is how long is waited after so many tries: a second, doubling, at most five minutes.
-func pause(attempts int) time.Duration {
-	return min(time.Second<<min(attempts-1, 20), 5*time.Minute)
+// pause is how long a target is left alone after so many failures: a second, doubling, at most five minutes.
+func pause(failures int) time.Duration {
+	return min(time.Second<<min(failures-1, 20), 5*time.Minute)
 }
 
 func last[T any](list []T, most int) []T {

@@ -2,17 +2,13 @@ package publisher
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/notify"
@@ -22,18 +18,19 @@ import (
 // outboxLook is how often it is looked whether something is due again.
 const outboxLook = time.Second
 
-// alarms tell receivers what is wrong with the fleet. The state is written down beside the publisher's data before anything is sent, and
-// after each sending.
+// parting is how long a message that is on its way when a publisher stops may take: cut off, it would be sent again.
+const parting = 5 * time.Second
+
+// alarms tell receivers what is wrong: the publisher that holds the lease with the fleet, and every one with its own ledger. What is known is
+// kept before anything is sent, and after each sending: of the fleet on the bus, so that whoever leads next goes on with it; of the ledger
+// beside the publisher's data, because it is told when the bus cannot be reached.
 type alarms struct {
 	publisher *Publisher
 	config    *notify.Config
-	path      string
 	sender    *webhook.Sender
-
-	mu      sync.Mutex
-	state   notify.State
-	written bool                     // the file holds the state
-	wake    map[string]chan struct{} // by target: there may be something to send
+	own       *keptAlarms              // of the ledger
+	fleet     *keptAlarms              // of everything else
+	wake      map[string]chan struct{} // by target: there may be something to send
 }
 
 // openAlarms reads what was known before. Nil: nobody is told of anything.
@@ -42,7 +39,7 @@ func (p *Publisher) openAlarms(context.Context) error {
 	if c == nil {
 		return nil
 	}
-	a := &alarms{publisher: p, config: c, path: filepath.Join(p.opts.Data, "alarms.json"), sender: webhook.New(), written: true, wake: map[string]chan struct{}{}}
+	a := &alarms{publisher: p, config: c, sender: webhook.New(), wake: map[string]chan struct{}{}}
 	for i := range c.Targets {
 		t := &c.Targets[i]
 		if _, _, err := secrets(t); err != nil {
@@ -50,14 +47,12 @@ func (p *Publisher) openAlarms(context.Context) error {
 		}
 		a.wake[t.Name] = make(chan struct{}, 1)
 	}
-	text, err := os.ReadFile(a.path)
-	if err == nil {
-		err = json.Unmarshal(text, &a.state)
+	file := &alarmFile{path: filepath.Join(p.opts.Data, "alarms.json"), fault: p.opts.Fault}
+	a.own, a.fleet = &keptAlarms{keeper: file}, &keptAlarms{keeper: &alarmBucket{publisher: p}}
+	if err := a.own.read(context.Background()); err != nil {
+		return fmt.Errorf("what is known of alarms, %s: %w; move the file away to begin anew: what was sent may be sent again under another id", file.path, err)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("what is known of alarms, %s: %w; move the file away to begin anew: what was sent may be sent again under another id", a.path, err)
-	}
-	a.state.Drop(c)
+	a.own.state.Drop(c, time.Now())
 	p.alarms = a
 	p.group.Defer("webhooks", func(context.Context) error { a.sender.Close(); return nil })
 	return nil
@@ -94,7 +89,7 @@ func (a *alarms) start() {
 	}
 }
 
-// watch looks at the fleet from time to time. The publisher that holds the lease tells of all of it, and every one of its own ledger.
+// watch looks at what is wrong from time to time.
 func (a *alarms) watch(ctx context.Context) error {
 	tick := time.NewTicker(a.publisher.opts.Recheck)
 	defer tick.Stop()
@@ -104,85 +99,71 @@ func (a *alarms) watch(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		a.look(time.Now())
+		a.look(ctx, time.Now())
 	}
 }
 
-func (a *alarms) look(now time.Time) {
+// look takes what is wrong now. While the ledger cannot be written nothing is certain of the fleet: none of its episodes begins or ends.
+func (a *alarms) look(ctx context.Context, now time.Time) {
 	p := a.publisher
 	view := p.Fleet()
 	leads := p.leading.Load() && view.Ledger.Writable
 	var findings []notify.Finding
-	if leads {
-		p.Read(func(s *ledger.State, r fleet.Reports, asOf time.Time) {
+	var said notify.Said
+	p.Read(func(s *ledger.State, r fleet.Reports, asOf time.Time) {
+		said = notify.SaidIn(s, now)
+		if leads {
 			findings = notify.Find(view, fleet.Pending(s, r, asOf), fleet.Who(s))
-		})
-	} else if !view.Ledger.Writable {
-		findings = notify.Find(view, nil, nil)
+		}
+	})
+	var own []notify.Finding
+	if !view.Ledger.Writable {
+		own = notify.Find(view, nil, nil)
 	}
-	a.change(func(s *notify.State) bool { return s.Step(a.config, view.Ledger.ID, findings, leads, now) })
+	a.change(ctx, a.own, func(s *notify.State) bool { return s.Step(a.config, view.Ledger.ID, own, said, now) })
+	switch {
+	case leads:
+		a.change(ctx, a.fleet, func(s *notify.State) bool {
+			dropped := s.Drop(a.config, now)
+			return s.Step(a.config, view.Ledger.ID, findings, said, now) || dropped
+		})
+	case view.Ledger.Writable:
+		if err := a.fleet.read(ctx); err != nil && ctx.Err() == nil {
+			p.log.Warn().Err(err).Msg("what another publisher knows of alarms could not be read")
+		}
+	}
 	for _, wake := range a.wake {
 		nudge(wake)
 	}
 }
 
-// change changes the state and writes it down; what could not be written is written with the next change, and nothing is sent before.
-func (a *alarms) change(fn func(*notify.State) (changed bool)) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !fn(&a.state) && a.written {
-		return
-	}
-	text, err := json.Marshal(&a.state)
-	if err == nil {
-		err = a.write(text)
-	}
-	if a.written = err == nil; err != nil {
+// change changes what is known, and keeps it; what could not be kept is kept with the next change, and nothing is sent before.
+func (a *alarms) change(ctx context.Context, k *keptAlarms, fn func(*notify.State) (changed bool)) {
+	if err := k.change(ctx, fn); err != nil && ctx.Err() == nil {
 		a.publisher.log.Warn().Err(err).Msg("what is known of alarms could not be written down; nothing is sent until it can")
 	}
 }
 
-// write replaces the file whole or not at all.
-func (a *alarms) write(text []byte) error {
-	f, err := os.OpenFile(a.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
+// due is what is to be sent to a target now, and where it is kept.
+func (a *alarms) due(target string) (d notify.Delivery, from *keptAlarms) {
+	for _, k := range []*keptAlarms{a.own, a.fleet} {
+		if k == a.fleet && !a.publisher.leading.Load() {
+			continue // another publisher sends it
+		}
+		if d, due := k.due(target, time.Now()); due {
+			return d, k
+		}
 	}
-	if err := errors.Join(a.publisher.opts.Fault.Write(fault.AlarmsKept, f, text), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), a.path)
+	return d, nil
 }
 
-// due is what is to be sent to a target now.
-func (a *alarms) due(target string) (d notify.Delivery, due bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.written {
-		return d, false
-	}
-	return a.state.Due(target, time.Now())
-}
-
-// send sends what is due to a target, in order, one after the other.
+// send sends what is due to a target, one after the other.
 func (a *alarms) send(ctx context.Context, t *notify.Target) error {
 	again := time.NewTicker(outboxLook)
 	defer again.Stop()
 	for {
-		for d, due := a.due(t.Name); due && ctx.Err() == nil; d, due = a.due(t.Name) {
-			err := a.post(ctx, t, d)
-			if ctx.Err() != nil {
-				break // whether it arrived is not known: it is sent again
-			}
-			if err != nil {
-				a.publisher.book.read(func(s *ledger.State) {
-					ofChange(a.publisher.log.Warn(), s, d.Alarm.Change, d.Alarm.Environment).Err(err).Str("target", t.Name).Str("alarm", d.Alarm.ID).Msg("an alarm could not be sent")
-				})
-			}
-			a.change(func(s *notify.State) bool {
-				s.Took(t.Name, time.Now(), err, errors.Is(err, webhook.ErrRefused))
-				return true
-			})
+		for d, from := a.due(t.Name); from != nil && ctx.Err() == nil; d, from = a.due(t.Name) {
+			a.sendOne(ctx, t, d, from)
 		}
 		select {
 		case <-ctx.Done():
@@ -191,6 +172,38 @@ func (a *alarms) send(ctx context.Context, t *notify.Target) error {
 		case <-again.C:
 		}
 	}
+}
+
+// sendOne sends a message, and keeps what came of it. It does so to its end while the publisher stops.
+func (a *alarms) sendOne(ctx context.Context, t *notify.Target, d notify.Delivery, from *keptAlarms) {
+	ctx, cancel := outlive(ctx, parting)
+	defer cancel()
+	err := a.post(ctx, t, d)
+	if ctx.Err() != nil {
+		return // whether it arrived is not known: it is sent again
+	}
+	if err != nil {
+		a.publisher.book.read(func(s *ledger.State) {
+			ofChange(a.publisher.log.Warn(), s, d.Alarm.Change, d.Alarm.Environment).Err(err).Str("target", t.Name).Str("alarm", d.Alarm.ID).Msg("an alarm could not be sent")
+		})
+	}
+	a.change(ctx, from, func(s *notify.State) bool {
+		s.Took(d, time.Now(), err, errors.Is(err, webhook.ErrRefused), webhook.After(err))
+		return true
+	})
+}
+
+// outlive is a context that ends so long after another one.
+func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(by):
+			cancel()
+		case <-longer.Done():
+		}
+	})
+	return longer, func() { stop(); cancel() }
 }
 
 func (a *alarms) post(ctx context.Context, t *notify.Target, d notify.Delivery) error {

@@ -59,6 +59,13 @@ func (r *receiver) took() []string {
 	return slices.Clone(r.taken)
 }
 
+// set lets it fail so many times from now on.
+func (r *receiver) set(failures int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures = failures
+}
+
 // telling configures a receiver with a secret in a file; silence is told at once, and a start that takes its time is not.
 func telling(t *testing.T, r *receiver) func(*publisher.Options) {
 	t.Helper()
@@ -91,23 +98,65 @@ func TestAnAlarmIsSentOnceSignedAndNotAgainAfterARestart(t *testing.T) {
 	if len(open) != 1 || open[0].ID != r.ids[0] || !slices.Equal(open[0].Stewards, []string{"team-a"}) {
 		t.Fatalf("%+v, sent %v", open, r.ids)
 	}
-	_, err := p.AcknowledgeAlarm(open[0].ID, "dora", "on it")
-	must(t, err)
+	do(t, p, "dora", ledger.AcknowledgeAlarm{Alarm: open[0].ID, Environment: "dev", Reason: "on it"})
 	stop(t, p)
 
 	p = start(t, data, told)
-	view, err := p.Alarms()
-	must(t, err)
-	if len(view.Open) != 1 || view.Open[0].ID != open[0].ID || view.Open[0].Acknowledged == nil || view.Open[0].Acknowledged.By != "dora" {
-		t.Errorf("after a restart: %+v", view.Open)
-	}
-	_, err = p.SilenceAlarms("quiet", "", time.Now().Add(time.Hour), "dora", "being built")
-	must(t, err)
 	eventuallyWritable(t, p)
+	bustest.Eventually(t, "after a restart it is the same, and who takes care of it", func() bool {
+		view, err := p.Alarms()
+		must(t, err)
+		return len(view.Open) == 1 && view.Open[0].ID == open[0].ID && view.Open[0].Acknowledged != nil && view.Open[0].Acknowledged.By == "dora"
+	})
+	do(t, p, "dora", ledger.SilenceAlarms{Environment: "quiet", Until: time.Now().Add(time.Hour), Reason: "being built"})
 	addEnvironments(t, p, "quiet", "loud")
 	bustest.Eventually(t, "what is new is sent, and nothing else", func() bool { return slices.Equal(r.took(), []string{first, notify.TypeRaised + " loud"}) })
-	if _, err := p.AcknowledgeAlarm("nothing", "dora", "x"); !errors.Is(err, notify.ErrUnknown) {
-		t.Errorf("an unknown alarm: %v", err)
+}
+
+// TestAnAlarmKeepsItsIDWhenAnotherPublisherTakesOver: what was told is not told again, and what was not is told under the id that it has.
+func TestAnAlarmKeepsItsIDWhenAnotherPublisherTakesOver(t *testing.T) {
+	t.Parallel()
+	r, process, data, other := &receiver{}, bustest.StartProcess(t), t.TempDir(), t.TempDir()
+	told := telling(t, r)
+	p := start(t, data, on(process), told)
+	addEnvironments(t, p, "dev")
+	const first, second, third = notify.TypeRaised + " dev", notify.TypeRaised + " prod", notify.TypeRaised + " test"
+	bustest.Eventually(t, "the first alarm is taken", func() bool { return slices.Equal(r.took(), []string{first}) })
+	r.set(1 << 20)
+	addEnvironments(t, p, "prod")
+	ids := map[string]string{}
+	bustest.Eventually(t, "the second is not", func() bool {
+		view, err := p.Alarms()
+		must(t, err)
+		for _, a := range view.Open {
+			ids[a.Environment] = a.ID
+		}
+		return len(view.Open) == 2 && len(view.Waiting) == 1 && view.Waiting[0].Attempts > 0
+	})
+
+	key, err := os.ReadFile(filepath.Join(data, "publisher.key"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(other, "publisher.key"), key, 0o600))
+	q := start(t, other, on(process), told)
+	eventuallyWritable(t, q)
+	do(t, q, "dora", ledger.AcknowledgeAlarm{Alarm: ids["dev"], Environment: "dev", Reason: "on it"})
+	for _, each := range []*publisher.Publisher{p, q} {
+		bustest.Eventually(t, "who stands by knows the same", func() bool {
+			view, err := each.Alarms()
+			must(t, err)
+			taken := slices.ContainsFunc(view.Open, func(a notify.ShownAlarm) bool {
+				return a.ID == ids["dev"] && a.Acknowledged != nil && a.Acknowledged.By == "dora"
+			})
+			return taken && len(view.Open) == 2 && len(view.Waiting) == 1
+		})
+	}
+	stop(t, p)
+	r.set(0)
+	bustest.Eventually(t, "the other one tells what was not taken", func() bool { return slices.Equal(r.took(), []string{first, second}) })
+	addEnvironments(t, q, "test")
+	bustest.Eventually(t, "and what is new, and nothing twice", func() bool { return slices.Equal(r.took(), []string{first, second, third}) })
+	if want := []string{ids["dev"], ids["prod"]}; !slices.Equal(r.ids[:2], want) {
+		t.Errorf("told under %v, want %v", r.ids, want)
 	}
 }
 

@@ -1,8 +1,8 @@
 // Package webhook sends one HTTP request with a signature and says what came of it.
 //
 // Guarantees: redirections are not followed; an error never holds the address, which may be a secret, nor what the other side wrote
-// beyond its status; ErrRefused tells what trying again will not mend from what it may. It tries once: who sends again, and when, is its
-// caller's.
+// beyond its status; ErrRefused tells what trying again will not mend from what it may, and After for how long the other side asks to be
+// left alone. It tries once: who sends again, and when, is its caller's.
 package webhook
 
 import (
@@ -28,6 +28,33 @@ const timeout = 10 * time.Second
 
 // ErrRefused says that the other side does not want it: trying again is of no use.
 var ErrRefused = errors.New("refused")
+
+// A busy is an answer that asks to be left alone for some time.
+type busy struct {
+	error
+	after time.Duration
+}
+
+func (b *busy) Unwrap() error { return b.error }
+
+// After is for how long the other side asked to be left alone; 0 where it did not say.
+func After(err error) time.Duration {
+	if b, ok := errors.AsType[*busy](err); ok {
+		return b.after
+	}
+	return 0
+}
+
+// retryAfter reads the header Retry-After: seconds, or a date.
+func retryAfter(text string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(0, at.Sub(now))
+	}
+	return 0
+}
 
 // A Sender sends. Its zero value is not for use.
 type Sender struct{ client *http.Client }
@@ -67,7 +94,11 @@ func (s *Sender) Post(ctx context.Context, address, contentType string, body, se
 	case code >= 300 && code < 500 && code != http.StatusRequestTimeout && code != http.StatusTooManyRequests && code != http.StatusTooEarly:
 		return fmt.Errorf("%w: answered %d %s", ErrRefused, code, http.StatusText(code))
 	default:
-		return fmt.Errorf("answered %d %s", code, http.StatusText(code))
+		err = fmt.Errorf("answered %d %s", code, http.StatusText(code))
+		if after := retryAfter(answer.Header.Get("Retry-After"), now); after > 0 {
+			err = &busy{err, after}
+		}
+		return err
 	}
 }
 

@@ -66,6 +66,21 @@ func TestAnswersSayWhetherAnotherTryHelps(t *testing.T) {
 	}
 }
 
+func TestAReceiverSaysForHowLongItIsToBeLeftAlone(t *testing.T) {
+	for header, want := range map[string]time.Duration{"": 0, "120": 2 * time.Minute, "0": 0, "-5": 0, "soon": 0, noon.Add(time.Minute).Format(http.TimeFormat): time.Minute,
+		noon.Add(-time.Minute).Format(http.TimeFormat): 0, "99999999999999999999": 0} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(http.StatusTooManyRequests)
+		}))
+		err := post(t, server.URL, "")
+		server.Close()
+		if got := webhook.After(err); got != want || err == nil || errors.Is(err, webhook.ErrRefused) || err.Error() != "answered 429 Too Many Requests" {
+			t.Errorf("%q: %s, want %s: %v", header, got, want, err)
+		}
+	}
+}
+
 func TestAnErrorDoesNotTellTheAddress(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "your token t0ken is wrong", http.StatusForbidden)

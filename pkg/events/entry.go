@@ -128,6 +128,9 @@ var factTypes = map[Type]func() any{
 	TypeRollbackOrdered:    func() any { return new(RollbackOrdered) },
 	TypeBreakGlassUsed:     func() any { return new(BreakGlassUsed) },
 	TypeBreakGlassReviewed: func() any { return new(BreakGlassReviewed) },
+	TypeAlarmAcknowledged:  func() any { return new(AlarmAcknowledged) },
+	TypeAlarmsSilenced:     func() any { return new(AlarmsSilenced) },
+	TypeSilenceEnded:       func() any { return new(SilenceEnded) },
 	TypeDeliveryRecorded:   func() any { return new(DeliveryRecorded) },
 	TypeTrustUpdated:       func() any { return new(TrustUpdated) },
 	TypeHistoryRecovered:   func() any { return new(HistoryRecovered) },
@@ -258,6 +261,29 @@ type BreakGlassReviewed struct {
 	Change  string `json:"change"`
 	By      string `json:"by"`
 	Comment string `json:"comment,omitempty"`
+}
+
+// AlarmAcknowledged says who takes care of an alarm.
+type AlarmAcknowledged struct {
+	Alarm       string `json:"alarm"`
+	Environment string `json:"environment,omitempty"` // that it is about
+	By          string `json:"by"`
+	Reason      string `json:"reason"`
+}
+
+// AlarmsSilenced keeps alarms from being sent until a time. The entry's number names it.
+type AlarmsSilenced struct {
+	Environment string    `json:"environment"`    // pattern
+	Rule        string    `json:"rule,omitempty"` // empty: all
+	Until       time.Time `json:"until"`
+	By          string    `json:"by"`
+	Reason      string    `json:"reason"`
+}
+
+// SilenceEnded ends a silence before its time.
+type SilenceEnded struct {
+	Silence uint64 `json:"silence"` // the entry that made it
+	By      string `json:"by"`
 }
 
 // A Wave records what an entry releases, and how it is derived: the derivation's version and each release's chain digest, in the

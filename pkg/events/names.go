@@ -13,6 +13,7 @@ const (
 	StreamAcks     = "ACKS"
 	StreamBeats    = "BEATS"
 	BucketLease    = "LEASE"
+	BucketAlarms   = "ALARMS"
 
 	SubjectLedger   = "lockstep.ledger"
 	SubjectPulse    = "lockstep.pulse"

@@ -45,6 +45,9 @@ func signedFacts(t testing.TB) []events.Fact {
 		{Type: events.TypeRolloutResumed, Subject: "c-1", Data: &events.RolloutPaused{Change: "c-1", By: "rita"}},
 		{Type: events.TypeBreakGlassUsed, Subject: "c-1", Data: &events.BreakGlassUsed{Change: "c-1", Digest: change, By: "gus", Reason: "the shop is down"}},
 		{Type: events.TypeBreakGlassReviewed, Subject: "c-1", Data: &events.BreakGlassReviewed{Change: "c-1", By: "bob", Comment: "it was"}},
+		{Type: events.TypeAlarmAcknowledged, Subject: "af13aa6d3941", Data: &events.AlarmAcknowledged{Alarm: "af13aa6d3941", Environment: "prod-eu", By: "otto", Reason: "restarting the agent"}},
+		{Type: events.TypeAlarmsSilenced, Subject: "prod-*", Data: &events.AlarmsSilenced{Environment: "prod-*", Rule: "silent", Until: epoch.Add(2 * time.Hour), By: "otto", Reason: "the provider moves us"}},
+		{Type: events.TypeSilenceEnded, Subject: "s12", Data: &events.SilenceEnded{Silence: 12, By: "otto"}},
 	}
 }
 

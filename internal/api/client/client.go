@@ -220,23 +220,6 @@ func (c *Client) Alarms(ctx context.Context) (notify.Overview, error) {
 	return get[notify.Overview](ctx, c, "/alarms", nil)
 }
 
-// AcknowledgeAlarm says who takes care of an open alarm.
-func (c *Client) AcknowledgeAlarm(ctx context.Context, id string, a api.Acknowledgement) (out notify.Alarm, err error) {
-	err = c.call(ctx, callTimeout, http.MethodPost, api.Prefix+"/alarms/"+url.PathEscape(id)+"/acknowledge", a, &out)
-	return out, err
-}
-
-// SilenceAlarms keeps alarms from being sent until a time.
-func (c *Client) SilenceAlarms(ctx context.Context, q api.SilenceRequest) (out notify.Silence, err error) {
-	err = c.call(ctx, callTimeout, http.MethodPost, api.Prefix+"/silences", q, &out)
-	return out, err
-}
-
-// EndSilence ends a silence before its time.
-func (c *Client) EndSilence(ctx context.Context, id, by string) error {
-	return c.call(ctx, callTimeout, http.MethodPost, api.Prefix+"/silences/"+url.PathEscape(id)+"/end", api.EndRequest{By: by}, &struct{}{})
-}
-
 // Link asks for a link that opens a session in a browser, once; it needs none where Expires is zero.
 func (c *Client) Link(ctx context.Context) (out api.Link, err error) {
 	err = c.call(ctx, callTimeout, http.MethodPost, api.LinksPath, struct{}{}, &out)
