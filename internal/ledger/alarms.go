@@ -125,23 +125,23 @@ func (s *State) SilencesAt(at time.Time) (out []Silence) {
 // Acknowledgements are what was said of alarms, the newest last.
 func (s *State) Acknowledgements() []Acknowledgement { return slices.Clone(s.acknowledged) }
 
-func (p *projection) alarmAcknowledged(f *events.AlarmAcknowledged) error {
-	p.acknowledged = append(p.acknowledged, Acknowledgement{Alarm: f.Alarm, Environment: f.Environment, By: f.By, Reason: f.Reason, Time: p.entry.Time})
-	p.acknowledged = p.acknowledged[max(0, len(p.acknowledged)-keptAcknowledgements):]
-	return nil
-}
-
-func (p *projection) alarmsSilenced(f *events.AlarmsSilenced) error {
-	p.silences = append(p.SilencesAt(p.entry.Time), Silence{Entry: p.entry.Number, Environment: f.Environment, Rule: f.Rule, Until: f.Until, By: f.By, Reason: f.Reason, Time: p.entry.Time})
-	return nil
-}
-
-func (p *projection) silenceEnded(f *events.SilenceEnded) error {
-	i := slices.IndexFunc(p.silences, func(q Silence) bool { return q.Entry == f.Silence })
-	if i < 0 {
-		return fmt.Errorf("%w: there is no silence s%d to end", ErrBroken, f.Silence)
+// ofAlarms applies what was said of alarms.
+func (p *projection) ofAlarms(t events.Type, fact any) error {
+	switch f := fact.(type) {
+	case *events.AlarmAcknowledged:
+		p.acknowledged = append(p.acknowledged, Acknowledgement{Alarm: f.Alarm, Environment: f.Environment, By: f.By, Reason: f.Reason, Time: p.entry.Time})
+		p.acknowledged = p.acknowledged[max(0, len(p.acknowledged)-keptAcknowledgements):]
+	case *events.AlarmsSilenced:
+		p.silences = append(p.SilencesAt(p.entry.Time), Silence{Entry: p.entry.Number, Environment: f.Environment, Rule: f.Rule, Until: f.Until, By: f.By, Reason: f.Reason, Time: p.entry.Time})
+	case *events.SilenceEnded:
+		i := slices.IndexFunc(p.silences, func(q Silence) bool { return q.Entry == f.Silence })
+		if i < 0 {
+			return fmt.Errorf("%w: there is no silence s%d to end", ErrBroken, f.Silence)
+		}
+		p.silences = slices.Delete(slices.Clone(p.silences), i, i+1)
+	default:
+		return fmt.Errorf("%w: %s is not applied", ErrBroken, t)
 	}
-	p.silences = slices.Delete(slices.Clone(p.silences), i, i+1)
 	return nil
 }
 

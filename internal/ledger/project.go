@@ -143,12 +143,6 @@ func (p *projection) fact(t events.Type, fact any) error {
 		return p.breakGlassUsed(f)
 	case *events.BreakGlassReviewed:
 		return p.breakGlassReviewed(f)
-	case *events.AlarmAcknowledged:
-		return p.alarmAcknowledged(f)
-	case *events.AlarmsSilenced:
-		return p.alarmsSilenced(f)
-	case *events.SilenceEnded:
-		return p.silenceEnded(f)
 	case *events.RolloutCompleted:
 		return p.change(f.Change, StatusReleased, func(c *Change) { c.status, c.Completed = StatusDelivered, p.entry.Time })
 	case *events.WaveReleased:
@@ -160,7 +154,7 @@ func (p *projection) fact(t events.Type, fact any) error {
 	case *events.HistoryRecovered:
 		return p.historyRecovered(f)
 	}
-	return fmt.Errorf("%w: %s is not applied", ErrBroken, t)
+	return p.ofAlarms(t, fact)
 }
 
 func (p *projection) contentStored(f *events.ContentStored) error {
