@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"html/template"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/lockstep-dev/lockstep/internal/audit"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // statuses are those by which changes are listed.
@@ -20,15 +22,30 @@ type changesPage struct {
 	Status   string // only those; "": all
 	Statuses []ledger.Status
 	Changes  []fleet.Change
-	More     int // that are not listed
+	Before   string // only those that were proposed before this one; "": the newest
+	More     int    // older ones that are not listed
+}
+
+// Older is where those are listed.
+func (c *changesPage) Older() string {
+	query := url.Values{"before": {c.Changes[len(c.Changes)-1].ID}}
+	if c.Status != "" {
+		query.Set("status", c.Status)
+	}
+	return "/changes?" + query.Encode()
 }
 
 func (d *dashboard) changes(r *http.Request, p *page) error {
 	p.Title, p.Section = "Changes", "changes"
-	of := &changesPage{Status: r.URL.Query().Get("status"), Statuses: statuses}
+	of := &changesPage{Status: r.URL.Query().Get("status"), Statuses: statuses, Before: r.URL.Query().Get("before")}
 	d.Backend.Read(func(s *ledger.State, reports fleet.Reports, asOf time.Time) {
 		p.AsOf = asOf
-		of.Changes, of.More = fleet.ChangesWhere(s, reports, func(c *ledger.Change) bool { return of.Status == "" || string(c.Status(asOf)) == of.Status }, mostListed, asOf)
+		passed := s.Changes[of.Before] == nil // newest first, it comes before those that are wanted
+		of.Changes, of.More = fleet.ChangesWhere(s, reports, func(c *ledger.Change) bool {
+			wanted := passed && (of.Status == "" || string(c.Status(asOf)) == of.Status)
+			passed = passed || c.ID == of.Before
+			return wanted
+		}, mostListed, asOf)
 	})
 	p.Body = of
 	return nil
@@ -45,7 +62,11 @@ type changePage struct {
 	Ways      []way
 	More      int     // ways that are not listed
 	Scale     float64 // seconds that the drawings of the ways span
+	Open      bool    // a way is drawn that is not at its end
 }
+
+// Drawn says whether there are drawings of ways.
+func (c changePage) Drawn() bool { return c.Open || c.Scale > 0 }
 
 // An operationsGroup are environments in which a change does the same.
 type operationsGroup struct {
@@ -87,6 +108,7 @@ func (d *dashboard) change(r *http.Request, p *page) (err error) {
 		of.Names = named(s)
 		of.shorten()
 		for _, w := range of.Ways {
+			of.Open = of.Open || w.underWay()
 			if w.Said.Lag != nil {
 				of.Scale = max(of.Scale, w.Said.Lag.Seconds)
 			}
@@ -154,7 +176,18 @@ func ways(s *ledger.State, r fleet.Reports, e fleet.ChangeEnvironment, asOf time
 }
 
 // Drawing is the way with its phases, beside those of the others.
-func (w way) Drawing(scale float64) template.HTML { return waterfall(w.phases, w.Said.Lag, scale) }
+func (w way) Drawing(scale float64) template.HTML {
+	if w.underWay() {
+		return unfinished()
+	}
+	return waterfall(w.phases, w.Said.Lag, scale)
+}
+
+// underWay says that the agent was sent a release, and has said neither that it applied it nor that it cannot.
+func (w way) underWay() bool {
+	failed := slices.Contains([]events.Word{events.WordFailed, events.WordTorn, events.WordRefused}, w.Said.Word)
+	return w.Said.Agent != "" && w.Revision > 0 && w.Said.Lag == nil && w.Undone == 0 && !failed
+}
 
 // summary is the first line of a reason.
 func summary(s string) string {

@@ -103,6 +103,12 @@ func waterfall(phases map[fleet.Phase]time.Duration, took *fleet.Duration, scale
 		strings.TrimPrefix(words.String(), ", "), waterfallWidth, waterfallHeight, waterfallWidth, waterfallHeight, bars.String())) // of numbers and our words
 }
 
+// unfinished is the way of a release that an agent has not acknowledged: when its phases ended is not known.
+func unfinished() template.HTML {
+	return template.HTML(fmt.Sprintf(`<svg class="waterfall" role="img" aria-label="not acknowledged yet" viewBox="0 0 %[1]d %[2]d" width="%[1]d" height="%[2]d"><path class="p-way" d="M1 %[3]d H%[4]d" /><path class="p-tip" d="M%[4]d %[5]d l5 %[6]d l-5 %[6]d"/></svg>`,
+		waterfallWidth, waterfallHeight, waterfallHeight/2, waterfallWidth-7, waterfallHeight/2-4, 4)) // of numbers
+}
+
 // phaseWords are the phases for people.
 var phaseWords = map[fleet.Phase]string{
 	fleet.PhaseDeliver: "received", fleet.PhaseVerify: "verified", fleet.PhaseApply: "applied and read back", fleet.PhaseCommit: "committed", fleet.PhaseAck: "acknowledged",
