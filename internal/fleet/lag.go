@@ -13,32 +13,34 @@ type LagPoint struct {
 	Revision    uint64
 	Kind        events.ReleaseKind
 	Change      string
-	Released    time.Time               // the bus's stamp of the ledger entry
-	Seconds     float64                 // to the slowest agent's ack; while Open, until now
-	AtMost      bool                    // the first ack was lost: it took that long or less
-	Open        bool                    // not applied by every agent that counts
-	Phases      map[Phase]time.Duration // of the slowest agent; none while Open, nor in LagSeries
+	Released    time.Time // the bus's stamp of the ledger entry
+	Seconds     float64   // to the slowest agent's ack; while Open, until now
+	AtMost      bool      // the first ack was lost: it took that long or less
+	Open        bool      // not applied by every agent that counts
 }
 
 // LagSeries is how long the newest releases of an environment took, oldest first: at most as many as wanted. Trust releases are left
 // out: they wait for the first agent, for as long as people take to start it.
 func LagSeries(e *ledger.Environment, r Reports, most int, asOf time.Time) []LagPoint {
-	return lagSince(e, r, time.Time{}, most, false, asOf)
+	return lagSince(e, r, time.Time{}, most, nil, asOf)
 }
 
-// lagSince is LagSeries of what was released after a time, and of what has not been applied whenever it was released, where phases are
-// wanted with them.
-func lagSince(e *ledger.Environment, r Reports, since time.Time, most int, phases bool, asOf time.Time) []LagPoint {
+// lagSince is LagSeries of what was released after a time, and of what has not been applied whenever it was released. Where it is wanted,
+// phase is told how long each phase of the slowest agent took.
+func lagSince(e *ledger.Environment, r Reports, since time.Time, most int, phase func(LagPoint, Phase, time.Duration), asOf time.Time) []LagPoint {
 	agents := r.agents(e)
 	var out []LagPoint
 	for i := len(e.Releases) - 1; i >= 0 && len(out) < most; i-- {
-		release := e.Releases[i]
+		release := &e.Releases[i]
 		if release.Kind == events.KindTrust {
 			continue
 		}
-		p := r.lagPoint(e.Name, release, agents, phases, asOf)
+		p, slowest, skew := r.lagPoint(e.Name, release, agents, asOf)
 		if !p.Open && p.Released.Before(since) {
 			break
+		}
+		if phase != nil && !p.Open {
+			eachPhase(release, slowest, skew, func(of Phase, long time.Duration) { phase(p, of, long) })
 		}
 		out = append(out, p)
 	}
@@ -48,11 +50,10 @@ func lagSince(e *ledger.Environment, r Reports, since time.Time, most int, phase
 	return out
 }
 
-func (r Reports) lagPoint(environment string, release ledger.Release, agents []*ledger.Agent, phases bool, asOf time.Time) LagPoint {
-	p := LagPoint{Environment: environment, Revision: release.Revision, Kind: release.Kind, Change: release.Change, Released: release.Stamp}
-	var slowest *ledger.Delivery
-	var skew time.Duration
-	counting := ledger.Counting(release, agents)
+// lagPoint is that of one release, with the delivery of the slowest agent and the skew of its clock.
+func (r Reports) lagPoint(environment string, release *ledger.Release, agents []*ledger.Agent, asOf time.Time) (p LagPoint, slowest *ledger.Delivery, skew time.Duration) {
+	p = LagPoint{Environment: environment, Revision: release.Revision, Kind: release.Kind, Change: release.Change, Released: release.Stamp}
+	counting := ledger.Counting(*release, agents)
 	for _, a := range counting {
 		d := a.Applied(release.Revision)
 		if d == nil {
@@ -65,13 +66,10 @@ func (r Reports) lagPoint(environment string, release ledger.Release, agents []*
 	}
 	if p.Open = p.Open || len(counting) == 0; p.Open {
 		p.Seconds = max(0, asOf.Sub(release.Stamp).Seconds())
-		return p
+		return p, nil, 0
 	}
-	p.Seconds, p.AtMost = lag(release, slowest), slowest.AtMost || release.Recovered()
-	if phases {
-		p.Phases = PhasesOf(release, *slowest, skew)
-	}
-	return p
+	p.Seconds, p.AtMost = lag(*release, slowest), slowest.AtMost || release.Recovered()
+	return p, slowest, skew
 }
 
 // skew is an agent's clock minus the bus's at its newest beat; 0 where it has not been heard.

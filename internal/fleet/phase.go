@@ -29,24 +29,30 @@ var Phases = []Phase{PhasePublish, PhaseDeliver, PhaseVerify, PhaseApply, PhaseC
 // the statement, or where the bus's stamp of the entry is not known, less is said.
 func PhasesOf(r ledger.Release, d ledger.Delivery, skew time.Duration) map[Phase]time.Duration {
 	out := map[Phase]time.Duration{}
+	eachPhase(&r, &d, skew, func(p Phase, long time.Duration) { out[p] = long })
+	return out
+}
+
+// eachPhase is PhasesOf for many releases.
+func eachPhase(r *ledger.Release, d *ledger.Delivery, skew time.Duration, note func(Phase, time.Duration)) {
 	if r.Stamp.IsZero() || r.Recovered() {
-		return out
+		return
 	}
 	total := max(0, d.Stamp.Sub(r.Stamp))
-	out[PhaseTotal] = total
-	at := d.Phases
+	note(PhaseTotal, total)
+	at := &d.Phases
 	if at.Received.IsZero() || at.Verified.IsZero() || at.Applied.IsZero() || at.Committed.IsZero() {
-		return out
+		return
 	}
 	left := total
 	take := func(p Phase, long time.Duration) {
-		out[p] = min(max(0, long), left)
-		left -= out[p]
+		long = min(max(0, long), left)
+		note(p, long)
+		left -= long
 	}
 	take(PhaseVerify, at.Verified.Sub(at.Received))
 	take(PhaseApply, at.Applied.Sub(at.Verified))
 	take(PhaseCommit, at.Committed.Sub(at.Applied))
 	take(PhaseDeliver, at.Received.Add(-skew).Sub(r.Stamp))
-	out[PhaseAck] = left
-	return out
+	note(PhaseAck, left)
 }

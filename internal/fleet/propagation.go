@@ -69,12 +69,23 @@ func PropagationOf(s *ledger.State, r Reports, window time.Duration, wanted func
 	out := Propagation{Since: asOf.Add(-window), Until: asOf}
 	var all []float64
 	buckets := make([][]float64, lagBuckets)
+	bucket := func(p LagPoint) int {
+		at := int(float64(p.Released.Sub(out.Since)) / float64(window) * lagBuckets)
+		return min(max(at, 0), lagBuckets-1)
+	}
 	phases := map[Phase][][]float64{} // by bucket
+	phase := func(p LagPoint, of Phase, long time.Duration) {
+		if phases[of] == nil {
+			phases[of] = make([][]float64, lagBuckets)
+		}
+		at := bucket(p)
+		phases[of][at] = append(phases[of][at], long.Seconds())
+	}
 	for _, e := range s.EnvironmentList() {
 		if e.Retired || !wanted(e) {
 			continue
 		}
-		points := lagSince(e, r, out.Since, mostLags, true, asOf)
+		points := lagSince(e, r, out.Since, mostLags, phase, asOf)
 		var own []float64
 		for _, p := range points {
 			if p.Open {
@@ -82,16 +93,9 @@ func PropagationOf(s *ledger.State, r Reports, window time.Duration, wanted func
 				continue
 			}
 			own = append(own, p.Seconds)
-			out.Slowest = append(out.Slowest, p)
-			at := int(float64(p.Released.Sub(out.Since)) / float64(window) * lagBuckets)
-			at = min(max(at, 0), lagBuckets-1)
+			out.slow(p)
+			at := bucket(p)
 			buckets[at] = append(buckets[at], p.Seconds)
-			for phase, long := range p.Phases {
-				if phases[phase] == nil {
-					phases[phase] = make([][]float64, lagBuckets)
-				}
-				phases[phase][at] = append(phases[phase][at], long.Seconds())
-			}
 		}
 		if len(points) > 0 {
 			out.Environments = append(out.Environments, EnvironmentLag{e.Name, quantiles(own), points[max(0, len(points)-seriesShown):]})
@@ -113,10 +117,22 @@ func PropagationOf(s *ledger.State, r Reports, window time.Duration, wanted func
 		}
 	}
 	slices.SortStableFunc(out.Environments, func(a, b EnvironmentLag) int { return cmp.Or(cmp.Compare(b.P99, a.P99), cmp.Compare(a.Name, b.Name)) })
-	slices.SortStableFunc(out.Slowest, func(a, b LagPoint) int { return cmp.Compare(b.Seconds, a.Seconds) })
 	slices.SortStableFunc(out.Unapplied, func(a, b LagPoint) int { return a.Released.Compare(b.Released) })
-	out.Slowest = slices.Clone(out.Slowest[:min(len(out.Slowest), mostPoints)]) // the rest is let go
 	return out
+}
+
+// slow lists a release among the slowest, as far as it is one of them.
+func (p *Propagation) slow(of LagPoint) {
+	at, _ := slices.BinarySearchFunc(p.Slowest, of, func(known, of LagPoint) int {
+		if known.Seconds >= of.Seconds {
+			return -1
+		}
+		return 1
+	})
+	if at < mostPoints {
+		p.Slowest = slices.Insert(p.Slowest, at, of)
+		p.Slowest = p.Slowest[:min(len(p.Slowest), mostPoints)]
+	}
 }
 
 func quantiles(of []float64) Quantiles {

@@ -271,9 +271,12 @@ func (r *reports) versions() map[string]map[string]string {
 
 // view is what the fleet view needs beside the ledger, for one look at it.
 func (r *reports) view() fleet.Reports {
-	out := fleet.Reports{Beats: r.beats(), Unrecorded: map[fleet.AgentID][]ledger.Statement{}}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	out := fleet.Reports{Beats: make(map[fleet.AgentID]fleet.Beat, len(r.newest)), Unrecorded: map[fleet.AgentID][]ledger.Statement{}}
+	for id, b := range r.newest {
+		out.Beats[id] = b.Beat
+	}
 	for _, g := range r.waiting {
 		if g.fits {
 			id := fleet.AgentID{Environment: g.delivery.Environment, Agent: g.delivery.Agent}
