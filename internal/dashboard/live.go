@@ -61,6 +61,7 @@ func (d *dashboard) live(w http.ResponseWriter, r *http.Request) {
 			said = time.Now()
 		}
 		select {
+		case <-now.next: // its pages are there: nobody waits for them
 		case <-tick.C:
 		case <-d.Done:
 			return

@@ -3,6 +3,7 @@ package dashboard_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -196,6 +197,33 @@ func TestManyWhoWatchCostAsMuchAsOne(t *testing.T) {
 	wg.Wait()
 	if c.fleets.Load() != 1 || c.reads.Load() != 1 {
 		t.Errorf("50 who asked for the overview took %d snapshots and rendered %d pages", c.fleets.Load(), c.reads.Load())
+	}
+}
+
+// TestNobodyIsShownAnothersPage: people with and without a session to end look at the same address, while it is rendered ahead for both.
+func TestNobodyIsShownAnothersPage(t *testing.T) {
+	w := small(t)
+	handler := dashboard.NewPaused(dashboard.Options{Backend: w, Done: t.Context().Done(), SignOut: func(r *http.Request) string { return r.Header.Get("Sign-Out") }}, quick)
+	server := httptest.NewServer(handler)
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	s := watch(t, server.URL, "", "")
+	for i := range 20 {
+		for _, signOut := range []string{"", "/logout", "/elsewhere"} {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+			r.Header.Set("Sign-Out", signOut)
+			answer := httptest.NewRecorder()
+			handler.ServeHTTP(answer, r)
+			for _, other := range []string{"/logout", "/elsewhere"} {
+				if shown := strings.Contains(answer.Body.String(), `href="`+other+`"`); shown != (other == signOut) {
+					t.Fatalf("round %d: who ends the session at %q is shown %s: %t", i, signOut, other, shown)
+				}
+			}
+		}
+		w.release("because", "variable/x", fmt.Sprint(i+2), "prod")
+		s.next()
 	}
 }
 

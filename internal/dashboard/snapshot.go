@@ -19,8 +19,9 @@ const maxPages = 64
 type snapshot struct {
 	view  fleet.View
 	told  told
-	until time.Time // by the wall clock: when another may be taken
-	all   string    // mark of everything
+	until time.Time     // by the wall clock: when another may be taken
+	next  chan struct{} // closed when there is another
+	all   string        // mark of everything
 	of    map[string]string
 
 	mu    sync.Mutex
@@ -73,16 +74,20 @@ func (d *dashboard) now(stream bool) *snapshot {
 	if taken != last {
 		return taken // by another, while this one waited
 	}
-	s := &snapshot{view: d.Backend.Fleet(), of: map[string]string{}, pages: map[string]*rendered{}}
+	s := &snapshot{view: d.Backend.Fleet(), next: make(chan struct{}), of: map[string]string{}, pages: map[string]*rendered{}}
 	s.told.Overview, s.told.none = d.Backend.Alarms()
 	s.mark()
 	if last != nil {
 		s.follow(last, stream)
 	}
-	s.until = began.Add(min(max(d.pause, 10*time.Since(began)), longest))
+	took := time.Since(began)
+	s.until = began.Add(max(took+d.pause, min(10*took, longest)))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.last, d.taking = s, false
+	if last != nil {
+		close(last.next)
+	}
 	return s
 }
 
