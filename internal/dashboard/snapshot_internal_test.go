@@ -19,7 +19,7 @@ type slow struct {
 }
 
 func (b *slow) Fleet() fleet.View {
-	time.Sleep(b.takes)
+	<-time.After(b.takes) // in a bubble
 	return fleet.View{Environments: []fleet.Environment{{Name: "prod", Revision: b.revision}}}
 }
 
