@@ -18,7 +18,7 @@ func benchCommand(c *cli) *cobra.Command {
 		Long: `Measure how fast changes propagate on this machine, and in the same run the floor: what any implementation would have to do, made of
 bare parts. Product and floor alternate, round by round, and their medians are compared.
 
-A whole run takes about a quarter of an hour; name some measures and fewer rounds for a quick look. Real agents do not share a disk:
+A whole run takes about twenty minutes; name some measures and fewer rounds for a quick look. Real agents do not share a disk:
 give several of them a RAM disk with --agents-dir. A lone agent keeps its data on the disk of --dir.
 
 Measures: ` + strings.Join(bench.Measures, ", "),

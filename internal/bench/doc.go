@@ -35,6 +35,12 @@
 //   - idle agent: memory and CPU of a real agent process with 1,000 resources that has nothing to do
 //   - rebuild: the release stream is deleted; the clock runs until it holds everything again. The floor publishes as many payloads of
 //     the same size with one in flight per environment
+//   - watched: the way of a change to all agents, while 50 browsers watch and while nobody does, in turns. Each browser looks at one page,
+//     every kind of page among them and that of the change under way, and does what the pages' script does: it holds one stream, and
+//     fetches the page whenever it is told to. Agents and browsers are processes of their own at the publisher's priority, so that it is
+//     also the browsers' time that counts against the publisher where they share its processors. They watch from before the approval
+//     until all that agents acknowledged is in the ledger, and each answer's time is taken twice: at the publisher, from when its
+//     handler has the request to the last byte, and at the browser, from when it asks to the last byte
 //
 // It measures; it proves nothing about correctness, and its ratios are no test's business.
 package bench
