@@ -46,12 +46,12 @@ type made struct {
 }
 
 const (
-	// mostBehind is how long after its time a snapshot is shown while another is being made.
-	mostBehind = 2 * time.Second
-	// longest is how long one is shown at most before another is made, however long that takes.
+	// longest is how long a snapshot is shown at most before another is begun, and how long its pages are given to be rendered at leisure.
 	longest = 5 * time.Second
+	// mostBehind is how long after its time a snapshot is shown while another is being made.
+	mostBehind = longest + 2*time.Second
 	// remembered is how long a page is rendered ahead after somebody asked for it: those who watch ask every beat at least.
-	remembered = 3 * beat / 2
+	remembered = 3 * beat
 )
 
 // now is the fleet as of now, or some moments ago. Making a snapshot costs at most a tenth of the time, however large the fleet is; who
@@ -77,11 +77,11 @@ func (d *dashboard) now(stream bool) *snapshot {
 	s := &snapshot{view: d.Backend.Fleet(), next: make(chan struct{}), of: map[string]string{}, pages: map[string]*rendered{}}
 	s.told.Overview, s.told.none = d.Backend.Alarms()
 	s.mark()
-	if last != nil {
-		s.follow(last, stream)
+	worked := time.Since(began)
+	if last != nil && stream {
+		worked += d.ahead(s, last, began)
 	}
-	took := time.Since(began)
-	s.until = began.Add(max(took+d.pause, min(10*took, longest)))
+	s.until = began.Add(max(time.Since(began)+d.pause, min(10*worked, longest)))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.last, d.taking = s, false
@@ -91,22 +91,34 @@ func (d *dashboard) now(stream bool) *snapshot {
 	return s
 }
 
-// follow takes the pages over that somebody asked for lately, and with ahead renders those which show something new: whoever watches
-// asks for them as soon as this snapshot is told of.
-func (s *snapshot) follow(last *snapshot, ahead bool) {
+// ahead renders what those who watch ask for as soon as they are told of a snapshot: the pages that somebody asked for lately, where
+// they show something new. It works a tenth of the time, as long as there is time, and says how long it worked.
+func (d *dashboard) ahead(s, last *snapshot, began time.Time) (worked time.Duration) {
 	last.mu.Lock()
 	known := maps.Clone(last.pages)
-	maps.DeleteFunc(known, func(_ string, r *rendered) bool { return time.Since(r.asked) > remembered })
 	for address, r := range known {
 		s.pages[address] = &rendered{render: r.render, asked: r.asked}
 	}
 	last.mu.Unlock()
 	for address, r := range known {
 		next := s.pages[address]
-		if next.of = r.about(); ahead && s.markOf(next.of) != last.markOf(next.of) {
-			next.page(s)
+		if time.Since(next.asked) > remembered {
+			delete(s.pages, address)
+			continue
+		}
+		if next.of = r.about(); s.markOf(next.of) == last.markOf(next.of) {
+			continue
+		}
+		at := time.Now()
+		next.page(s)
+		took := time.Since(at)
+		worked += took
+		select {
+		case <-time.After(min(9*took, longest-time.Since(began))):
+		case <-d.Done:
 		}
 	}
+	return worked
 }
 
 // page is the page at an address, made by whoever asks first.

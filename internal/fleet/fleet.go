@@ -25,6 +25,7 @@ type Reports struct {
 	Beats      map[AgentID]Beat               // the newest valid one
 	Unrecorded map[AgentID][]ledger.Statement // acks on their way into the ledger, oldest first
 	Deaf       time.Time                      // since when the publisher hears nobody, because it does not reach the bus; zero: it does
+	Before     *Before                        // what looks before this one found out; nil: nothing is kept
 	known      map[*ledger.Environment][]*ledger.Agent
 }
 
@@ -194,7 +195,7 @@ func (r Reports) enrolled(e *ledger.Environment) []*ledger.Agent {
 	}
 	agents := e.AgentList()
 	for i, a := range agents {
-		agents[i] = a.With(r.Unrecorded[AgentID{e.Name, a.Name}])
+		agents[i] = r.Before.with(AgentID{e.Name, a.Name}, a, r.Unrecorded[AgentID{e.Name, a.Name}])
 	}
 	agents = slices.Clip(agents)
 	if r.known != nil {

@@ -44,6 +44,7 @@ type reports struct {
 	applied  map[fleet.AgentID]uint64 // newest revision that an ack said is applied
 	acked    chan struct{}            // closed when applied changes
 	rejected map[events.Reason]int    // statements that were not valid
+	before   fleet.Before             // of looks
 }
 
 // A gathered statement is on its way into the ledger.
@@ -273,7 +274,7 @@ func (r *reports) versions() map[string]map[string]string {
 func (r *reports) view() fleet.Reports {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := fleet.Reports{Beats: make(map[fleet.AgentID]fleet.Beat, len(r.newest)), Unrecorded: map[fleet.AgentID][]ledger.Statement{}}
+	out := fleet.Reports{Beats: make(map[fleet.AgentID]fleet.Beat, len(r.newest)), Unrecorded: map[fleet.AgentID][]ledger.Statement{}, Before: &r.before}
 	for id, b := range r.newest {
 		out.Beats[id] = b.Beat
 	}
