@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
-	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -94,19 +93,14 @@ func (d *dashboard) now(stream bool) *snapshot {
 // ahead renders what those who watch ask for as soon as they are told of a snapshot: the pages that somebody asked for lately, where
 // they show something new. It works a tenth of the time, as long as there is time, and says how long it worked.
 func (d *dashboard) ahead(s, last *snapshot, began time.Time) (worked time.Duration) {
-	last.mu.Lock()
-	known := maps.Clone(last.pages)
-	for address, r := range known {
-		s.pages[address] = &rendered{render: r.render, asked: r.asked}
-	}
-	last.mu.Unlock()
-	for address, r := range known {
-		next := s.pages[address]
-		if time.Since(next.asked) > remembered {
-			delete(s.pages, address)
-			continue
+	for {
+		address, r, asked := last.lacking(s)
+		if r == nil {
+			return worked
 		}
-		if next.of = r.about(); s.markOf(next.of) == last.markOf(next.of) {
+		next := &rendered{render: r.render, asked: asked, of: r.about()}
+		s.pages[address] = next
+		if s.markOf(next.of) == last.markOf(next.of) {
 			continue
 		}
 		at := time.Now()
@@ -118,7 +112,19 @@ func (d *dashboard) ahead(s, last *snapshot, began time.Time) (worked time.Durat
 		case <-d.Done:
 		}
 	}
-	return worked
+}
+
+// lacking is a page that the next snapshot has not, and when somebody asked for it last; nil: there is none but such as nobody asked for
+// lately.
+func (s *snapshot) lacking(next *snapshot) (address string, r *rendered, asked time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for address, r := range s.pages {
+		if next.pages[address] == nil && time.Since(r.asked) <= remembered {
+			return address, r, r.asked
+		}
+	}
+	return "", nil, time.Time{}
 }
 
 // page is the page at an address, made by whoever asks first.
