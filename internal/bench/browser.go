@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,7 +22,8 @@ type browser struct {
 	client http.Client
 	base   string
 	page   string
-	waited []time.Duration
+	counts *atomic.Bool // all watch: from now on it counts how long it waits
+	waited times
 }
 
 const (
@@ -38,10 +40,11 @@ func playWatchers(ctx context.Context, base string, pages []string, out io.Write
 	open, leave := context.WithCancel(context.WithoutCancel(ctx))
 	defer leave()
 	var began, told, ended sync.WaitGroup
+	var all atomic.Bool // watch
 	browsers, errs := make([]browser, len(pages)), make([]error, len(pages))
 	for i, page := range pages {
 		b := &browsers[i]
-		b.client.Transport, b.base, b.page = &http.Transport{}, base, page
+		b.client.Transport, b.base, b.page, b.counts = &http.Transport{}, base, page, &all
 		began.Add(1)
 		told.Add(1)
 		ended.Go(func() {
@@ -54,6 +57,7 @@ func playWatchers(ctx context.Context, base string, pages []string, out io.Write
 		})
 	}
 	began.Wait()
+	all.Store(true)
 	if _, err := io.WriteString(out, ready); err != nil {
 		return err
 	}
@@ -61,11 +65,11 @@ func playWatchers(ctx context.Context, base string, pages []string, out io.Write
 	told.Wait()
 	leave()
 	ended.Wait()
-	var all times
+	var waited times
 	for _, b := range browsers {
-		all = append(all, b.waited...)
+		waited = append(waited, b.waited...)
 	}
-	return errors.Join(errors.Join(errs...), json.NewEncoder(out).Encode(all))
+	return errors.Join(errors.Join(errs...), json.NewEncoder(out).Encode(waited))
 }
 
 // watch looks at the page and renews it until stop has ended, and at least once. The stream ends with ctx.
@@ -97,13 +101,15 @@ func (b *browser) watch(stop, ctx context.Context, begun, told func()) error {
 	}()
 	begun()
 	for range changed {
-		asked := time.Now()
+		asked, counts := time.Now(), b.counts.Load()
 		if _, err := b.fetch(); err != nil {
 			return err
 		}
-		b.waited = append(b.waited, time.Since(asked))
-		told()
-		if stop.Err() != nil {
+		if counts {
+			b.waited = append(b.waited, time.Since(asked))
+			told()
+		}
+		if counts && stop.Err() != nil {
 			return nil
 		}
 		if len(changed) > 0 {

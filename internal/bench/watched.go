@@ -54,6 +54,7 @@ type audience struct {
 	waited  times // by the browsers, from when they asked to the last byte
 	mu      sync.Mutex
 	serving times // not in served yet
+	since   time.Time
 }
 
 func newAudience(ctx context.Context, g *lifecycle.Group, dir, agentsDir string, n int) (*audience, error) {
@@ -115,17 +116,19 @@ func (a *audience) serve(g *lifecycle.Group) error {
 			_ = http.NewResponseController(w).Flush() // the browser has gone
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			a.serving = append(a.serving, time.Since(began))
+			if began.After(a.since) {
+				a.serving = append(a.serving, time.Since(began))
+			}
 		}))
 	})
 	return nil
 }
 
-// taken are the times since it was asked last.
+// taken are the times of what was asked for since it was called last.
 func (a *audience) taken() (served times) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	served, a.serving = a.serving, nil
+	served, a.serving, a.since = a.serving, nil, time.Now()
 	return served
 }
 
