@@ -85,7 +85,7 @@ func (f *Feed) checkedAt(asked time.Time, at Position, head uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.head = max(f.head, head); !f.reset.IsZero() && asked.After(f.reset) {
-		f.head, f.reset = max(at.Revision, head), time.Time{} // what was there before may be gone
+		f.head = max(at.Revision, head) // what was there before may be gone, and what is there now may go before it is read
 	}
 	f.checked = asked
 	if f.head <= at.Revision && f.forked == nil {

@@ -11,3 +11,6 @@ func (c *Conn) PretendUnanswered() {
 	defer c.mu.Unlock()
 	c.link.unanswered = time.Now().Add(-moveAfter - time.Second)
 }
+
+// PretendSeen is a look at the stream, begun now, that found a head.
+func (f *Feed) PretendSeen(head uint64) { f.checkedAt(time.Now(), f.Position(), head) }

@@ -58,7 +58,7 @@ type Feed struct {
 	rejected map[Rejection]uint64
 	delay    time.Duration // after a catch-up without result
 	retry    time.Time
-	reset    time.Time // when the reader went back: a look begun since says what is there now; zero: it did
+	reset    time.Time // when the reader went back: each look begun since says what is there now, not what was; zero: it went on
 }
 
 // Feed begins to listen for an environment's releases. Close it.
@@ -183,7 +183,7 @@ func (f *Feed) deliver(from Position, run Run, rest bool) Run {
 		return nil
 	}
 	f.suspect = f.suspect || rest
-	f.position = run.Position()
+	f.position, f.reset = run.Position(), time.Time{}
 	f.head = max(f.head, f.position.Revision)
 	f.delay, f.retry, f.problem = 0, time.Time{}, nil
 	return run

@@ -146,6 +146,25 @@ func TestResetGivesTheSameAgainAndWhatIsNewer(t *testing.T) {
 	expect(t, f, chain, 8)
 }
 
+// TestWhatGoesBetweenALookAndItsReadingIsForgotten: what was refused may be taken out of the stream after it was seen again, and before it
+// is read again. It must not stand as the head for ever.
+func TestWhatGoesBetweenALookAndItsReadingIsForgotten(t *testing.T) {
+	_, c := bustest.Ready(t)
+	chain := bustest.NewChain(t, environment).Grow(3, "value")
+	chain.Send(c, 1, 2)
+	f := feedOf(t, c, chain) // looks too seldom to disturb
+	expect(t, f, chain, 2)
+	checkpoint := f.Position()
+	chain.Send(c, 3, 3)
+	expect(t, f, chain, 3)
+	f.Reset(checkpoint)
+	for _, head := range []uint64{3, 2, 3, 2} {
+		if f.PretendSeen(head); f.Head() != head {
+			t.Errorf("the head is %d, and the stream has %d", f.Head(), head)
+		}
+	}
+}
+
 func TestLostLiveMessagesAreFilledIn(t *testing.T) {
 	s, c := bustest.Ready(t)
 	wire := bustest.NewWire(t, s.ClientURL())
