@@ -203,6 +203,9 @@ func agentLine(a fleet.AgentDelivery) string {
 	if a.Word == "" {
 		return a.Agent + ": nothing heard yet"
 	}
+	if a.Past {
+		return a.Agent + ": applied; when, and what it read back, is in the ledger ('publisher audit prove')"
+	}
 	said := string(a.Word)
 	switch {
 	case a.Failed != "":

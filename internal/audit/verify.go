@@ -67,7 +67,7 @@ func Verify(r *Reader, roots []string) (Verification, error) {
 
 func newWalk(r *Reader) *walk {
 	return &walk{
-		Verification: Verification{Ledger: r.Ledger, Roots: []string{}, Problems: []string{}}, state: ledger.New(r.Ledger), releases: map[string][]released{},
+		Verification: Verification{Ledger: r.Ledger, Roots: []string{}, Problems: []string{}}, state: ledger.NewWhole(r.Ledger), releases: map[string][]released{},
 		seen: func(Entry, events.Entry, []ledger.Released) error { return nil }, heldAs: func(Held) {},
 	}
 }

@@ -75,8 +75,8 @@ func hostileWorld(t testing.TB) *world {
 		if a.Open != nil {
 			a.Open.Reason, a.Open.Message, a.Open.Differing = events.Reason(hostile), hostile, []string{hostile}
 		}
-		for i := range a.Deliveries {
-			if d := &a.Deliveries[i]; d.Word != events.WordApplied {
+		for _, d := range a.Said() {
+			if d.Word != events.WordApplied {
 				d.Reason, d.Message, d.Differing = events.Reason(hostile), hostile, []string{hostile}
 			}
 		}

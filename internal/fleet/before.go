@@ -32,7 +32,7 @@ func (b *Before) with(id AgentID, agent *ledger.Agent, said []ledger.Statement) 
 		delete(b.agents, id)
 		return agent
 	}
-	now := come{agent: agent, recorded: len(agent.Deliveries), said: len(said), last: said[len(said)-1].Number}
+	now := come{agent: agent, recorded: agent.Recorded(), said: len(said), last: said[len(said)-1].Number}
 	before := b.agents[id]
 	if now.to = before.to; now != before {
 		now.to = agent.With(said)

@@ -126,6 +126,12 @@ func outcome(e ChangeEnvironment) string {
 func agentDelivery(a *ledger.Agent, release ledger.Release) AgentDelivery {
 	out := AgentDelivery{Agent: a.Name}
 	d := a.Applied(release.Revision)
+	if d == nil && a.Position >= release.Revision {
+		if d = release.Arrival().By(a.Name); d == nil {
+			out.Word, out.Past = events.WordApplied, true
+			return out
+		}
+	}
 	if d == nil {
 		d = lastAbout(a, release.Revision)
 	}
@@ -146,9 +152,9 @@ func agentDelivery(a *ledger.Agent, release ledger.Release) AgentDelivery {
 
 // lastAbout is the agent's newest statement about a revision that it has not applied.
 func lastAbout(a *ledger.Agent, revision uint64) *ledger.Delivery {
-	for i := len(a.Deliveries) - 1; i >= 0; i-- {
-		if d := &a.Deliveries[i]; d.First <= revision && revision <= d.Last {
-			return d
+	for _, s := range slices.Backward(a.Said()) {
+		if s.First <= revision && revision <= s.Last {
+			return &s.Delivery
 		}
 	}
 	return nil
@@ -156,9 +162,9 @@ func lastAbout(a *ledger.Agent, revision uint64) *ledger.Delivery {
 
 // trouble is what an agent said last of a revision that it could not apply, whatever it said of later ones; nothing when there was none.
 func trouble(a *ledger.Agent, revision uint64) (events.Word, events.Reason, string) {
-	for _, d := range slices.Backward(a.Deliveries) {
-		if d.First <= revision && revision <= d.Last && d.Word != events.WordApplied && d.Word != events.WordSuperseded {
-			return d.Word, d.Reason, d.Message
+	for _, s := range slices.Backward(a.Said()) {
+		if s.First <= revision && revision <= s.Last && s.Word != events.WordApplied && s.Word != events.WordSuperseded {
+			return s.Word, s.Reason, s.Message
 		}
 	}
 	return "", "", ""
@@ -171,17 +177,29 @@ func lag(release ledger.Release, d *ledger.Delivery) float64 {
 
 // slowest is the lag of the slowest agent that counts for a release; nil while one of them has not applied it.
 func slowest(release ledger.Release, agents []*ledger.Agent) *Duration {
-	var out *Duration
+	d, _ := lastArrival(release, agents)
+	if d == nil {
+		return nil
+	}
+	return &Duration{Seconds: lag(release, d), AtMost: d.AtMost || release.Recovered()}
+}
+
+// lastArrival is what the slowest agent that counts for a release said when it had applied it, and which one that is; nil while one of
+// them has not.
+func lastArrival(release ledger.Release, agents []*ledger.Agent) (last *ledger.Delivery, agent string) {
 	for _, a := range ledger.Counting(release, agents) {
+		if a.Position < release.Revision {
+			return nil, ""
+		}
 		d := a.Applied(release.Revision)
 		if d == nil {
-			return nil
+			d = release.Arrival().By(a.Name)
 		}
-		if seconds := lag(release, d); out == nil || seconds > out.Seconds {
-			out = &Duration{Seconds: seconds, AtMost: d.AtMost || release.Recovered()}
+		if d != nil && (last == nil || d.Stamp.After(last.Stamp)) {
+			last, agent = d, a.Name
 		}
 	}
-	return out
+	return last, agent
 }
 
 // windowOf says whether a released change reached every environment within its propagation window.

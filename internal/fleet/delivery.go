@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/ledger"
-	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // A DeliveryReport is how changes have fared that were approved in some weeks.
@@ -31,7 +30,7 @@ type Deliveries struct {
 	ToStep     Quantiles // from proposal to in step everywhere
 	Failed     int       // changes that an agent said it could not apply
 	RolledBack int       // changes that were undone somewhere
-	Recover    Quantiles // from the first such failure to the agent applying that revision or a later one, the slowest of a change's agents
+	Recover    Quantiles // from such a failure to the agent applying that revision or a later one, the slowest of a change's agents
 	Unmended   int       // changes with a failure that still stands
 	toStep     []float64
 	toRecover  []float64
@@ -112,42 +111,16 @@ func fareOf(s *ledger.State, r Reports, c *ledger.Change, label, value string) f
 		if part.Revision == 0 {
 			continue
 		}
-		for _, a := range r.enrolled(s.Environments[part.Environment]) {
-			failed := firstFailure(a, part.Revision)
-			if failed == nil {
-				continue
-			}
-			out.failed = true
-			if seconds, mended := mendedAfter(a, *failed, part.Revision); mended {
-				out.recovered = max(out.recovered, seconds)
-			} else {
-				out.mended = false
-			}
+		e := s.Environments[part.Environment]
+		failed, recovered := e.Releases[part.Revision-1].Failed()
+		out.failed, out.recovered = out.failed || failed, max(out.recovered, recovered.Seconds())
+		for _, a := range r.enrolled(e) {
+			failed, past, took := a.Recovery(part.Revision)
+			out.failed, out.mended = out.failed || failed, out.mended && past
+			out.recovered = max(out.recovered, took.Seconds())
 		}
 	}
 	return out
-}
-
-// firstFailure is where an agent first said that it cannot apply a revision.
-func firstFailure(a *ledger.Agent, revision uint64) *ledger.Delivery {
-	for i := range a.Deliveries {
-		d := &a.Deliveries[i]
-		failure := d.Word == events.WordFailed || d.Word == events.WordTorn || d.Word == events.WordRefused
-		if failure && d.First <= revision && revision <= d.Last {
-			return d
-		}
-	}
-	return nil
-}
-
-// mendedAfter is how long after a failure the agent applied that revision or a later one.
-func mendedAfter(a *ledger.Agent, failed ledger.Delivery, revision uint64) (seconds float64, mended bool) {
-	for _, d := range a.Deliveries {
-		if d.Word == events.WordApplied && d.Last >= revision && !d.Stamp.Before(failed.Stamp) {
-			return d.Stamp.Sub(failed.Stamp).Seconds(), true
-		}
-	}
-	return 0, false
 }
 
 // valuesOf are the values of a label of the environments that a change was released to.

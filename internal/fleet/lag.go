@@ -53,23 +53,13 @@ func lagSince(e *ledger.Environment, r Reports, since time.Time, most int, phase
 // lagPoint is that of one release, with the delivery of the slowest agent and the skew of its clock.
 func (r Reports) lagPoint(environment string, release *ledger.Release, agents []*ledger.Agent, asOf time.Time) (p LagPoint, slowest *ledger.Delivery, skew time.Duration) {
 	p = LagPoint{Environment: environment, Revision: release.Revision, Kind: release.Kind, Change: release.Change, Released: release.Stamp}
-	counting := ledger.Counting(*release, agents)
-	for _, a := range counting {
-		d := a.Applied(release.Revision)
-		if d == nil {
-			p.Open = true
-			break
-		}
-		if slowest == nil || d.Stamp.After(slowest.Stamp) {
-			slowest, skew = d, r.skew(environment, a.Name)
-		}
-	}
-	if p.Open = p.Open || len(counting) == 0; p.Open {
+	slowest, agent := lastArrival(*release, agents)
+	if p.Open = slowest == nil; p.Open {
 		p.Seconds = max(0, asOf.Sub(release.Stamp).Seconds())
 		return p, nil, 0
 	}
 	p.Seconds, p.AtMost = lag(*release, slowest), slowest.AtMost || release.Recovered()
-	return p, slowest, skew
+	return p, slowest, r.skew(environment, agent)
 }
 
 // skew is an agent's clock minus the bus's at its newest beat; 0 where it has not been heard.

@@ -25,6 +25,8 @@ type site struct {
 	reports fleet.Reports
 	now     time.Time // the bus's
 	acks    uint64
+	entries [][]byte
+	stamps  []time.Time
 }
 
 var epoch = time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
@@ -73,15 +75,28 @@ func (s *site) do(by string, body ledger.Body) ledger.Result {
 			if entry == nil {
 				continue
 			}
-			if _, _, err := s.state.Apply(entry, s.now.Add(10*time.Millisecond)); err != nil {
+			stamp := s.now.Add(10 * time.Millisecond)
+			if _, _, err := s.state.Apply(entry, stamp); err != nil {
 				s.t.Fatalf("%T: %v", body, err)
 			}
+			s.entries, s.stamps = append(s.entries, entry), append(s.stamps, stamp)
 		}
 		if d.Entry != nil {
 			d.Result.Entry = s.state.Number
 			return d.Result
 		}
 	}
+}
+
+// replay applies the entries to another state.
+func (s *site) replay(to *ledger.State) *ledger.State {
+	s.t.Helper()
+	for i, entry := range s.entries {
+		if _, _, err := to.Apply(entry, s.stamps[i]); err != nil {
+			s.t.Fatalf("%v", err)
+		}
+	}
+	return to
 }
 
 func (s *site) enrol(name string) {

@@ -234,6 +234,7 @@ type AgentDelivery struct {
 	Lag      *Duration     `json:"lag,omitempty"`     // of an applied one
 	Digest   events.Digest `json:"digest,omitzero"`   // state digest as read back
 	ReadBack bool          `json:"readBack"`          // false: not read back
+	Past     bool          `json:"past,omitempty"`    // it applied it so long ago that only this is at hand; the ledger has the rest
 	With     uint64        `json:"with,omitempty"`    // the later revision that it was applied with, whose the digest is: this one's state never was on the instance
 	Failed   events.Word   `json:"failed,omitempty"`  // what became of it alone before that later one passed over it
 	Reason   events.Reason `json:"reason,omitempty"`  // of anything but applied, and of Failed

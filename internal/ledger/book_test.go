@@ -284,6 +284,23 @@ func (b *book) replay() *ledger.State {
 	return s
 }
 
+// deliveries is how many statements the ledger holds.
+func (b *book) deliveries() (n int) {
+	b.t.Helper()
+	for _, e := range b.entries {
+		_, facts, err := events.RereadEntry(e)
+		if err != nil {
+			b.t.Fatalf("%v", err)
+		}
+		for _, f := range facts {
+			if recorded, ok := f.Data.(*events.DeliveryRecorded); ok {
+				n += len(recorded.Deliveries)
+			}
+		}
+	}
+	return n
+}
+
 // again is the state that the entries lead to where it is known that they were checked before.
 func (b *book) again() *ledger.State {
 	b.t.Helper()

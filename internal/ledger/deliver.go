@@ -3,8 +3,6 @@ package ledger
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/lockstep-dev/lockstep/pkg/events"
 )
@@ -84,16 +82,11 @@ type Statement struct {
 	Chain  events.Digest
 }
 
+// Same says whether two statements of an agent say the same.
+func (s Statement) Same(other Statement) bool { return s.identity() == other.identity() }
+
 func (s Statement) identity() string {
 	return fmt.Sprintf("%d %s %d %d %s", s.Number, s.Word, s.First, s.Last, s.Chain)
-}
-
-// Knows says whether the agent's statement is recorded, or tells nothing that is not. A beat tells only a position.
-func (a *Agent) Knows(s Statement) bool {
-	if s.Number == 0 {
-		return s.Last <= a.Position
-	}
-	return a.recorded[s.identity()]
 }
 
 // Read verifies an ack, or a beat whose checkpoint stands for a lost ack. An agent beyond the ledger, or on another chain, is
@@ -116,20 +109,29 @@ func (s *State) Read(d events.Delivery) (Statement, *Agent, error) {
 	return statement, agent, err
 }
 
+// Recorded says that an ack tells nothing new, whoever signed it: what it says is recorded of the agent that it names.
+func (s *State) Recorded(d events.Delivery) bool {
+	_, agent, err := s.sender(d)
+	if err != nil || d.Ack == nil {
+		return false
+	}
+	a, err := events.PeekAck(d.Ack)
+	return err == nil && agent.Knows(Statement{Number: a.Number, Chain: a.Chain, Delivery: Delivery{Word: a.Word, First: a.First, Last: a.Last}})
+}
+
 // sender is who a delivery is said to be of.
 func (s *State) sender(d events.Delivery) (*Environment, *Agent, error) {
+	switch {
+	case (d.Ack == nil) == (d.Beat == nil):
+		return nil, nil, events.Errorf(events.ReasonMalformed, "a delivery is an ack or a beat")
+	case len(d.Ack)+len(d.Beat) > maxStatement:
+		return nil, nil, events.Errorf(events.ReasonMalformed, "a statement of %d bytes; at most %d are kept", len(d.Ack)+len(d.Beat), maxStatement)
+	}
 	e, found := s.Environments[d.Environment]
 	if !found || e.Agents[d.Agent] == nil || e.Agents[d.Agent].Revoked {
 		return nil, nil, refuse(KindNotFound, "", "no agent %s is enrolled in %s", d.Agent, d.Environment)
 	}
-	agent := e.Agents[d.Agent]
-	switch {
-	case (d.Ack == nil) == (d.Beat == nil):
-		return e, agent, events.Errorf(events.ReasonMalformed, "a delivery is an ack or a beat")
-	case len(d.Ack)+len(d.Beat) > maxStatement:
-		return e, agent, events.Errorf(events.ReasonMalformed, "a statement of %d bytes; at most %d are kept", len(d.Ack)+len(d.Beat), maxStatement)
-	}
-	return e, agent, nil
+	return e, e.Agents[d.Agent], nil
 }
 
 // words are what a delivery says, as it was read: an ack or a beat.
@@ -194,7 +196,11 @@ func (p *projection) deliveryRecorded(f *events.DeliveryRecorded) error {
 			return fmt.Errorf("%w: a recorded delivery of %s in %s: %w", ErrBroken, d.Agent, d.Environment, r.err)
 		}
 		r.statement.Entry, r.statement.Stamp = p.entry.Number, d.Stamp
-		r.agent.take(r.statement)
+		e := p.Environments[d.Environment]
+		if p.whole {
+			e = nil
+		}
+		r.agent.take(r.statement, e)
 	}
 	return nil
 }
@@ -209,78 +215,6 @@ func (p *projection) said(i int, d events.Delivery) reading {
 		return p.tried.read[i]
 	}
 	return p.reading(d)
-}
-
-// take adds a statement to what is known of the agent.
-func (a *Agent) take(s Statement) {
-	said := s.Delivery
-	a.Deliveries = append(a.Deliveries, said)
-	if s.Number > 0 {
-		a.recorded[s.identity()] = true
-	}
-	if said.Stamp.After(a.Heard) {
-		a.Heard = said.Stamp
-	}
-	switch said.Word {
-	case events.WordApplied:
-		if said.Last >= a.Position {
-			a.Position, a.Latest = said.Last, &said
-		}
-		a.reach(said.Last)
-		a.overcome(said.Last)
-	case events.WordSuperseded:
-		a.overcome(said.Last)
-	case events.WordBlocked, events.WordRetrying:
-		// The same reason again hides nothing worse that was said with it: a torn instance is still torn while that is retried.
-		if a.Open == nil || a.Open.Reason != said.Reason {
-			a.open(&said)
-		}
-	default:
-		a.open(&said)
-	}
-}
-
-// open notes what stands against the agent, unless it is old news: then the revision has been applied since. A torn instance
-// always counts.
-func (a *Agent) open(said *Delivery) {
-	if said.Last > a.Position || said.Word == events.WordTorn {
-		a.Open = said
-	}
-}
-
-func (a *Agent) overcome(revision uint64) {
-	if a.Open != nil && a.Open.Last <= revision {
-		a.Open = nil
-	}
-}
-
-// reach notes that the newest delivery says that all revisions up to last are applied, where none with an earlier stamp says so.
-// Stamps in reached never fall, so that those that it overtakes are the last ones.
-func (a *Agent) reach(last uint64) {
-	newest := len(a.Deliveries) - 1
-	for r := min(last, uint64(len(a.reached))); r > 0 && a.Deliveries[a.reached[r-1]].Stamp.After(a.Deliveries[newest].Stamp); r-- {
-		a.reached[r-1] = newest
-	}
-	for uint64(len(a.reached)) < last {
-		a.reached = append(a.reached, newest)
-	}
-}
-
-// With is the agent as it would be with statements that are not recorded yet.
-func (a *Agent) With(statements []Statement) *Agent {
-	if len(statements) == 0 {
-		return a
-	}
-	out := *a
-	out.Deliveries = slices.Clone(a.Deliveries)
-	out.reached = slices.Clone(a.reached)
-	out.recorded = maps.Clone(a.recorded)
-	for _, s := range statements {
-		if !out.Knows(s) {
-			out.take(s)
-		}
-	}
-	return &out
 }
 
 // positions are revisions that agents reached by statements that are being recorded.

@@ -79,7 +79,7 @@ func TestTheSameStatementIsRecordedOnce(t *testing.T) {
 	again := ack
 	again.Stamp = ack.Stamp.Add(time.Hour)
 	b.recorded(ack, again, ack)
-	if n := len(b.agent("prod", "a").Deliveries); n != 1 {
+	if n := len(b.agent("prod", "a").Said()); n != 1 {
 		t.Fatalf("%d deliveries", n)
 	}
 	for _, d := range []events.Delivery{ack, again, b.beat("prod", "a", 2), b.beat("prod", "a", 1)} {
@@ -265,7 +265,7 @@ func TestOneEntryHoldsWhatFitsAndTheRestComesNext(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(b.agent("prod", "a").Deliveries); n != len(many) || rounds < 3 {
+	if n := b.deliveries(); n != len(many) || rounds < 3 {
 		t.Errorf("%d of %d recorded in %d entries", n, len(many), rounds)
 	}
 	b.verify()
@@ -280,7 +280,7 @@ func TestStatementsThatAreNotRecordedYetAreSeenWithoutBeingKept(t *testing.T) {
 	}
 	before := picture(b.state)
 	seen := agent.With([]ledger.Statement{s, s})
-	if seen.Position != 2 || len(seen.Deliveries) != 2 || seen.Applied(2) == nil {
+	if seen.Position != 2 || len(seen.Said()) != 2 || seen.Applied(2) == nil {
 		t.Errorf("%+v", seen)
 	}
 	if d := difference(before, picture(b.state)); d != "" || agent.Position != 1 || agent.Applied(2) != nil {

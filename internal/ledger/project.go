@@ -179,7 +179,7 @@ func (p *projection) agentEnrolled(f *events.AgentEnrolled) error {
 	if !found || e.Agents[f.Agent] != nil || f.Revision != e.Head() || f.Chain != e.Fold.Chain {
 		return fmt.Errorf("%w: agent %s cannot be enrolled in %s at revision %d", ErrBroken, f.Agent, f.Environment, f.Revision)
 	}
-	e.Agents[f.Agent] = &Agent{Name: f.Agent, Key: f.Key, Enrolled: p.entry.Number, Revision: f.Revision, recorded: map[string]bool{}}
+	e.Agents[f.Agent] = &Agent{Name: f.Agent, Key: f.Key, Enrolled: p.entry.Number, Revision: f.Revision}
 	return nil
 }
 

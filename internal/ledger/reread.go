@@ -32,9 +32,9 @@ func RereadEntry(payload []byte, hash events.Digest) (*Reread, error) {
 		for _, d := range recorded.Deliveries {
 			var w words
 			if d.Beat != nil {
-				w.beat, err = events.RereadBeat(d.Beat)
+				w.beat, err = events.PeekBeat(d.Beat)
 			} else {
-				w.ack, err = events.RereadAck(d.Ack)
+				w.ack, err = events.PeekAck(d.Ack)
 			}
 			if err != nil {
 				return nil, fmt.Errorf("a recorded delivery of %s in %s: %w", d.Agent, d.Environment, err)

@@ -36,6 +36,7 @@ type State struct {
 	silences     []Silence         // as they were made; those that were over when the newest was made are not here
 	decisions    uint64            // entries that do not only store contents
 	trial        trial             // of the last decision
+	whole        bool              // agents keep all that they said
 }
 
 // A trial is an entry as it was decided, with the releases that were derived and accepted for it, and the deliveries that were read and
@@ -92,6 +93,7 @@ type Release struct {
 	Chain       events.Digest
 	Previous    events.Digest
 	recovered   *events.Release // as it was found, where its entry was lost
+	past        past            // what agents said of it that they do not hold any more
 }
 
 // Recovered says that the release's entry was lost, and the release was found elsewhere: the bus's stamp of the entry is not known.
@@ -99,19 +101,14 @@ func (r Release) Recovered() bool { return r.recovered != nil }
 
 // An Agent is what the ledger says of one agent.
 type Agent struct {
-	Name       string
-	Key        string
-	Enrolled   uint64 // entry
-	Revision   uint64 // the environment's head when it was enrolled
-	Revoked    bool
-	RevokedAt  time.Time  // the bus's stamp of the entry that says so
-	Position   uint64     // newest revision known to be applied and read back
-	Latest     *Delivery  // that Position was applied; nil when nothing was
-	Open       *Delivery  // what stands against it: it says otherwise than applied and is not overtaken; nil when nothing does
-	Heard      time.Time  // the newest stamp of a delivery
-	Deliveries []Delivery // as recorded
-	recorded   map[string]bool
-	reached    []int // revision r was first said to be applied in the delivery with the index at r-1
+	Name      string
+	Key       string
+	Enrolled  uint64 // entry
+	Revision  uint64 // the environment's head when it was enrolled
+	Revoked   bool
+	RevokedAt time.Time // the bus's stamp of the entry that says so
+	Standing            // what its statements come to
+	said                // they are kept there, the newest ones
 }
 
 // A Delivery is a recorded statement of an agent.
@@ -224,6 +221,13 @@ func New(id string) *State {
 	}
 }
 
+// NewWhole is New for whoever looks at all that agents ever said: they keep every statement, however many those are.
+func NewWhole(id string) *State {
+	s := New(id)
+	s.whole = true
+	return s
+}
+
 // Trust is the newest trust document; nil before the first entry.
 func (s *State) Trust() *events.Trust {
 	if len(s.Trusts) == 0 {
@@ -332,18 +336,10 @@ func (s *State) Demanded(c *Change) int {
 	return demanded
 }
 
-// Applied is the delivery in which an agent first said that it holds revision r, by the bus's stamps, or nil.
-func (a *Agent) Applied(r uint64) *Delivery {
-	if r == 0 || r > uint64(len(a.reached)) {
-		return nil
-	}
-	return &a.Deliveries[a.reached[r-1]]
-}
-
 // Counts says whether the agent counts for a release: an agent enrolled later does not count for older revisions, and one that was
 // revoked since only for what it acknowledged.
 func (a *Agent) Counts(r Release) bool {
-	return a.Enrolled <= r.Entry && (!a.Revoked || a.Applied(r.Revision) != nil)
+	return a.Enrolled <= r.Entry && (!a.Revoked || a.Position >= r.Revision)
 }
 
 // Counting are those of an environment's agents, the revoked ones among them, that count for a release; where none does, it is for those

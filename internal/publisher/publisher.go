@@ -233,7 +233,7 @@ func (p *Publisher) Start() error {
 		return err
 	}
 	p.group.Go("revocations", p.keepOut)
-	p.group.Go("acks", p.insist("acks cannot be read", func(ctx context.Context) error { return p.conn.FollowAcks(ctx, 1, p.reports.ack) }))
+	p.group.Go("acks", p.insist("acks cannot be read", func(ctx context.Context) error { return p.reports.follow(ctx, p.conn.FollowAcks) }))
 	p.group.Go("beats", p.insist("beats cannot be read", func(ctx context.Context) error { return p.conn.FollowBeats(ctx, p.reports.beat) }))
 	p.group.Go("gatherer", p.gather)
 	p.group.Go("lease", p.insist("the lease cannot be had", func(ctx context.Context) error { return p.conn.HoldLease(ctx, p.name, p.lead) }))

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,10 @@ const (
 	// clocksApart is how far apart the clocks of two publishers may be for agents not to notice when one takes over from the other.
 	clocksApart = 365 * 24 * time.Hour
 	// unfitMost is how many of those are kept; anybody can make some.
-	unfitMost = 10_000
+	unfitMost = 1_000
+	// waitingMost is how many acks of one agent wait to be recorded, and waitingAll how many of all. The others stay in the stream, and
+	// are read again when there is room.
+	waitingMost, waitingAll = ledger.MaxDeliveries, 10_000
 )
 
 // reports are what agents say: every ack until it is recorded, and the newest beat of each.
@@ -34,17 +38,20 @@ type reports struct {
 	book *book
 
 	mu       sync.Mutex
-	waiting  []*gathered // not recorded yet, oldest first
-	unfit    int         // of waiting, those that fit nothing yet
+	waiting  map[fleet.AgentID][]*gathered // not recorded yet, as they came; each once
+	all      int                           // of these
+	unfit    int                           // of these, that fit nothing yet
+	missed   uint64                        // sequence of the first ack that there was no room for; 0: there was room for all
+	room     chan struct{}                 // there is room again
 	newest   map[fleet.AgentID]beatReport
-	starts   map[boot]start           // starts of agents but for the newest of each
-	pulses   uint64                   // the highest counter that an agent heard in a pulse
-	heard    chan struct{}            // closed when a beat arrives
-	booted   chan struct{}            // an agent has started: it waits for a pulse
-	applied  map[fleet.AgentID]uint64 // newest revision that an ack said is applied
-	acked    chan struct{}            // closed when applied changes
-	rejected map[events.Reason]int    // statements that were not valid
-	before   fleet.Before             // of looks
+	starts   map[fleet.AgentID][]start // of agents, but for the newest of each; at most startsMost each
+	pulses   uint64                    // the highest counter that an agent heard in a pulse
+	heard    chan struct{}             // closed when a beat arrives
+	booted   chan struct{}             // an agent has started: it waits for a pulse
+	applied  map[fleet.AgentID]uint64  // newest revision that an ack said is applied
+	acked    chan struct{}             // closed when applied changes
+	rejected map[events.Reason]int     // statements that were not valid
+	before   fleet.Before              // of looks
 }
 
 // A gathered statement is on its way into the ledger.
@@ -63,7 +70,8 @@ type beatReport struct {
 
 func newReports(b *book) *reports {
 	return &reports{
-		book: b, newest: map[fleet.AgentID]beatReport{}, starts: map[boot]start{}, heard: make(chan struct{}),
+		book: b, waiting: map[fleet.AgentID][]*gathered{}, room: make(chan struct{}, 1),
+		newest: map[fleet.AgentID]beatReport{}, starts: map[fleet.AgentID][]start{}, heard: make(chan struct{}),
 		rejected: map[events.Reason]int{ // shown before the first: that is an increase
 			events.ReasonSignature: 0, events.ReasonMalformed: 0, events.ReasonUpgradeNeeded: 0,
 			events.ReasonWrongLedger: 0, events.ReasonWrongEnvironment: 0, events.ReasonLedgerForked: 0,
@@ -72,26 +80,70 @@ func newReports(b *book) *reports {
 	}
 }
 
-// ack takes an ack from the bus.
+// ack takes an ack from the bus. One that says what is recorded, or waits to be, is dropped.
 func (r *reports) ack(report bus.Report) error {
+	id := fleet.AgentID{Environment: report.Environment, Agent: report.Agent}
 	g := &gathered{until: time.Now().Add(unfitLife), delivery: events.Delivery{
 		Environment: report.Environment, Agent: report.Agent, Stamp: events.Stamp(report.Stamp), Ack: report.Payload, Signature: report.Signature,
 	}}
+	known := false
+	r.book.read(func(s *ledger.State) { known = s.Recorded(g.delivery) })
+	if known {
+		return nil
+	}
 	known, err := r.judge(g)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch early := notYet(err); {
-	case known:
+	case known || slices.ContainsFunc(r.waiting[id], g.same):
 	case err != nil && !early, early && r.unfit >= unfitMost:
 		r.reject(err)
+	case len(r.waiting[id]) >= waitingMost || r.all >= waitingAll:
+		if r.missed == 0 || report.Sequence < r.missed {
+			r.missed = report.Sequence
+		}
 	default:
-		r.waiting = append(r.waiting, g)
+		r.waiting[id] = append(r.waiting[id], g)
+		r.all++
 		if early {
 			r.unfit++
 		}
 		r.note(g)
 	}
 	return nil
+}
+
+// same says whether another one says the same, whenever it came.
+func (g *gathered) same(other *gathered) bool {
+	if g.fits && other.fits {
+		return g.statement.Same(other.statement)
+	}
+	return g.delivery.Signature == other.delivery.Signature && bytes.Equal(g.delivery.Ack, other.delivery.Ack)
+}
+
+// follow takes acks from the stream, from the first one on that is not taken, until ctx ends or there is room for ones that were passed over.
+func (r *reports) follow(ctx context.Context, read func(ctx context.Context, from uint64, fn func(bus.Report) error) error) error {
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	r.mu.Lock()
+	from := r.missed
+	r.missed = 0
+	r.mu.Unlock()
+	var again sync.WaitGroup
+	defer again.Wait()
+	defer stop()
+	again.Go(func() {
+		select {
+		case <-r.room:
+			stop()
+		case <-reading.Done():
+		}
+	})
+	err := read(reading, from, r.ack)
+	if reading.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // note keeps how far an agent has come, as far as an ack says it, and lets whoever awaits it look. mu is held.
@@ -216,7 +268,7 @@ func (r *reports) beat(report bus.Report) error {
 		return nil
 	}
 	if heard && before.Boot != beat.Boot {
-		r.starts[boot{id, before.Boot}] = start{past: true, number: before.Number}
+		*r.start(id, before.Boot) = start{boot: before.Boot, past: true, number: before.Number}
 	}
 	if beat.Heard < pulseCounter(time.Now().Add(clocksApart)) { // one who names a greater number leaves none for the pulses to come
 		r.pulses = max(r.pulses, beat.Heard)
@@ -240,7 +292,7 @@ func (r *reports) newer(id fleet.AgentID, b, before events.Beat) bool {
 	if b.Boot == before.Boot {
 		return b.Number > before.Number
 	}
-	return !r.starts[boot{id, b.Boot}].past && (b.Clock.After(before.Clock) || b.Heard > before.Heard)
+	return !r.start(id, b.Boot).past && (b.Clock.After(before.Clock) || b.Heard > before.Heard)
 }
 
 // pulsed is the highest counter that an agent heard in a pulse.
@@ -278,10 +330,11 @@ func (r *reports) view() fleet.Reports {
 	for id, b := range r.newest {
 		out.Beats[id] = b.Beat
 	}
-	for _, g := range r.waiting {
-		if g.fits {
-			id := fleet.AgentID{Environment: g.delivery.Environment, Agent: g.delivery.Agent}
-			out.Unrecorded[id] = append(out.Unrecorded[id], g.statement)
+	for id, waiting := range r.waiting {
+		for _, g := range waiting {
+			if g.fits {
+				out.Unrecorded[id] = append(out.Unrecorded[id], g.statement)
+			}
 		}
 	}
 	return out.Once()
@@ -318,28 +371,41 @@ func (r *reports) awaitBeats(ctx context.Context, began time.Time) (missing []fl
 	}
 }
 
-// due is what is to be recorded now. What has been recorded meanwhile, by whomever, is forgotten; so is what fits nothing for too
-// long.
+// due is what is to be recorded now, oldest first. What has been recorded meanwhile, by whomever, is forgotten; so is what fits nothing for
+// too long.
 func (r *reports) due(now time.Time) (due []gathered) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.unfit = 0
-	r.waiting = slices.DeleteFunc(r.waiting, func(g *gathered) bool {
-		known, err := r.judge(g)
-		r.note(g)
-		switch {
-		case known:
-			return true
-		case err == nil:
-			due = append(due, *g)
-		case notYet(err) && now.Before(g.until):
-			r.unfit++
-		default:
-			r.reject(err)
-			return true
+	r.all, r.unfit = 0, 0
+	full := false
+	for id, waiting := range r.waiting {
+		waiting = slices.DeleteFunc(waiting, func(g *gathered) bool {
+			known, err := r.judge(g)
+			r.note(g)
+			switch {
+			case known:
+				return true
+			case err == nil:
+				due = append(due, *g)
+			case notYet(err) && now.Before(g.until):
+				r.unfit++
+			default:
+				r.reject(err)
+				return true
+			}
+			return false
+		})
+		r.waiting[id] = waiting
+		if len(waiting) == 0 {
+			delete(r.waiting, id)
 		}
-		return false
-	})
+		r.all += len(waiting)
+		full = full || len(waiting) >= waitingMost
+	}
+	if r.missed > 0 && !full && r.all < waitingAll {
+		nudge(r.room)
+	}
+	slices.SortStableFunc(due, func(a, b gathered) int { return a.delivery.Stamp.Compare(b.delivery.Stamp) })
 	for _, d := range r.beatDeliveries(r.book.busTime(now)) {
 		g := gathered{delivery: d}
 		if known, err := r.judge(&g); err == nil && !known {

@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/bus"
+	"github.com/lockstep-dev/lockstep/internal/fault"
 	"github.com/lockstep-dev/lockstep/internal/fleet"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/pkg/events"
@@ -35,11 +37,11 @@ func TestAcksOfUnknownAgentsWaitNeitherForEverNorInAnyNumber(t *testing.T) {
 	if n := r.rejections()[events.ReasonSignature]; n != more {
 		t.Errorf("%d are rejected at once, want %d", n, more)
 	}
-	if due := r.due(time.Now()); len(due) != 0 || len(r.waiting) != unfitMost {
-		t.Errorf("%d are due, %d wait", len(due), len(r.waiting))
+	if due := r.due(time.Now()); len(due) != 0 || r.all != unfitMost {
+		t.Errorf("%d are due, %d wait", len(due), r.all)
 	}
 	if due := r.due(time.Now().Add(unfitLife + time.Second)); len(due) != 0 || len(r.waiting) != 0 {
-		t.Errorf("%d are due, %d wait", len(due), len(r.waiting))
+		t.Errorf("%d are due, %d wait", len(due), r.all)
 	}
 	if n := r.rejections()[events.ReasonSignature]; n != unfitMost+more {
 		t.Errorf("%d are rejected, want %d", n, unfitMost+more)
@@ -159,5 +161,101 @@ func TestADeadPublishersLeaseIsNotOK(t *testing.T) {
 		if got := standby(c.lease, c.now); got.OK != c.ok || !strings.Contains(got.Message, c.says) || got.OK == strings.Contains(got.Next, "takes over by itself") {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// TestAcksWaitOnceAndTheRestStaysInTheStream: an agent that says more than can be recorded fills neither the memory nor the room of others, an
+// ack that comes twice waits once, and what there was no room for is read again.
+func TestAcksWaitOnceAndTheRestStaysInTheStream(t *testing.T) {
+	entries := aLedger(t)
+	path := filepath.Join(t.TempDir(), "ledger.copy")
+	if err := writeCopy(path, entries, nil, fault.CopyWritten); err != nil {
+		t.Fatal(err)
+	}
+	c, err := openCopy(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.file.Close()
+	b, err := newBook(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newReports(b)
+	release := b.state.Environments["dev"].Releases[0]
+	const more = 40
+	var stream []bus.Report
+	for i := range waitingMost + more {
+		payload, signature, err := events.EncodeAck(events.Ack{Environment: "dev", Agent: "one", Ledger: b.state.ID, Number: uint64(i + 1), Word: events.WordRetrying, First: 1, Last: 1,
+			Chain: release.Chain, Reason: events.ReasonConnector}, b.state.Time, foldtest.Signer(t, "one"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			stream = append(stream, bus.Report{Environment: "dev", Agent: "one", Stored: bus.Stored{
+				Sequence: uint64(len(stream) + 1), Stamp: b.state.Time.Add(time.Duration(i) * time.Second), Payload: payload, Signature: signature}})
+		}
+	}
+	var begun []uint64
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	read := make(chan struct{}, 2)
+	followed := make(chan error, 2)
+	follow := func() {
+		followed <- r.follow(ctx, func(ctx context.Context, from uint64, fn func(bus.Report) error) error {
+			begun = append(begun, from)
+			for _, report := range stream[max(from, 1)-1:] {
+				if err := fn(report); err != nil {
+					return err
+				}
+			}
+			read <- struct{}{}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	}
+	recorded := map[uint64]bool{}
+	record := func(due []gathered) {
+		var deliveries []events.Delivery
+		for _, g := range due {
+			if recorded[g.statement.Number] {
+				t.Errorf("ack %d is due twice", g.statement.Number)
+			}
+			recorded[g.statement.Number] = true
+			deliveries = append(deliveries, g.delivery)
+		}
+		for len(deliveries) > 0 {
+			d, err := b.decide(ledger.Command{By: "publisher", Body: ledger.RecordDeliveries{Deliveries: deliveries}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.apply(d.Entry, b.state.Time); err != nil {
+				t.Fatal(err)
+			}
+			deliveries = deliveries[len(deliveries):]
+		}
+	}
+	go follow()
+	<-read
+	due := r.due(time.Now())
+	if len(due) != waitingMost || r.all != waitingMost {
+		t.Fatalf("%d are due, %d wait", len(due), r.all)
+	}
+	record(due)
+	if due := r.due(time.Now()); len(due) != 0 {
+		t.Fatalf("%d are due that are recorded", len(due))
+	}
+	if err := <-followed; err != nil || ctx.Err() != nil {
+		t.Fatal(err)
+	}
+	go follow()
+	<-read
+	record(r.due(time.Now()))
+	if want := uint64(2*waitingMost + 1); len(begun) != 2 || begun[1] != want || len(recorded) != waitingMost+more {
+		t.Errorf("read from %v, want %d; %d are recorded", begun, want, len(recorded))
+	}
+	stop()
+	if err := <-followed; !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }

@@ -146,7 +146,7 @@ func (w *world) readOn() error {
 		if err != nil {
 			return err
 		}
-		w.state = ledger.New(end.ID)
+		w.state = ledger.NewWhole(end.ID)
 	}
 	return w.conn.ReadLedger(ctx, w.state.Number+1, func(s bus.Stored) error {
 		_, _, err := w.state.Apply(s.Payload, s.Stamp)

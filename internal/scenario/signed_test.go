@@ -280,7 +280,7 @@ func TestWhoeverStealsThePublisherReleasesNothing(t *testing.T) {
 	w.release(set("*", "x", "third"))
 	w.holds()
 	for i, a := range w.agents {
-		if !slices.ContainsFunc(w.state.Environments[a.environment].Agents["one"].Deliveries, func(d ledger.Delivery) bool {
+		if !slices.ContainsFunc(w.state.Environments[a.environment].Agents["one"].Said(), func(d *ledger.Statement) bool {
 			return d.Word == events.WordRefused && d.Last == 5 && d.Reason == thefts[i].want
 		}) {
 			t.Errorf("%s: the refusal is not in the ledger", thefts[i].what)

@@ -106,14 +106,13 @@ func (r *reader) object() []byte {
 	return nil
 }
 
-// RereadAck reads an ack that DecodeAck read before, of the same agent, as RereadEntry reads an entry: neither its signature nor its form
-// is looked at.
-func RereadAck(payload []byte) (a Ack, err error) { return reread[Ack](payload) }
+// PeekAck reads what an ack says without looking at who signed it, and at how it is written: for what was read before, or is to be dropped.
+func PeekAck(payload []byte) (a Ack, err error) { return peek[Ack](payload) }
 
-// RereadBeat is RereadAck for a beat.
-func RereadBeat(payload []byte) (b Beat, err error) { return reread[Beat](payload) }
+// PeekBeat is PeekAck for a beat.
+func PeekBeat(payload []byte) (b Beat, err error) { return peek[Beat](payload) }
 
-func reread[T any](payload []byte) (out T, err error) {
+func peek[T any](payload []byte) (out T, err error) {
 	var e struct {
 		Data T `json:"data"`
 	}
