@@ -74,6 +74,16 @@ func appliedByAll(e *ledger.Environment, release ledger.Release, agents []*ledge
 	return len(agents) > 0 && !slices.ContainsFunc(agents, behind)
 }
 
+// Rollbacks is how many releases of an environment undid a change.
+func Rollbacks(e *ledger.Environment) (n int) {
+	for i := range e.Releases {
+		if e.Releases[i].Kind == events.KindRollback {
+			n++
+		}
+	}
+	return n
+}
+
 // Resources are an environment's resources at a revision, ordered by key; tombstones are left out.
 func Resources(s *ledger.State, environment string, revision uint64) ([]ResourceView, error) {
 	state, err := foldAt(s, environment, revision)

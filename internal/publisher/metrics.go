@@ -132,7 +132,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 			}
 			m.phases.WithLabelValues(e.Name, string(fleet.PhaseTotal)) // shows 0 before the first release: the first one is an increase
 			collectEnvironment(out, asOf, e)
-			metricRollbacks.Send(out, float64(rollbacks(s.Environments[e.Name])), e.Name, "person")
+			metricRollbacks.Send(out, float64(fleet.Rollbacks(s.Environments[e.Name])), e.Name, "person")
 			for _, state := range fleet.RolloutStates {
 				metricRollout.Send(out, truth(state == cmp.Or(rollouts[e.Name], fleet.Running)), e.Name, string(state))
 			}
@@ -190,15 +190,6 @@ func collectDrift(out chan<- prometheus.Metric, environment string, drift *fleet
 		metricFields.Send(out, float64(drift.Fields[severity]), environment, severity)
 	}
 	metricScore.Send(out, drift.Score, environment)
-}
-
-func rollbacks(e *ledger.Environment) (n int) {
-	for i := range e.Releases {
-		if e.Releases[i].Kind == events.KindRollback {
-			n++
-		}
-	}
-	return n
 }
 
 func truth(b bool) float64 {
