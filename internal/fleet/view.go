@@ -3,7 +3,8 @@
 //
 // Guarantees: it is a function of its arguments, time included; lag is measured from the bus's stamp of a ledger entry to the
 // bus's stamp of the slowest agent's ack, never by an agent's clock; an environment whose agents have not been heard is silent,
-// and never in step. It decides nothing.
+// and never in step; acks that come twice, late, in another order or forged change nothing of it. It keeps nothing: what the ledger's state
+// keeps of agents does not grow with what they say (ledger.MaxKept). It decides nothing.
 package fleet
 
 import (
