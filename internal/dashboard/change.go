@@ -186,7 +186,7 @@ func (w way) Drawing(scale float64) template.HTML {
 // underWay says that the agent was sent a release, and has said neither that it applied it nor that it cannot.
 func (w way) underWay() bool {
 	failed := slices.Contains([]events.Word{events.WordFailed, events.WordTorn, events.WordRefused}, w.Said.Word)
-	return w.Said.Agent != "" && w.Revision > 0 && w.Said.Lag == nil && w.Undone == 0 && !failed
+	return w.Said.Agent != "" && w.Revision > 0 && w.Said.Lag == nil && !w.Said.Past && w.Undone == 0 && !failed
 }
 
 // summary is the first line of a reason.
