@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lockstep-dev/lockstep/internal/ledger"
 	"github.com/lockstep-dev/lockstep/internal/lifecycle"
 	"github.com/lockstep-dev/lockstep/internal/telemetry"
 )
@@ -21,6 +22,7 @@ const (
 	flagsEach = 5
 	watchable = 1.1                    // how much slower propagation may be while they watch
 	answered  = 100 * time.Millisecond // how long a page may take
+	calm      = 2 * time.Millisecond   // for each agent, before each approval: to open a page is not to watch it
 )
 
 // watched measures what those who watch cost, and how long they wait.
@@ -32,12 +34,12 @@ func watched(ctx context.Context, o Options) (rows []Row, err error) {
 		if err != nil {
 			return err
 		}
-		if _, _, err := alternate(ctx, warmUp, w.watched, w.round); err != nil {
+		if _, _, err := alternate(ctx, warmUp, w.watched, w.unwatched); err != nil {
 			return err
 		}
 		w.served, w.waited = nil, nil
 		o.Progress("%s: %d agents, %d who watch, %d rounds", Watched, n, watchers, o.Rounds)
-		seen, unseen, err := alternate(ctx, o.Rounds, w.watched, w.round)
+		seen, unseen, err := alternate(ctx, o.Rounds, w.watched, w.unwatched)
 		if err == nil {
 			rows = w.rows(n, seen, unseen)
 		}
@@ -49,6 +51,7 @@ func watched(ctx context.Context, o Options) (rows []Row, err error) {
 // An audience are browsers that watch a publisher's pages, whose time is taken at the publisher and at the browsers.
 type audience struct {
 	*world
+	agents  int
 	url     string
 	served  times // by the publisher, from when it had the request to the last byte
 	waited  times // by the browsers, from when they asked to the last byte
@@ -80,7 +83,7 @@ func newAudience(ctx context.Context, g *lifecycle.Group, dir, agentsDir string,
 		return nil, err
 	}
 	g.Defer("agents", func(context.Context) error { return agents.end(nil) })
-	a := &audience{world: w}
+	a := &audience{world: w, agents: n}
 	if err := a.serve(g); err != nil {
 		return nil, err
 	}
@@ -143,8 +146,7 @@ func pages(change string) (out []string) {
 
 // watched is a round while browsers watch.
 func (a *audience) watched(ctx context.Context) (took time.Duration, err error) {
-	a.rounds++
-	approve, err := a.propose(ctx, map[string]json.RawMessage{changedKey: roundValue(a.rounds)})
+	approve, err := a.next(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -152,16 +154,35 @@ func (a *audience) watched(ctx context.Context) (took time.Duration, err error) 
 	if err != nil {
 		return 0, err
 	}
-	a.taken() // to show the pages first
-	took, err = a.arrive(ctx, approve)
-	if err == nil {
-		err = a.settle(ctx, approve.Change)
-	}
+	took, err = a.calmly(ctx, approve)
 	var waited []time.Duration
 	if ended := browsers.end(&waited); err == nil {
 		err = ended
 	}
 	a.served, a.waited = append(a.served, a.taken()...), append(a.waited, waited...)
+	return took, err
+}
+
+// unwatched is a round while nobody does.
+func (a *audience) unwatched(ctx context.Context) (time.Duration, error) {
+	approve, err := a.next(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return a.calmly(ctx, approve)
+}
+
+// calmly takes a change to all agents, once what went before has passed.
+func (a *audience) calmly(ctx context.Context, approve ledger.Approve) (took time.Duration, err error) {
+	select {
+	case <-time.After(calm * time.Duration(a.agents)):
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	a.taken() // before the approval
+	if took, err = a.arrive(ctx, approve); err == nil {
+		err = a.settle(ctx, approve.Change)
+	}
 	return took, err
 }
 

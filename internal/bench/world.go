@@ -187,10 +187,15 @@ func (w *world) settle(ctx context.Context, change string) error {
 	}
 }
 
+// next proposes the change of the next round.
+func (w *world) next(ctx context.Context) (ledger.Approve, error) {
+	w.rounds++
+	return w.propose(ctx, map[string]json.RawMessage{changedKey: roundValue(w.rounds)})
+}
+
 // round takes one change to all agents and returns how long that took.
 func (w *world) round(ctx context.Context) (time.Duration, error) {
-	w.rounds++
-	approve, err := w.propose(ctx, map[string]json.RawMessage{changedKey: roundValue(w.rounds)})
+	approve, err := w.next(ctx)
 	if err != nil {
 		return 0, err
 	}
