@@ -152,7 +152,7 @@ func TestWhatGoesBetweenALookAndItsReadingIsForgotten(t *testing.T) {
 	_, c := bustest.Ready(t)
 	chain := bustest.NewChain(t, environment).Grow(3, "value")
 	chain.Send(c, 1, 2)
-	f := feedOf(t, c, chain) // looks too seldom to disturb
+	f := feedOf(t, c, chain, func(o *bus.FeedOptions) { o.CheckInterval = time.Hour }) // looks too seldom to disturb
 	expect(t, f, chain, 2)
 	checkpoint := f.Position()
 	chain.Send(c, 3, 3)

@@ -90,7 +90,9 @@ func TestADeliveryIsRecordedAndOutlivesTheAck(t *testing.T) {
 	}
 
 	bustest.NewWire(t, p.BusURL()).DropStream(events.StreamAcks)
-	recorded(t, p, release(t, p, "variable/x", 2, "dev")) // the stream is there again
+	later := again(t, p, command("anna", set("variable/x", 2, "dev"))).Change // read-only while the stream is looked at and not there
+	again(t, p, command("ben", approval(p, later)))
+	recorded(t, p, later) // the stream is there again
 	if again := delivery(t, p, change); again.Recorded != d.Recorded || !again.Stamp.Equal(d.Stamp) || again.Digest != d.Digest {
 		t.Errorf("%+v, was %+v", again, d)
 	}
