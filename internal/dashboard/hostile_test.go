@@ -170,7 +170,7 @@ func TestTheViewHasNoFieldThatHostilityMisses(t *testing.T) {
 	// Ids, names, digests and words of a closed set: what they may be is checked before they are in the ledger, or they are ours.
 	closed := []string{"LedgerView.ID", "Environment.Name", "Environment.LastChange", "Environment.Condition", "Agent.Name", "Agent.Condition", "Change.ID", "Change.Status",
 		"Change.Window", "ChangeEnvironment.Environment", "ChangeEnvironment.Outcome", "ChangeEnvironment.Moved", "OperationView.Op", "OperationView.Key", "AgentDelivery.Agent", "AgentDelivery.Word",
-		"AgentDelivery.Failed", "FrozenChange.Change", "OpenReview.Change", "Change.Risk", "Change.Expires", "View.Totals, a key",
+		"AgentDelivery.Failed", "FrozenChange.Change", "OpenReview.Change", "OpenReview.Environments", "Change.Risk", "Change.Expires", "View.Totals, a key",
 		"HistoryItem.Change", "HistoryItem.Environment", "HistoryItem.Kind", "ResourceView.Key", "ResourceView.Environment", "ResourceView.Change",
 		"LagPoint.Change", "LagPoint.Environment", "LagPoint.Kind", "LagPoint.Phases, a key", "EnvironmentLag.Name", "PhaseLag.Phase",
 		"FlagMatrix.Environments", "FlagRow.Key", "FlagRow.Lifecycle", "FlagRow.Expires", "FlagCell.Change",
