@@ -212,7 +212,7 @@ func (f *field) disagreement() string {
 		return fmt.Sprintf("status says %v, want %v", got, before)
 	}
 	for name, want := range before {
-		row := regexp.MustCompile(fmt.Sprintf(`(?m)^%s +%d +%d .*\b%s\b`, name, want.Revision, want.Head, want.Condition))
+		row := regexp.MustCompile(fmt.Sprintf(`(?m)^%s +%d / %d .*\b%s\b`, name, want.Revision, want.Head, want.Condition))
 		if !row.MatchString(top) {
 			return fmt.Sprintf("top says of %s, which is %v:\n%s", name, want, top)
 		}
