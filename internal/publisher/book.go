@@ -338,14 +338,14 @@ func (b *book) apply(payload []byte, stamp time.Time) error {
 	}
 	if err == nil {
 		b.hashes = append(b.hashes, events.Sum(payload))
+		if len(released) > 0 {
+			b.released(released) // before anybody sees them in the state: who sends them says how long they took since
+		}
 	}
 	id := b.state.ID
 	b.mu.Unlock()
 	if err != nil {
 		return errors.Join(err, b.load(id))
-	}
-	if len(released) > 0 {
-		b.released(released)
 	}
 	return nil
 }

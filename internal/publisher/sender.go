@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -45,8 +46,8 @@ type sender struct {
 
 // A derived release is one that was decided just now.
 type derived struct {
-	payload []byte
-	at      time.Time
+	ledger.Released
+	at time.Time
 }
 
 // A cursor is what the stream holds of one environment.
@@ -72,23 +73,23 @@ func (s *sender) released(list []ledger.Released) {
 	s.mu.Lock()
 	if len(s.fresh) < 2*sendBatch { // a publisher without the lease sends nothing, and must not gather payloads for ever
 		for _, r := range list {
-			s.fresh[events.ReleaseID(r.Environment, r.Revision)] = derived{r.Payload, time.Now()}
+			s.fresh[events.ReleaseID(r.Environment, r.Revision)] = derived{r, time.Now()}
 		}
 	}
 	s.mu.Unlock()
 	nudge(s.wake)
 }
 
-func (s *sender) clearFresh() {
+// forgetSent keeps of what was derived what the stream does not hold: that may have been decided since the sender last looked.
+func (s *sender) forgetSent() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clear(s.fresh)
+	maps.DeleteFunc(s.fresh, func(_ string, r derived) bool { return r.Revision <= s.cursors[r.Environment].revision })
 }
 
 // run sends until ctx ends, which is when the lease is lost.
 func (s *sender) run(ctx context.Context) {
 	s.surveyed = false
-	s.clearFresh()
 	tick := time.NewTicker(s.every)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -130,7 +131,7 @@ func (s *sender) work(ctx context.Context) error {
 			return err
 		}
 		if len(batch) == 0 {
-			s.clearFresh()
+			s.forgetSent()
 			return nil
 		}
 		if err := s.send(ctx, batch); err != nil {
@@ -171,7 +172,7 @@ func (s *sender) next(ctx context.Context) (batch []ledger.Released, err error) 
 
 func (s *sender) release(environment string, revision uint64) (out ledger.Released, err error) {
 	s.mu.Lock()
-	payload := s.fresh[events.ReleaseID(environment, revision)].payload
+	payload := s.fresh[events.ReleaseID(environment, revision)].Payload
 	s.mu.Unlock()
 	s.book.read(func(state *ledger.State) {
 		r := state.Environments[environment].Releases[revision-1]
