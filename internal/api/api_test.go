@@ -32,6 +32,24 @@ func serve(t *testing.T) (*apitest.Publisher, *httptest.Server) {
 	return p, server
 }
 
+// TestABrowserRunsAndFramesNothingOfAnAnswer: whatever a value holds, and whoever links to it.
+func TestABrowserRunsAndFramesNothingOfAnAnswer(t *testing.T) {
+	_, server := serve(t)
+	for _, tt := range []struct{ method, path, host string }{
+		{"GET", "/api/v1/fleet", ""}, {"GET", "/api/v1/nothing", ""}, {"GET", "/nothing", ""}, {"GET", "/metrics", ""}, {"GET", "/healthz", ""}, {"GET", "/readyz", ""},
+		{"GET", "/api/v1/openapi.json", ""}, {"POST", "/api/v1/changes", ""}, {"GET", "/api/v1/fleet", "evil.example"},
+	} {
+		header := map[string]string{}
+		if tt.host != "" {
+			header["Host"] = tt.host
+		}
+		_, _, got := do(t, tt.method, server.URL+tt.path, "", header)
+		if got.Get("Content-Security-Policy") != "default-src 'none'; frame-ancestors 'none'" || got.Get("X-Frame-Options") != "DENY" || got.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%v: %v", tt, got)
+		}
+	}
+}
+
 const propose = `{"id":"one","by":"anna","command":{"reason":"why","edits":[{"environments":["prod"],"set":{"variable/log-level":"debug"}}]}}`
 
 func do(t *testing.T, method, url, body string, header map[string]string) (int, string, http.Header) {

@@ -17,6 +17,7 @@ import (
 func guard(o Options, next http.Handler) http.Handler {
 	sameOrigin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		closed(w.Header())
 		if !ours(r.Host, o.Hosts) {
 			o.refused(ReasonHost)
 			refuse(w, http.StatusForbidden, ledger.KindDenied, "the Host is not a name of this publisher",
@@ -36,6 +37,13 @@ func guard(o Options, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// closed has a browser run and show nothing of an answer, and put it into no frame. Pages say instead what they need.
+func closed(h http.Header) {
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
 }
 
 // known answers for paths and methods that the mux does not have: with a page for people where there are pages, and below the API with

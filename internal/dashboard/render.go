@@ -3,7 +3,6 @@ package dashboard
 import (
 	"bytes"
 	"embed"
-	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -22,7 +21,7 @@ var templates embed.FS
 // shared is what all pages have in common.
 var shared = template.Must(template.New("").Funcs(template.FuncMap{
 	"text": text, "brief": brief, "commands": commands, "labelled": func(name, value string) string { return address([]string{plain(name) + "=" + plain(value)}) }, "plain": plain, "ago": ago, "for": lasting, "stamp": stamp, "count": count, "thousands": thousands,
-	"span": fleet.Span, "icon": icon, "slug": slug, "short": events.Digest.Short, "advice": advice, "summary": summary,
+	"span": fleet.Span, "icon": icon, "slug": slug, "short": events.Digest.Short, "summary": summary,
 	"sections": sections, "table": table, "grouped": grouped, "long": long, "kebab": kebab, "phases": phaseList, "phase": phaseWord,
 	"few": few, "said": func(r events.Reason) template.HTML { return brief(string(r)) }, "parts": parts, "day": day, "bound": bound, "rows": rows, "fares": fares, "bar": bar, "spark": spark, "course": course, "overTime": overTime,
 }).ParseFS(templates, "templates/layout.html", "templates/parts.html"))
@@ -137,15 +136,6 @@ func warnings(v fleet.View) (out []string) {
 		out = append(out, fmt.Sprintf("Break-glass: %s released %s alone (%s), and not enough people have signed that off.", r.By, r.Change, r.Reason))
 	}
 	return out
-}
-
-// advice is what an error says to do next.
-func advice(err error) string {
-	var refused *ledger.Error
-	if errors.As(err, &refused) {
-		return refused.Next
-	}
-	return ""
 }
 
 // slug is a condition as a class of the style sheet.
