@@ -178,9 +178,9 @@ func TestLettingGoOfStatementsChangesNoFigure(t *testing.T) {
 			s.release("variable/y", string(rune('0'+i)))
 		}
 		at := map[string]uint64{}
-		for range rapid.IntRange(0, 6).Draw(t, "portions") {
+		for range rapid.IntRange(0, 4).Draw(t, "portions") {
 			var portion []events.Delivery
-			for range rapid.IntRange(1, 25).Draw(t, "acks") {
+			for range rapid.IntRange(1, 20).Draw(t, "acks") {
 				agent := rapid.SampledFrom([]string{"a", "a", "a", "b"}).Draw(t, "agent")
 				word := rapid.SampledFrom([]events.Word{"applied", "failed", "failed", "superseded", "retrying", "torn"}).Draw(t, "word")
 				last := rapid.Uint64Range(max(1, at[agent]), s.prod().Head()).Draw(t, "last")
