@@ -397,7 +397,7 @@ func (w *world) raise() {
 func (w *world) took(target string, failed error, refused bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if d, due := w.alarms.Due(target, w.clock); due {
+	if d, due := w.alarms.Due(target, notify.Said{}, w.clock); due {
 		w.alarms.Took(d, w.clock, failed, refused, 0)
 	}
 }

@@ -47,7 +47,7 @@ func failing(environment string) notify.Finding {
 func sent(s *notify.State, c *notify.Config, now time.Time) (out []string) {
 	for _, target := range c.Targets {
 		for {
-			d, due := s.Due(target.Name, now)
+			d, due := s.Due(target.Name, notify.Said{}, now)
 			if !due {
 				break
 			}
@@ -160,11 +160,11 @@ func TestWhoTakesCareOfAnAlarmIsWhoSaidSoLastOfThatEnvironment(t *testing.T) {
 func TestWhatNobodyTakesBecomesADeadLetter(t *testing.T) {
 	c, s := parse(t, twoTargets), &notify.State{}
 	s.Step(c, id, []notify.Finding{failing("prod-eu")}, notify.Said{}, noon)
-	chat, _ := s.Due("chat", noon)
+	chat, _ := s.Due("chat", notify.Said{}, noon)
 	s.Took(chat, noon, errors.New("answered 410 Gone"), true, 0)
 	now, tries := noon, 0
 	for len(s.Outbox) > 0 {
-		if d, due := s.Due("oncall", now); due {
+		if d, due := s.Due("oncall", notify.Said{}, now); due {
 			tries++
 			s.Took(d, now, errors.New("not sent: connection refused"), false, 0)
 		}
@@ -172,7 +172,13 @@ func TestWhatNobodyTakesBecomesADeadLetter(t *testing.T) {
 			t.Fatal("never given up")
 		}
 	}
+	if s.Step(c, id, []notify.Finding{failing("prod-eu")}, notify.Said{}, now); len(s.Outbox) > 0 {
+		t.Errorf("what was given up is sent again: %+v", s.Outbox)
+	}
 	v := notify.View(notify.Said{}, now, s)
+	if a := v.Open[0]; len(a.Told) != 0 || !slices.Equal(a.Missed, []string{"chat", "oncall"}) {
+		t.Errorf("told %v, missed by %v: nobody took it", a.Told, a.Missed)
+	}
 	if len(v.Dead) != 2 || v.Dead[0].Target != "oncall" || v.Dead[1].Error != "answered 410 Gone" || tries < 280 || tries > 310 || now.Sub(noon) < 24*time.Hour || v.Dead[0].GivenUp.Sub(noon) < 24*time.Hour {
 		t.Errorf("%d tries until %s, %+v", tries, now.Sub(noon), v.Dead)
 	}
@@ -188,8 +194,8 @@ func TestAMessageThatATargetDoesNotTakeKeepsNoOtherBack(t *testing.T) {
 		s.Step(c, id, nil, notify.Said{}, now)
 	}
 	var took []string
-	for range 10 {
-		d, due := s.Due("oncall", now)
+	for range 30 {
+		d, due := s.Due("oncall", notify.Said{}, now)
 		if !due {
 			now = now.Add(10 * time.Minute)
 			continue
@@ -214,17 +220,17 @@ func TestATargetIsLeftAloneForAsLongAsItAsks(t *testing.T) {
 	for asked, want := range map[time.Duration]time.Duration{0: time.Second, 90 * time.Second: 90 * time.Second, 48 * time.Hour: time.Hour} {
 		s := &notify.State{}
 		s.Step(c, id, []notify.Finding{failing("a"), failing("b")}, notify.Said{}, noon)
-		d, _ := s.Due("oncall", noon)
+		d, _ := s.Due("oncall", notify.Said{}, noon)
 		s.Took(d, noon, errors.New("answered 429"), false, asked)
-		if _, due := s.Due("oncall", noon.Add(want-time.Millisecond)); due {
+		if _, due := s.Due("oncall", notify.Said{}, noon.Add(want-time.Millisecond)); due {
 			t.Errorf("%s: it is sent another one before %s", asked, want)
 		}
-		again, due := s.Due("oncall", noon.Add(want))
-		if !due || again.ID == d.ID {
+		again, due := s.Due("oncall", notify.Said{}, noon.Add(want))
+		if !due || again.ID != d.ID {
 			t.Errorf("%s: after %s: %+v, %t", asked, want, again, due)
 		}
 		s.Took(again, noon.Add(want), nil, false, 0)
-		if next, due := s.Due("oncall", noon.Add(want)); !due || next.ID != d.ID {
+		if next, due := s.Due("oncall", notify.Said{}, noon.Add(want)); !due || next.ID == d.ID {
 			t.Errorf("%s: it took one, and is not sent the other", asked)
 		}
 	}
@@ -259,7 +265,7 @@ func TestEveryEpisodeIsToldAtLeastOnceAndTwiceOnlyAfterACrash(t *testing.T) {
 		received, crashes, episodes := map[string]int{}, map[string]int{}, map[string]bool{}
 		send := func(fail, crash bool) {
 			for _, target := range c.Targets {
-				d, due := s.Due(target.Name, now)
+				d, due := s.Due(target.Name, notify.Said{}, now)
 				if !due {
 					continue
 				}

@@ -20,12 +20,18 @@ func SaidIn(s *ledger.State, now time.Time) Said {
 	return Said{Silences: s.SilencesAt(now), Acknowledged: s.Acknowledgements()}
 }
 
-// silences says whether an alarm is kept from being sent.
-func (s Said) silences(a *Alarm, now time.Time) bool {
-	return slices.ContainsFunc(s.Silences, func(q ledger.Silence) bool {
-		return now.Before(q.Until) && (q.Rule == "" || q.Rule == string(a.Rule)) && events.Glob(q.Environment, a.Environment)
-	})
+// silencedUntil is when the last silence ends that keeps an alarm from being sent; the zero time where none does.
+func (s Said) silencedUntil(a *Alarm, now time.Time) (until time.Time) {
+	for _, q := range s.Silences {
+		if q.Until.After(now) && q.Until.After(until) && (q.Rule == "" || q.Rule == string(a.Rule)) && events.Glob(q.Environment, a.Environment) {
+			until = q.Until
+		}
+	}
+	return until
 }
+
+// silences says whether an alarm is kept from being sent.
+func (s Said) silences(a *Alarm, now time.Time) bool { return !s.silencedUntil(a, now).IsZero() }
 
 // acknowledged is who took care of an alarm last, by their own word; nil where nobody did. What was said of another environment's is none:
 // whoever said that may be nobody who looks after this one.

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -17,6 +18,8 @@ const (
 	// keepPast and keepDead bound what is kept of the past.
 	keepPast = 100
 	keepDead = 200
+	// passedOver is how often a target takes another message than one that it did not, until that comes last.
+	passedOver = 2
 	// longestRest is how long a receiver is left alone at most, whatever it asks for.
 	longestRest = time.Hour
 )
@@ -38,7 +41,8 @@ type Alarm struct {
 	Raised time.Time `json:"raised"`
 	Well   time.Time `json:"well,omitzero"`  // since when it is not found any more
 	Ended  time.Time `json:"ended,omitzero"` // the episode is over
-	Told   []string  `json:"told,omitempty"` // targets for which it was put into the outbox
+	Told   []string  `json:"told,omitempty" doc:"targets that took the message that it began"`
+	Missed []string  `json:"missed,omitempty" doc:"targets that did not take it, and are not told any more: they refused it, or did not take it for a day"`
 }
 
 // A Rest is for how long a target is left alone.
@@ -54,7 +58,9 @@ type Delivery struct {
 	Resolved bool      `json:"resolved,omitempty"` // it says that the episode is over
 	Alarm    Alarm     `json:"alarm"`
 	Queued   time.Time `json:"queued"`
+	Held     time.Time `json:"held,omitzero" doc:"it is kept back until then by a silence"`
 	Attempts int       `json:"attempts,omitempty"`
+	Passed   int       `json:"passed,omitempty" doc:"how often the target took another message that was tried instead"`
 	Error    string    `json:"error,omitempty"`
 	GivenUp  time.Time `json:"givenUp,omitzero"`
 }
@@ -78,6 +84,7 @@ func (s *State) Step(c *Config, ledgerID string, findings []Finding, said Said, 
 			changed = s.calmDown(subject, s.Open[subject], now) || changed
 		}
 	}
+	changed = s.hold(said, now) || changed
 	return s.tell(c, said, now) || changed
 }
 
@@ -136,12 +143,47 @@ func (s *State) calmDown(subject string, a *Alarm, now time.Time) bool {
 		return false
 	}
 	a.Ended = now
-	for _, target := range a.Told {
-		s.Outbox = append(s.Outbox, Delivery{ID: a.ID + "-resolved", Target: target, Resolved: true, Alarm: *a, Queued: now})
+	targets := slices.Clone(a.Told)
+	for _, d := range s.Outbox {
+		if d.Alarm.ID == a.ID && !slices.Contains(targets, d.Target) {
+			targets = append(targets, d.Target)
+		}
+	}
+	for _, target := range targets {
+		s.resolve(*a, target, now)
 	}
 	s.Past = last(append(s.Past, *a), keepPast)
 	delete(s.Open, subject)
 	return true
+}
+
+// resolve puts into the outbox that an episode is over.
+func (s *State) resolve(a Alarm, target string, now time.Time) {
+	s.Outbox = append(s.Outbox, Delivery{ID: a.ID + "-resolved", Target: target, Resolved: true, Alarm: a, Queued: now})
+}
+
+// hold takes back what is silenced and was not taken: if it is open at the end it is told then, and if not, nobody needs to know. That
+// something is over which a target was told of is kept for the end.
+func (s *State) hold(said Said, now time.Time) (changed bool) {
+	withdrawn := map[[2]string]bool{}
+	s.Outbox = slices.DeleteFunc(s.Outbox, func(d Delivery) bool {
+		key := [2]string{d.Target, d.Alarm.ID}
+		if !d.Resolved && said.silences(&d.Alarm, now) {
+			withdrawn[key] = true
+		}
+		return withdrawn[key]
+	})
+	for i := range s.Outbox {
+		d := &s.Outbox[i]
+		until := said.silencedUntil(&d.Alarm, now)
+		if until.IsZero() && d.Held.After(now) { // it was ended before its time
+			until = now
+		}
+		if !until.IsZero() && !until.Equal(d.Held) {
+			d.Held, changed = until, true
+		}
+	}
+	return changed || len(withdrawn) > 0
 }
 
 // tell puts into the outbox what targets are to be told of and were not.
@@ -152,8 +194,7 @@ func (s *State) tell(c *Config, said Said, now time.Time) (changed bool) {
 			continue
 		}
 		for i := range c.Targets {
-			if t := &c.Targets[i]; t.wants(a.Finding) && !slices.Contains(a.Told, t.Name) {
-				a.Told = append(a.Told, t.Name)
+			if t := &c.Targets[i]; t.wants(a.Finding) && !slices.Contains(a.Told, t.Name) && !slices.Contains(a.Missed, t.Name) && s.waiting(t.Name, a.ID) < 0 {
 				s.Outbox = append(s.Outbox, Delivery{ID: a.ID, Target: t.Name, Alarm: *a, Queued: now})
 				changed = true
 			}
@@ -162,34 +203,54 @@ func (s *State) tell(c *Config, said Said, now time.Time) (changed bool) {
 	return changed
 }
 
-// Due is what is to be sent to a target now. A message that it does not take keeps none back but those of its own alarm: what was tried
-// least comes first.
-func (s *State) Due(target string, now time.Time) (Delivery, bool) {
-	if now.Before(s.Rests[target].Until) {
+// waiting is where a message stands in the outbox; less than nothing where it does not.
+func (s *State) waiting(target, id string) int {
+	return slices.IndexFunc(s.Outbox, func(d Delivery) bool { return d.Target == target && d.ID == id })
+}
+
+// at is when that began, or was over, of which a delivery tells.
+func (d *Delivery) at() time.Time {
+	if d.Resolved {
+		return d.Alarm.Ended
+	}
+	return d.Alarm.Raised
+}
+
+// Due is what is to be sent to a target now: the oldest of what is not silenced. A message that it does not take keeps none back but those of
+// its own alarm: each fourth try is with that which was tried least, and what was passed over so twice comes after all others.
+func (s *State) Due(target string, said Said, now time.Time) (Delivery, bool) {
+	rest := s.Rests[target]
+	if now.Before(rest.Until) {
 		return Delivery{}, false
 	}
-	best := -1
+	var ready []Delivery
 	earlier := map[string]bool{} // alarms of which something comes first
-	for i, d := range s.Outbox {
-		if d.Target != target || earlier[d.Alarm.ID] {
-			continue
-		}
-		earlier[d.Alarm.ID] = true
-		if best < 0 || d.Attempts < s.Outbox[best].Attempts {
-			best = i
+	for _, d := range s.Outbox {
+		if d.Target == target && !earlier[d.Alarm.ID] && !said.silences(&d.Alarm, now) {
+			earlier[d.Alarm.ID] = true
+			ready = append(ready, d)
 		}
 	}
-	if best < 0 {
+	if len(ready) == 0 {
 		return Delivery{}, false
 	}
-	return s.Outbox[best], true
+	probe := rest.Failures%4 == 3
+	return slices.MinFunc(ready, func(a, b Delivery) int {
+		if probe && a.Attempts != b.Attempts {
+			return cmp.Compare(a.Attempts, b.Attempts)
+		}
+		return cmp.Or(cmp.Compare(a.Passed/passedOver, b.Passed/passedOver), a.at().Compare(b.at()))
+	}), true
 }
 
 // Took takes what came of sending what was due: nil is that it was taken; what is refused for good is not tried again. The target is left
 // alone for as long as it asks, within reason.
 func (s *State) Took(sent Delivery, now time.Time, failed error, refused bool, leave time.Duration) {
 	s.prepare()
-	i := slices.IndexFunc(s.Outbox, func(d Delivery) bool { return d.Target == sent.Target && d.ID == sent.ID })
+	if failed == nil && !sent.Resolved {
+		s.told(sent, now) // a silence may have taken it back while it was on its way
+	}
+	i := s.waiting(sent.Target, sent.ID)
 	if i < 0 {
 		return
 	}
@@ -203,12 +264,58 @@ func (s *State) Took(sent Delivery, now time.Time, failed error, refused bool, l
 	d.Attempts++
 	if failed != nil {
 		d.Error = failed.Error()
-		if !refused && now.Sub(d.Queued) < giveUp {
+		since := d.Queued
+		if d.Held.After(since) {
+			since = d.Held
+		}
+		if !refused && now.Sub(since) < giveUp {
 			return
 		}
 		s.bury(*d, now)
 	}
+	given := failed != nil && !sent.Resolved
 	s.Outbox = slices.Delete(s.Outbox, i, i+1)
+	if given { // nobody is told that it is over who was not told that it began
+		s.miss(sent)
+	}
+	for j := range s.Outbox {
+		if o := &s.Outbox[j]; failed == nil && o.Target == sent.Target && o.Attempts > sent.Attempts && o.at().Before(sent.at()) {
+			o.Passed++
+		}
+	}
+}
+
+// alarm finds an episode, open or over.
+func (s *State) alarm(id string) *Alarm {
+	for _, a := range s.Open {
+		if a.ID == id {
+			return a
+		}
+	}
+	if i := slices.IndexFunc(s.Past, func(a Alarm) bool { return a.ID == id }); i >= 0 {
+		return &s.Past[i]
+	}
+	return nil
+}
+
+// told takes that a target knows that an episode began. One that is over by now is told so too.
+func (s *State) told(sent Delivery, now time.Time) {
+	a := s.alarm(sent.Alarm.ID)
+	if a == nil || slices.Contains(a.Told, sent.Target) {
+		return
+	}
+	a.Told = append(a.Told, sent.Target)
+	if !a.Ended.IsZero() && s.waiting(sent.Target, a.ID+"-resolved") < 0 {
+		s.resolve(*a, sent.Target, now)
+	}
+}
+
+// miss takes that a target will not know of an episode.
+func (s *State) miss(sent Delivery) {
+	if a := s.alarm(sent.Alarm.ID); a != nil {
+		a.Missed = append(a.Missed, sent.Target)
+	}
+	s.Outbox = slices.DeleteFunc(s.Outbox, func(d Delivery) bool { return d.Target == sent.Target && d.Alarm.ID == sent.Alarm.ID })
 }
 
 // bury keeps what is given up.

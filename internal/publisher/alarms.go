@@ -146,11 +146,14 @@ func (a *alarms) change(ctx context.Context, k *keptAlarms, fn func(*notify.Stat
 
 // due is what is to be sent to a target now, and where it is kept.
 func (a *alarms) due(target string) (d notify.Delivery, from *keptAlarms) {
+	var said notify.Said
+	now := time.Now()
+	a.publisher.book.read(func(s *ledger.State) { said = notify.SaidIn(s, now) })
 	for _, k := range []*keptAlarms{a.own, a.fleet} {
 		if k == a.fleet && !a.publisher.leading.Load() {
 			continue // another publisher sends it
 		}
-		if d, due := k.due(target, time.Now()); due {
+		if d, due := k.due(target, said, now); due {
 			return d, k
 		}
 	}

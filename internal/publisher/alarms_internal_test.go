@@ -77,21 +77,21 @@ func TestWhatTwoPublishersKnowOfAlarmsIsNeverLostBetweenThem(t *testing.T) {
 	if err := find(one, "a"); err != nil {
 		t.Fatal(err)
 	}
-	first, due := one.due("oncall", time.Now())
+	first, due := one.due("oncall", notify.Said{}, time.Now())
 	if !due {
 		t.Fatal("what is kept is not sent")
 	}
 	if err := find(other, "a", "b"); err != nil { // it has read nothing before
 		t.Fatal(err)
 	}
-	if d, due := other.due("oncall", time.Now()); !due || d.ID != first.ID {
+	if d, due := other.due("oncall", notify.Said{}, time.Now()); !due || d.ID != first.ID {
 		t.Errorf("the other one knows it as %+v, want %s", d, first.ID)
 	}
 	s.down = errors.New("down")
 	if err := find(other, "a", "b", "c"); !errors.Is(err, s.down) {
 		t.Error(err)
 	}
-	if d, due := other.due("oncall", time.Now()); due {
+	if d, due := other.due("oncall", notify.Said{}, time.Now()); due {
 		t.Errorf("what is not kept is sent: %+v", d)
 	}
 	s.down = nil

@@ -90,13 +90,13 @@ func (k *keptAlarms) change(ctx context.Context, fn func(*notify.State) (changed
 }
 
 // due is what is to be sent to a target now; nothing that is not kept.
-func (k *keptAlarms) due(target string, now time.Time) (notify.Delivery, bool) {
+func (k *keptAlarms) due(target string, said notify.Said, now time.Time) (notify.Delivery, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.kept {
 		return notify.Delivery{}, false
 	}
-	return k.state.Due(target, now)
+	return k.state.Due(target, said, now)
 }
 
 // An alarmFile keeps in a file.

@@ -31,7 +31,7 @@ func (p *Publisher) Alarms() (notify.Overview, error) {
 func (p *Publisher) Undeliverable() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if d, due := p.alarms.Due("oncall", time.Now()); due {
+	if d, due := p.alarms.Due("oncall", notify.Said{}, time.Now()); due {
 		p.alarms.Took(d, time.Now(), errors.New("refused: answered 404 Not Found"), true, 0)
 	}
 }
