@@ -80,14 +80,22 @@ func (c *Config) link(a Alarm) string {
 // escape keeps what people wrote from being read as markup.
 var escape = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
+// clock is a time for people, wherever they are.
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
 // text is a delivery for people, in Slack's markup.
 func (c *Config) text(d Delivery) string {
 	a := d.Alarm
-	word := "Alarm"
+	word, since := "Alarm", a.Since
+	if since.IsZero() {
+		since = a.Raised
+	}
+	when := "since " + clock(since)
 	if d.Resolved {
 		word = "Resolved after " + a.Ended.Sub(a.Raised).Round(time.Second).String()
+		when = "from " + clock(since) + " until " + clock(a.Ended)
 	}
-	out := fmt.Sprintf("*%s*: %s", word, escape.Replace(a.about()))
+	out := fmt.Sprintf("*%s*: %s", word, escape.Replace(a.about())) + "\n" + when
 	if why := strings.TrimSpace(strings.TrimPrefix(string(a.Reason)+": "+a.Message, ": ")); why != "" {
 		out += "\n" + escape.Replace(why)
 	}

@@ -338,7 +338,7 @@ func TestWhatIsSentIsACloudEventOrTextWithoutMarkupOfOthers(t *testing.T) {
 			if err := json.Unmarshal(m.Body, &slack); err != nil || m.ContentType != "application/json" {
 				t.Errorf("%v: %s", err, m.Body)
 			}
-			for _, want := range []string{"prod-eu is failing", "connector-failed: it answered &lt;500&gt;", "steward team-a; owner checkout; proposed by anna", "`publisher status prod-eu`",
+			for _, want := range []string{"prod-eu is failing", "since 2026-11-21 12:00:00 UTC", "connector-failed: it answered &lt;500&gt;", "steward team-a; owner checkout; proposed by anna", "`publisher status prod-eu`",
 				"https://lockstep.example.org/environments/prod-eu", "alarm " + d.Alarm.ID} {
 				if !strings.Contains(slack.Text, want) {
 					t.Errorf("%q is not in %q", want, slack.Text)

@@ -131,3 +131,20 @@ func openTold(s *notify.State, now time.Time) (out []string) {
 	}
 	return out
 }
+
+// TestTextSaysSinceAndUntilWhenItWasSo: one that comes late is not read as now.
+func TestTextSaysSinceAndUntilWhenItWasSo(t *testing.T) {
+	c, s := parse(t, twoTargets), &notify.State{}
+	for i, findings := range [][]notify.Finding{{failing("prod-eu")}, {}, {}} {
+		s.Step(c, id, findings, notify.Said{}, noon.Add(time.Duration(i)*time.Minute))
+	}
+	var texts []string
+	for _, d := range s.Outbox {
+		if m, err := c.Message(id, d); err == nil && d.Target == "chat" {
+			texts = append(texts, string(m.Body))
+		}
+	}
+	if len(texts) != 2 || !strings.Contains(texts[0], "since 2026-11-21 12:00:00 UTC") || !strings.Contains(texts[1], "from 2026-11-21 12:00:00 UTC until 2026-11-21 12:02:00 UTC") {
+		t.Errorf("%q", texts)
+	}
+}
