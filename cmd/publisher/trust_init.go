@@ -93,6 +93,10 @@ type founding struct {
 
 // prepareTrust writes what a publisher begins with that was never started.
 func (c *cli) prepareTrust(b beginning, dryRun bool) error {
+	reach, err := c.reachDefault()
+	if err != nil {
+		return err
+	}
 	c.said.Server = client.DefaultServer // not the one that runs on this machine: people's keys are not those that go with it
 	document := filepath.Join(b.data, publisher.TrustFile)
 	for _, taken := range []string{document, filepath.Join(b.data, "ledger.copy")} {
@@ -147,8 +151,30 @@ func (c *cli) prepareTrust(b beginning, dryRun bool) error {
 		c.firstRoles(made)
 		c.note("\nNext:")
 		c.note("  publisher serve --data %s", shellWord(b.data))
-		c.secondPerson(made)
+		c.secondPerson(made, reach)
 	})
+}
+
+// reachDefault are the flags that reach a publisher at the default address, with the same keys as now: where another one is found without
+// being named, as while a demo runs, the address must be said.
+func (c *cli) reachDefault() (flags string, err error) {
+	found, err := client.Locate(client.Target{Keys: c.said.Keys})
+	if err != nil {
+		return "", err
+	}
+	meant, err := client.Locate(client.Target{Server: client.DefaultServer, Keys: c.said.Keys})
+	if found.Server != meant.Server || found.Keys != meant.Keys {
+		flags = " --server " + client.DefaultServer
+	}
+	return flags + option("keys", c.said.Keys), err
+}
+
+// option is a flag as a person types it; "" for one that was not given.
+func option(name, value string) string {
+	if value == "" {
+		return ""
+	}
+	return " --" + name + " " + shellWord(value)
 }
 
 // moveToSigned proposes the first signed document to a publisher whose approvals are names.
@@ -186,9 +212,10 @@ func (c *cli) moveToSigned(ctx context.Context, b beginning, w writing) error {
 		c.founded(made)
 		c.firstRoles(made)
 		c.note("\nproposed %s: approvals are signed from the moment it is approved, and there is no way back. Next:", out.Change)
-		c.note("  publisher show %s", out.Change)
-		c.note("  publisher approve %s %s", out.Change, made.rootFlags())
-		c.secondPerson(made)
+		reach := option("server", c.said.Server) + option("keys", c.said.Keys)
+		c.note("  publisher show %s%s", out.Change, option("server", c.said.Server))
+		c.note("  publisher approve %s %s%s", out.Change, made.rootFlags(), reach)
+		c.secondPerson(made, reach)
 		c.note("\nThe bus stays as it is: where it has no credentials of its own, whoever reaches it comes in. One that lets in agents and nobody else")
 		c.note("begins with a new ledger: 'publisher trust init --data NEW'.")
 	})
@@ -258,10 +285,10 @@ func (c *cli) firstRoles(f founding) {
 	c.note("so that nothing can be released before a second person is there.")
 }
 
-// secondPerson says how somebody comes who can approve.
-func (c *cli) secondPerson(f founding) {
+// secondPerson says how somebody comes who can approve. The flags in reach find the publisher and the administrator's key.
+func (c *cli) secondPerson(f founding, reach string) {
 	c.note("  publisher key new ben          # on ben's machine: prints the U… below")
-	c.note("  publisher trust add ben --key U… --role author --role approver --env '*' -m 'Ben joins' --as %s %s", shellWord(f.Administrator.Name), f.rootFlags())
+	c.note("  publisher trust add ben --key U… --role author --role approver --env '*' -m 'Ben joins' --as %s %s%s", shellWord(f.Administrator.Name), f.rootFlags(), reach)
 }
 
 // keyAt is the key in a file, which is made where there is none.
