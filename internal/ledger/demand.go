@@ -31,7 +31,11 @@ func (d Demand) String() string {
 	if len(d.Have) > 0 {
 		have = strings.Join(d.Have, ", ") + " approved"
 	}
-	return fmt.Sprintf("%s demands %d approvals by %s in %s, and %s", d.Of, d.Approvals, strings.Join(roles, " or "), d.Environment, have)
+	approvals := "1 approval"
+	if d.Approvals != 1 {
+		approvals = fmt.Sprint(d.Approvals, " approvals")
+	}
+	return fmt.Sprintf("%s demands %s by %s in %s, and %s", d.Of, approvals, strings.Join(roles, " or "), d.Environment, have)
 }
 
 // maxCould bounds how many people a demand names that could still approve.
