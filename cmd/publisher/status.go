@@ -22,8 +22,8 @@ import (
 func statusCommand(c *cli) *cobra.Command {
 	var watch, differences bool
 	cmd := &cobra.Command{
-		Use:   "status [ENV]",
-		Short: "Show where every environment stands, worst first, or one of them with its agents",
+		Use:   "status [ENV|PATTERN]",
+		Short: "Show where every environment stands, worst first, one of them with its agents, or those that match a pattern",
 		Long: `Show where every environment stands, worst first: the revision that all its agents have applied and read back, the newest one
 released (the head), how long the oldest one that is missing has been waiting, and why.
 
@@ -69,7 +69,10 @@ The states, worst first: torn, differing, failing, silent, stale, held, behind, 
 	return cmd
 }
 
-// fleetOf is the fleet, or only the environment that is named.
+// isPattern says whether an argument is no name of an environment.
+func isPattern(arg string) bool { return strings.Contains(arg, "*") }
+
+// fleetOf is the fleet, or only the environment that is named, or those that a pattern matches.
 func fleetOf(ctx context.Context, publisher *client.Client, args []string) (fleet.View, error) {
 	view, err := publisher.Fleet(ctx)
 	if err == nil && len(view.Environments) == 0 && view.Ledger.Reason == events.ReasonStartup {
@@ -78,7 +81,14 @@ func fleetOf(ctx context.Context, publisher *client.Client, args []string) (flee
 	if err != nil || len(args) == 0 {
 		return view, err
 	}
-	view.Environments = slices.DeleteFunc(view.Environments, func(e fleet.Environment) bool { return e.Name != args[0] })
+	view.Environments = slices.DeleteFunc(view.Environments, func(e fleet.Environment) bool { return !events.Glob(args[0], e.Name) })
+	view.Totals = map[fleet.Condition]int{}
+	for _, e := range view.Environments {
+		view.Totals[e.Condition]++
+	}
+	if len(view.Environments) == 0 && isPattern(args[0]) {
+		return view, &ledger.Error{Kind: ledger.KindNotFound, Message: "no environment matches " + plain(args[0]), Next: "list them with 'publisher env list'"}
+	}
 	if len(view.Environments) == 0 {
 		return view, &ledger.Error{Kind: ledger.KindNotFound, Message: "there is no environment " + plain(args[0]), Next: "list them with 'publisher env list'"}
 	}
@@ -90,7 +100,7 @@ func outOfStep(e fleet.Environment) bool {
 }
 
 func (c *cli) showStatus(view fleet.View, args []string) error {
-	if len(args) == 1 {
+	if len(args) == 1 && !isPattern(args[0]) {
 		return c.show(view.Environments[0], func() { c.oneStatus(view.Environments[0]) })
 	}
 	return c.show(view, func() { c.allStatus(view) })

@@ -81,7 +81,7 @@ func overview(ctx context.Context, publisher *client.Client, args []string) (vie
 func (w *watcher) jsonLine(view fleet.View) error {
 	enc := json.NewEncoder(w.stdout)
 	enc.SetEscapeHTML(false)
-	if len(w.args) == 1 {
+	if len(w.args) == 1 && !isPattern(w.args[0]) {
 		return enc.Encode(view.Environments[0])
 	}
 	return enc.Encode(view)
