@@ -46,7 +46,7 @@ func (c *cli) showAlarms(view notify.Overview) {
 		t := c.newTable("ALARM", "RULE", "ABOUT", "SINCE", "WHO ANSWERS", "TAKEN CARE OF", "WHY")
 		for _, a := range view.Open {
 			t.AppendRow(table.Row{a.ID, a.Rule, plain(strings.TrimSpace(a.Environment + " " + a.Change)), ago(a.Raised), plain(a.People()),
-				c.care(a), why(string(a.Reason), a.Message)})
+				c.care(a), cell(why(string(a.Reason), a.Message))})
 		}
 		c.print(t)
 	}
@@ -55,7 +55,7 @@ func (c *cli) showAlarms(view notify.Overview) {
 		if q.Rule != "" {
 			rule = string(q.Rule)
 		}
-		c.note("silence %s: %s of %s until %s, by %s: %s", q.ID, rule, plain(q.Environment), q.Until.UTC().Format(time.RFC3339), plain(q.By), brief(q.Reason))
+		c.note("silence %s: %s of %s until %s, by %s: %s", q.ID, rule, plain(q.Environment), q.Until.UTC().Format(time.RFC3339), plain(q.By), cell(q.Reason))
 	}
 	for _, d := range view.Waiting {
 		state := "waits"
@@ -73,7 +73,7 @@ func (c *cli) showAlarms(view notify.Overview) {
 func (c *cli) care(a notify.ShownAlarm) string {
 	switch {
 	case a.Acknowledged != nil:
-		return plain(a.Acknowledged.By) + ": " + brief(a.Acknowledged.Reason)
+		return plain(a.Acknowledged.By) + ": " + cell(a.Acknowledged.Reason)
 	case a.Silenced:
 		return "silenced"
 	}

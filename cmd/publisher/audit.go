@@ -303,7 +303,7 @@ func (c *cli) auditLog(list []audit.Record) {
 		if r.Signed {
 			who += " (signed)"
 		}
-		t.AppendRow([]any{r.Entry, r.Time.UTC().Format("2006-01-02 15:04:05Z"), who, strings.Join(r.What, ", "), dash(strings.Join(r.Changes, ", ")), dash(few(r.Environments)), brief(r.Reason)})
+		t.AppendRow([]any{r.Entry, r.Time.UTC().Format("2006-01-02 15:04:05Z"), who, strings.Join(r.What, ", "), dash(strings.Join(r.Changes, ", ")), dash(few(r.Environments)), cell(r.Reason)})
 	}
 	c.print(t)
 }

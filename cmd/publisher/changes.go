@@ -57,7 +57,7 @@ func (c *cli) listChanges(list []fleet.Change) {
 	t := c.newTable("CHANGE", "STATUS", "AUTHOR", "APPROVALS", "ENVIRONMENTS", "PROPOSED", "WINDOW", "WHY")
 	for _, change := range list {
 		t.AppendRow([]any{change.ID, c.status(change.Status), plain(change.Author), counted(change),
-			reached(change), ago(change.Proposed), c.window(change), brief(change.Reason)})
+			reached(change), ago(change.Proposed), c.window(change), cell(change.Reason)})
 	}
 	c.print(t)
 	for _, change := range list {

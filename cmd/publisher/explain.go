@@ -119,7 +119,7 @@ func (c *cli) showExplanation(out api.Explanation) {
 		case o.Change != "":
 			where = "change " + o.Change
 		}
-		t.AppendRow([]any{dash(dotted(o.Path)), value(o.Value), layer(o), plain(where), dash(o.Change), dash(plain(o.By)), ago(o.At), dash(brief(o.Reason))})
+		t.AppendRow([]any{dash(dotted(o.Path)), value(o.Value), layer(o), plain(where), dash(o.Change), dash(plain(o.By)), ago(o.At), dash(cell(o.Reason))})
 	}
 	c.print(t)
 	if out.Note != "" {

@@ -114,7 +114,7 @@ func (c *cli) listResources(list []fleet.ResourceView, environment string) {
 		if len(shown) > maxShownValue {
 			shown = append(shown[:maxShownValue-1], '…')
 		}
-		t.AppendRow([]any{r.Key, string(shown), r.Change, plain(r.By), ago(r.Set), brief(r.Reason)})
+		t.AppendRow([]any{r.Key, string(shown), r.Change, plain(r.By), ago(r.Set), cell(r.Reason)})
 	}
 	c.print(t)
 }

@@ -76,7 +76,7 @@ func (c *cli) listHistory(list []fleet.HistoryItem, resource string) {
 	}
 	t := c.newTable("REVISION", "WHEN", "KIND", "CHANGE", "BY", "APPLIED", "RESOURCES", "WHY")
 	for _, item := range list {
-		t.AppendRow([]any{item.Revision, ago(item.Time), item.Kind, dash(item.Change), dash(plain(item.By)), yesNo(item.Applied), len(item.Operations), recovered(item) + brief(item.Reason)})
+		t.AppendRow([]any{item.Revision, ago(item.Time), item.Kind, dash(item.Change), dash(plain(item.By)), yesNo(item.Applied), len(item.Operations), recovered(item) + cell(item.Reason)})
 	}
 	c.print(t)
 }

@@ -66,20 +66,46 @@ func (c *cli) stateTable(header table.Row, rows []table.Row) string {
 	return t.Render()
 }
 
-// narrowed leaves out columns between the name and the state, the last one first, and then shortens names, until a state ends within
-// so many columns. What stands behind it is cut off.
+// spared are columns that can be asked for, those that are missed least first.
+var spared = []any{"CONNECTORS", "VERSION", "DIGEST", "AGENTS", "LAST CHANGE", "HEARD", "LAG"}
+
+// roomToSayWhy is how many columns of a terminal a reason has before what can be asked for.
+const roomToSayWhy = 30
+
+// narrowed leaves out columns that can be asked for until there is room to say why, then those between the name and the state, the last
+// one first, and then shortens names, until a state ends within so many columns. What stands behind it is cut off.
 func narrowed(header table.Row, rows []table.Row, room int) (out []table.ColumnConfig) {
 	state := slices.Index(header, any("STATE"))
-	widths, needed := make([]int, state+1), 0
+	widths, all, needed := make([]int, len(header)), 0, 0
 	for i := range widths {
 		for _, row := range append([]table.Row{header}, rows...) {
 			widths[i] = max(widths[i], text.StringWidthWithoutEscSequences(fmt.Sprint(row[i]))+2) // the padding
 		}
-		needed += widths[i]
+		if header[i] == "WHY" {
+			widths[i] = min(widths[i], roomToSayWhy)
+		}
+		all += widths[i]
+		if i <= state {
+			needed += widths[i]
+		}
+	}
+	hide := func(i int) {
+		out = append(out, table.ColumnConfig{Number: i + 1, Hidden: true})
+		all -= widths[i]
+		if i < state {
+			needed -= widths[i]
+		}
+		widths[i] = 0
+	}
+	for _, name := range spared {
+		if i := slices.Index(header, name); i >= 0 && all > room {
+			hide(i)
+		}
 	}
 	for i := state - 1; i > 0 && needed > room; i-- {
-		out = append(out, table.ColumnConfig{Number: i + 1, Hidden: true})
-		needed -= widths[i]
+		if widths[i] > 0 {
+			hide(i)
+		}
 	}
 	if needed > room {
 		shorten := func(name string, most int) string { return text.Snip(name, most, "…") }
@@ -108,6 +134,29 @@ func brief(s string) string {
 		first += " …"
 	}
 	return plain(first)
+}
+
+// mostInCell is how many characters of a text stand in a cell of a table.
+const mostInCell = 160
+
+// cell is brief where there is little room: of a long text it is the beginning, and how much more there is.
+func cell(s string) string {
+	s = strings.TrimSpace(s)
+	first := brief(s)
+	runes := []rune(first)
+	if len(runes) <= mostInCell+16 { // no shorter with words about so little
+		return first
+	}
+	shown := string(runes[:mostInCell])
+	return shown + "… " + bytesOf(max(len(s), len(first))-len(shown)) + " more"
+}
+
+// bytesOf is a number of bytes for people.
+func bytesOf(n int) string {
+	if n >= 1<<10 {
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return plural(n, "byte", "bytes")
 }
 
 const (

@@ -62,7 +62,8 @@ func TestAStateIsReadOnTheNarrowestTerminal(t *testing.T) {
 	}
 	for room, want := range map[int]string{
 		120: "production-europe-1 12 13 1 rev, 2h10m differing c7 variable/x was edited by hand",
-		60:  "production-europe-1 12 13 differing",
+		80:  "production-europe-1 12 13 differing variable/x was edited by",
+		60:  "production-europe-1 12 13 differing variable/",
 		40:  "production-europe-1 differing",
 		24:  "production… differing …",
 	} {

@@ -98,7 +98,7 @@ func (s *screen) lines(most int) []string {
 }
 
 // table is a line for each environment, with what the dashboard's overview says of it. Where the terminal is narrow, what can be asked for
-// is left out before the state is.
+// is left out before the state is, and before why it is so.
 func (s *screen) table(environments []fleet.Environment) string {
 	rows := make([]table.Row, len(environments))
 	for i, e := range environments {
