@@ -80,29 +80,32 @@ const (
 	answerWithin = 30 * time.Second // what an instance may take for an answer, in which the agent beats three times
 )
 
+// hangs says that the instance does not answer the chain.
+func (f facts) hangs() bool { return !f.busy.IsZero() && f.now.Sub(f.busy) > answerWithin }
+
 // judge finds the worst that is true; stale is what staleness says of the same facts. Since is zero where only the change of the
 // condition says it.
 func judge(f facts, stale *Staleness) Condition {
 	behind := max(f.followed, f.head) > f.revision
-	hangs := !f.busy.IsZero() && f.now.Sub(f.busy) > answerWithin
+	hangs := f.hangs()
 	switch {
 	case f.failure != nil && f.failure.Word == events.WordTorn:
 		return ofFailure(Torn, f.failure)
-	case f.unread != nil:
-		return Condition{Word: Differing, Reason: reasonOf(f.unread.Err), Since: f.unread.Since,
-			Message: "the instance cannot be compared with the checkpoint: " + messageOf(f.unread.Err)}
 	case len(f.differing) > 0:
 		return Condition{Word: Differing, Reason: events.ReasonReadBack, Since: f.differingSince,
 			Message: events.OtherValues(f.differing)}
-	case hangs && !behind:
-		return Condition{Word: Differing, Reason: connector.ReasonTimeout, Since: events.Stamp(f.busy),
-			Message: "the instance cannot be compared with the checkpoint: its connector does not answer"}
 	case f.ledger != nil:
 		return Condition{Word: Failing, Reason: reasonOf(f.ledger), Message: messageOf(f.ledger)}
 	case errors.Is(f.feed, bus.ErrForked):
 		return Condition{Word: Failing, Reason: events.ReasonLedgerForked, Message: f.feed.Error()}
 	case f.failure != nil:
 		return ofFailure(Failing, f.failure)
+	case f.unread != nil: // no value is known to differ: what fails for certain is said before it
+		return Condition{Word: Differing, Reason: reasonOf(f.unread.Err), Since: f.unread.Since,
+			Message: "the instance cannot be compared with the checkpoint: " + messageOf(f.unread.Err)}
+	case hangs && !behind:
+		return Condition{Word: Differing, Reason: connector.ReasonTimeout, Since: events.Stamp(f.busy),
+			Message: "the instance cannot be compared with the checkpoint: its connector does not answer"}
 	case stale != nil:
 		return Condition{Word: Stale, Reason: stale.Reason, Message: stale.Message, Since: stale.Since}
 	}

@@ -59,8 +59,12 @@ func TestTheWorstConditionWins(t *testing.T) {
 			f.failure, f.differing, f.differingSince = failed, []events.DifferingResource{{Resource: "variable/a"}}, start
 		}, Differing, events.ReasonReadBack, start},
 		{"not compared", func(f *facts) {
-			f.differing, f.unread = []events.DifferingResource{{Resource: "variable/a"}}, &unread{connector.Transient(connector.ReasonUnreadable, "root: gone"), start}
+			f.unread = &unread{connector.Transient(connector.ReasonUnreadable, "root: gone"), start}
 		}, Differing, connector.ReasonUnreadable, start},
+		{"a release that fails is not hidden by an instance that cannot be read", func(f *facts) {
+			f.failure, f.followed = failed, 8
+			f.unread = &unread{connector.Permanent(connector.ReasonUnreadable, "not JSON"), now}
+		}, Failing, connector.ReasonWriteFailed, start},
 		{"behind, and what comes next is missing", func(f *facts) { f.head, f.feed = 9, fmt.Errorf("%w", bus.ErrHistoryMissing) }, Behind, events.ReasonHistoryMissing, time.Time{}},
 		{"an apply that takes its time", func(f *facts) { f.head, f.followed, f.busy = 8, 8, now.Add(-30*time.Second) }, Behind, "", time.Time{}},
 		{"an apply that does not end", func(f *facts) { f.head, f.followed, f.busy = 8, 8, now.Add(-31*time.Second) }, Behind, connector.ReasonTimeout, now.Add(-31 * time.Second)},

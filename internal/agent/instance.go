@@ -41,7 +41,7 @@ func (c *chain) reopen(ctx context.Context) {
 	c.tryAgain()
 }
 
-// notRead says that the instance cannot be compared with the checkpoint: such a one is not in step.
+// notRead says that the instance cannot be compared with the checkpoint: such a one is not in step, and nothing is known of what it holds.
 func (c *chain) notRead(err error) {
 	since := c.now()
 	if c.unread != nil {
@@ -50,5 +50,5 @@ func (c *chain) notRead(err error) {
 	if c.unread == nil || c.unread.Err.Error() != err.Error() {
 		c.atCheckpoint(c.log.Warn()).Err(err).Msg("the instance could not be compared with the checkpoint")
 	}
-	c.unread = &unread{err, since}
+	c.unread, c.differing, c.checkpoint.Observed = &unread{err, since}, nil, events.Digest{}
 }

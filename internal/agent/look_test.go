@@ -204,6 +204,9 @@ func TestAnInstanceThatCannotBeReadAnyMoreIsNotInStepUntilItCan(t *testing.T) {
 		if l.unread == nil || reasonOf(l.unread.Err) != connector.ReasonUnreadable {
 			t.Fatalf("unread: %+v", l.unread)
 		}
+		if !l.checkpoint.Observed.IsZero() {
+			t.Error("what was read back before is still said")
+		}
 		l.broken = nil
 		l.edit("variable/a", `2`)
 		l.pass(30 * time.Second)

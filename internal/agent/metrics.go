@@ -22,6 +22,7 @@ var (
 	metricCorrected = Metrics.Counter("drift_corrections_total", "Resources of the instance that differed from what was applied, and were put back because the steward asked for it ('agent retry').")
 	metricCondition = Metrics.Gauge("agent_condition", "1 for the agent's condition, 0 for the others.", "condition")
 	metricStale     = Metrics.Gauge("agent_stale_since_timestamp_seconds", "Since when the agent is stale, whatever its condition; absent while it is not.")
+	metricDiffering = Metrics.Gauge("agent_differing_resources", "Resources that differed when the instance was last compared with the checkpoint; absent while it cannot be read back.")
 	metricRejected  = Metrics.Counter("signature_failures_total", "Messages dropped because they are not validly the publisher's, by reason.", "reason")
 )
 
@@ -36,7 +37,6 @@ var gauges = map[*telemetry.Metric]func(Status) float64{
 	Metrics.Gauge("agent_head_revision", "Newest revision known to be released."):                                                      func(s Status) float64 { return float64(s.Head) },
 	Metrics.Gauge("agent_outbox_acks", "Acks that the bus has not taken."):                                                             func(s Status) float64 { return float64(s.Outbox) },
 	Metrics.Gauge("agent_bus_connected", "1 while the bus is reachable."):                                                              func(s Status) float64 { return truth(s.Connected) },
-	Metrics.Gauge("agent_differing_resources", "Resources that differed when the instance was last compared with the checkpoint."):     func(s Status) float64 { return float64(len(s.Differing)) },
 }
 
 // moments are times of the status; one that never came is absent.
@@ -93,7 +93,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	for g := range moments {
 		g.Describe(out)
 	}
-	for _, g := range []*telemetry.Metric{metricBuild, metricCondition, metricStale, metricRejected} {
+	for _, g := range []*telemetry.Metric{metricBuild, metricCondition, metricStale, metricDiffering, metricRejected} {
 		g.Describe(out)
 	}
 }
@@ -115,6 +115,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	}
 	if s.Stale != nil {
 		metricStale.Send(out, unix(s.Stale.Since))
+	}
+	if !s.Checkpoint.Observed.IsZero() {
+		metricDiffering.Send(out, float64(len(s.Differing)))
 	}
 	for why, n := range s.Rejected {
 		metricRejected.Send(out, float64(n), why)

@@ -118,6 +118,9 @@ func (a *Agent) evaluate() (s Status, changed bool) {
 			s.Rejected[string(why)] = n
 		}
 	}
+	if f.hangs() {
+		s.Checkpoint.Observed = events.Digest{}
+	}
 	before := a.shown.Condition
 	s.Stale = staleness(f)
 	s.Condition = judge(f, s.Stale)

@@ -53,6 +53,15 @@ spec: {default: 1}
 	if diff := cmp.Diff(want, drift(), cmp.Comparer(func(a, b float64) bool { return math.Abs(a-b) < 1e-9 })); diff != "" {
 		t.Error(diff)
 	}
+	unread := func(b *events.Beat) { b.Observed, b.Reason = events.Digest{}, "instance-unreadable" }
+	s.beat("a1", head, fleet.Differing, unread)
+	if d := drift(); d == nil || d.Fields["critical"] != 1 {
+		t.Errorf("one instance cannot be read, the other one differs in a field, and it is %+v", d)
+	}
+	s.beat("a2", head, fleet.Failing, unread)
+	if d := drift(); d != nil {
+		t.Errorf("no instance can be read, and it is %+v", d)
+	}
 	s.pass(time.Minute)
 	if d := drift(); d != nil {
 		t.Errorf("nobody has been heard for a minute, and it is %+v", d)

@@ -348,6 +348,9 @@ func (s said) judgeBeat(out *Agent, consider verdict) {
 	if s.overtaken && Condition(beat.Condition) != Stale {
 		return // what it says of an apply, the ack that came after it says better
 	}
+	if beat.Revision > 0 && beat.Observed.IsZero() {
+		out.ReadBack = false
+	}
 	if !s.overtaken && beat.Drift > 0 {
 		out.Drift, out.Differing = beat.Drift, beat.Differing
 	}

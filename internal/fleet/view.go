@@ -148,7 +148,7 @@ type Agent struct {
 	Until       time.Time     `json:"until,omitzero"` // held until
 	Revision    uint64        `json:"revision"`
 	State       events.Digest `json:"state"`                 // state digest at its checkpoint
-	ReadBack    bool          `json:"readBack"`              // false: its connectors cannot observe
+	ReadBack    bool          `json:"readBack"`              // false: its connectors cannot observe, or its instance cannot be read now
 	LastSeen    time.Time     `json:"lastSeen,omitzero"`     // the bus's stamp of its newest beat or ack
 	ClockSkew   float64       `json:"clockSkewSeconds"`      // its clock minus the bus's at its newest beat
 	Version     string        `json:"version,omitempty"`     // of the program

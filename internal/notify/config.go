@@ -18,7 +18,7 @@ type Rule string
 // The rules.
 const (
 	Late      Rule = "late"        // a change is not applied in an environment within its window
-	Differing Rule = "differing"   // an environment holds another state than its revision has
+	Differing Rule = "differing"   // an environment holds another state than its revision has, or its instance cannot be read
 	Failing   Rule = "failing"     // a release cannot be applied, or not even undone
 	Silent    Rule = "silent"      // an environment is not heard
 	Approval  Rule = "approval"    // a change waits for approval

@@ -152,6 +152,13 @@ func TestMetricsSayThatAChangeWaitsOrIsHeldBackAndForgetARetiredEnvironment(t *t
 		return shown(t, registry, "lockstep_drift_fields", "prod", "severity")["unknown"] == 3 && shown(t, registry, "lockstep_drift_score", "prod", "")["lockstep_drift_score"] > 27
 	})
 
+	a.beat(func(b *events.Beat) {
+		b.Condition, b.Reason, b.Observed = string(fleet.Differing), "instance-unreadable", events.Digest{}
+	})
+	bustest.Eventually(t, "of an instance that cannot be read no drift is told, not even none", func() bool {
+		return len(shown(t, registry, "lockstep_drift_fields", "prod", "severity"))+len(shown(t, registry, "lockstep_drift_score", "prod", "")) == 0
+	})
+
 	do(t, p, "op", ledger.RetireEnvironment{Name: "prod", Reason: "the instance is gone"})
 	bustest.Eventually(t, "nothing is shown of it but that it is retired", func() bool {
 		left := shown(t, registry, "", "prod", "state")
