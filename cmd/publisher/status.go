@@ -251,6 +251,8 @@ func (c *cli) oneStatus(e fleet.Environment) {
 		digest := a.State.Short()
 		if !a.ReadBack {
 			digest = "not read back"
+		} else if a.Differs() {
+			digest += " when applied"
 		}
 		rows[i] = table.Row{a.Name, a.Revision, c.condition(a.Condition) + until(a), ago(a.LastSeen), digest, dash(plain(a.Version)),
 			dash(plain(strings.Join(a.Connectors, ","))), why(string(a.Reason), a.Message)}

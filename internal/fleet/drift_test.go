@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,7 +44,7 @@ spec: {default: 1}
 		t.Error(diff)
 	}
 	s.beat("a1", head, fleet.Differing, func(b *events.Beat) {
-		b.Drift = 4 // of which one is not listed
+		b.Reason, b.Drift = events.ReasonReadBack, 4 // of which one is not listed
 		b.Differing = []events.DifferingResource{{Resource: "variable/grave", Fields: []string{"/a"}, More: 1}, {Resource: "variable/said"}, {Resource: "variable/x"}}
 	})
 	s.beat("a2", head, fleet.Differing, func(b *events.Beat) {
@@ -53,6 +54,9 @@ spec: {default: 1}
 	if diff := cmp.Diff(want, drift(), cmp.Comparer(func(a, b float64) bool { return math.Abs(a-b) < 1e-9 })); diff != "" {
 		t.Error(diff)
 	}
+	if e := s.environment(); !e.Agents[0].Differs() || !strings.Contains(e.Next(), "agent plan") {
+		t.Errorf("what was edited by hand is not said: %q", e.Next())
+	}
 	unread := func(b *events.Beat) { b.Observed, b.Reason = events.Digest{}, "instance-unreadable" }
 	s.beat("a1", head, fleet.Differing, unread)
 	if d := drift(); d == nil || d.Fields["critical"] != 1 {
@@ -61,6 +65,15 @@ spec: {default: 1}
 	s.beat("a2", head, fleet.Failing, unread)
 	if d := drift(); d != nil {
 		t.Errorf("no instance can be read, and it is %+v", d)
+	}
+	if e := s.environment(); e.Agents[0].Differs() || strings.Contains(e.Next(), "agent plan") || !strings.Contains(e.Next(), "agent retry") {
+		t.Errorf("what to do about an instance that cannot be read: %q", e.Next())
+	}
+	doubled := s.reports.Beats[fleet.AgentID{Environment: "prod", Agent: "a1"}]
+	doubled.Doubled = s.now
+	s.reports.Beats[fleet.AgentID{Environment: "prod", Agent: "a1"}] = doubled
+	if e := s.environment(); e.Reason != events.ReasonDoubled || e.Next() != "" {
+		t.Errorf("%s: its message says what to do, and it is said besides: %q", e.Reason, e.Next())
 	}
 	s.pass(time.Minute)
 	if d := drift(); d != nil {

@@ -12,6 +12,13 @@ func (e Environment) Next() string {
 	case Torn:
 		return "put the instance right by hand, then 'agent retry' beside it" + undo
 	case Differing:
+		switch e.Reason {
+		case events.ReasonDoubled:
+			return "" // what is said of it says it
+		case events.ReasonReadBack, events.ReasonStateMismatch, events.ReasonLedgerForked:
+		default:
+			return "mend what the reason names, so that the instance can be read, then 'agent retry' beside it"
+		}
 		return "see what differs with 'agent plan' beside the instance"
 	case Failing:
 		return "mend what the reason names, then 'agent retry' beside the instance" + undo

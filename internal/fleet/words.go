@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/lockstep-dev/lockstep/pkg/events"
 )
 
 // Span is a length of time with as many digits as people read: the same on every screen.
@@ -85,6 +87,9 @@ func (e Environment) Clocks() string {
 	}
 	return "clock off: " + strings.Join(off, ", ")
 }
+
+// Differs says that the agent found other values in its instance than it applied: its digest is what it applied, and not what is there.
+func (a Agent) Differs() bool { return a.Drift > 0 || a.Reason == events.ReasonReadBack }
 
 // A Match says whether the state that agents hold is the ledger's.
 type Match string
