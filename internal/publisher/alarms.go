@@ -120,13 +120,13 @@ func (a *alarms) look(ctx context.Context, now time.Time) {
 	if !view.Ledger.Writable {
 		own = notify.Find(view, nil, nil)
 	}
-	a.change(ctx, a.own, func(s *notify.State) bool { return s.Step(a.config, view.Ledger.ID, own, said, now) })
+	a.unlessKept(ctx, a.own.change(ctx, func(s *notify.State) bool { return s.Step(a.config, view.Ledger.ID, own, said, now) }))
 	switch {
 	case leads:
-		a.change(ctx, a.fleet, func(s *notify.State) bool {
+		a.unlessKept(ctx, a.fleet.change(ctx, func(s *notify.State) bool {
 			dropped := s.Drop(a.config, now)
 			return s.Step(a.config, view.Ledger.ID, findings, said, now) || dropped
-		})
+		}))
 	case view.Ledger.Writable:
 		if err := a.fleet.read(ctx); err != nil && ctx.Err() == nil {
 			p.log.Warn().Err(err).Msg("what another publisher knows of alarms could not be read")
@@ -137,9 +137,9 @@ func (a *alarms) look(ctx context.Context, now time.Time) {
 	}
 }
 
-// change changes what is known, and keeps it; what could not be kept is kept with the next change, and nothing is sent before.
-func (a *alarms) change(ctx context.Context, k *keptAlarms, fn func(*notify.State) (changed bool)) {
-	if err := k.change(ctx, fn); err != nil && ctx.Err() == nil {
+// unlessKept says what could not be kept. It is kept with the next change, and nothing is sent before.
+func (a *alarms) unlessKept(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
 		a.publisher.log.Warn().Err(err).Msg("what is known of alarms could not be written down; nothing is sent until it can")
 	}
 }
@@ -190,10 +190,10 @@ func (a *alarms) sendOne(ctx context.Context, t *notify.Target, d notify.Deliver
 			ofChange(a.publisher.log.Warn(), s, d.Alarm.Change, d.Alarm.Environment).Err(err).Str("target", t.Name).Str("alarm", d.Alarm.ID).Msg("an alarm could not be sent")
 		})
 	}
-	a.change(ctx, from, func(s *notify.State) bool {
-		s.Took(d, time.Now(), err, errors.Is(err, webhook.ErrRefused), webhook.After(err))
-		return true
-	})
+	now := time.Now()
+	a.unlessKept(ctx, from.took(ctx, func(s *notify.State) {
+		s.Took(d, now, err, errors.Is(err, webhook.ErrRefused), webhook.After(err))
+	}))
 }
 
 // outlive is a context that ends so long after another one.

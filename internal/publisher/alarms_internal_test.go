@@ -102,3 +102,47 @@ func TestWhatTwoPublishersKnowOfAlarmsIsNeverLostBetweenThem(t *testing.T) {
 		t.Errorf("%+v", one.state)
 	}
 }
+
+// TestWhatWasTakenWhileTheBusWasAwayIsNotSentAgain: when it is back the older state is read first, while the lease is not back, and more
+// than once. What failed meanwhile is counted once.
+func TestWhatWasTakenWhileTheBusWasAwayIsNotSentAgain(t *testing.T) {
+	s := &shelf{}
+	k := &keptAlarms{keeper: &hand{shelf: s}}
+	c := &notify.Config{Targets: []notify.Target{{Name: "oncall"}, {Name: "chat"}}}
+	now := time.Now()
+	look := func() {
+		t.Helper()
+		err := k.change(t.Context(), func(n *notify.State) bool {
+			return n.Step(c, "ledger", []notify.Finding{{Rule: notify.Failing, Environment: "a"}}, notify.Said{}, now)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	look()
+	taken, _ := k.due("oncall", now)
+	failed, _ := k.due("chat", now)
+	s.down = errors.New("down")
+	for d, failure := range map[*notify.Delivery]error{&taken: nil, &failed: errors.New("answered 503")} {
+		if err := k.took(t.Context(), func(n *notify.State) { n.Took(*d, now, failure, false, 0) }); !errors.Is(err, s.down) {
+			t.Fatal(err)
+		}
+	}
+	s.down = nil
+	for range 2 {
+		if err := k.read(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look()
+	if err := k.read(t.Context()); err != nil { // it is kept: nothing is taken on it once more
+		t.Fatal(err)
+	}
+	look()
+	if d, due := k.due("oncall", now.Add(time.Hour)); due {
+		t.Errorf("it is sent again: %s", d.ID)
+	}
+	if d, due := k.due("chat", now.Add(time.Hour)); !due || d.Attempts != 1 {
+		t.Errorf("what was not taken is due: %t, after %d attempts, want 1", due, d.Attempts)
+	}
+}

@@ -20,6 +20,10 @@ type keptAlarms struct {
 	keeper alarmKeeper
 	turn   sync.Mutex // held from a change until it is kept; before mu
 
+	// unkept is what came of sendings and could not be kept, oldest first; of turn. There are no more than were on their way at once:
+	// nothing is sent until it is kept.
+	unkept []func(*notify.State)
+
 	mu    sync.Mutex // never held over I/O
 	state notify.State
 	kept  bool // by whoever keeps it, as it is here, and by nobody else since
@@ -40,7 +44,7 @@ func (k *keptAlarms) read(ctx context.Context) error {
 	return k.readAgain(ctx)
 }
 
-// readAgain reads; turn is held.
+// readAgain reads, and takes what is not kept yet on that: what a receiver took is not forgotten over it. turn is held.
 func (k *keptAlarms) readAgain(ctx context.Context) error {
 	text, err := k.keeper.read(ctx)
 	if err != nil || len(text) == 0 {
@@ -53,6 +57,9 @@ func (k *keptAlarms) readAgain(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.state, k.kept = state, false
+	for _, fn := range k.unkept {
+		fn(&k.state)
+	}
 	return nil
 }
 
@@ -60,6 +67,23 @@ func (k *keptAlarms) readAgain(ctx context.Context) error {
 func (k *keptAlarms) change(ctx context.Context, fn func(*notify.State) (changed bool)) error {
 	k.turn.Lock()
 	defer k.turn.Unlock()
+	return k.changeNow(ctx, fn)
+}
+
+// took takes what came of a sending, as change does. What cannot be kept is taken again on whatever is read, until it is kept: it cannot be
+// found out anew.
+func (k *keptAlarms) took(ctx context.Context, fn func(*notify.State)) error {
+	k.turn.Lock()
+	defer k.turn.Unlock()
+	err := k.changeNow(ctx, func(s *notify.State) bool { fn(s); return true })
+	if err != nil {
+		k.unkept = append(k.unkept, fn)
+	}
+	return err
+}
+
+// changeNow changes; turn is held.
+func (k *keptAlarms) changeNow(ctx context.Context, fn func(*notify.State) (changed bool)) error {
 	for {
 		k.mu.Lock()
 		changed := fn(&k.state)
@@ -81,6 +105,7 @@ func (k *keptAlarms) change(ctx context.Context, fn func(*notify.State) (changed
 		case err != nil:
 			return err
 		default:
+			k.unkept = nil
 			k.mu.Lock()
 			k.kept = true
 			k.mu.Unlock()
