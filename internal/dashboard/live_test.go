@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/dashboard"
@@ -103,9 +104,14 @@ func markOf(t testing.TB, url string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := regexp.MustCompile(`data-mark="([^"]+)"`).FindSubmatch(body)
+	return markIn(t, body)
+}
+
+func markIn(t testing.TB, page []byte) string {
+	t.Helper()
+	found := regexp.MustCompile(`data-mark="([^"]+)"`).FindSubmatch(page)
 	if found == nil {
-		t.Fatalf("%s has no mark", url)
+		t.Fatalf("the page has no mark: %.200s", page)
 	}
 	return string(found[1])
 }
@@ -119,6 +125,61 @@ func TestAStreamTellsOfWhatChangedSinceThePageWasMade(t *testing.T) {
 	if event != "changed" || id == before {
 		t.Errorf("event %s with id %s, the page had %s", event, id, before)
 	}
+}
+
+// A tape is what a stream said, to somebody who takes everything at once.
+type tape struct{ *httptest.ResponseRecorder }
+
+func (tape) SetWriteDeadline(time.Time) error { return nil }
+
+// changes is how often it said that something changed, and the last id.
+func (t tape) changes() (n int, last string) {
+	for line := range strings.Lines(t.Body.String()) {
+		if line == "event: changed\n" {
+			n++
+		}
+		if id, ok := strings.CutPrefix(line, "id: "); ok {
+			last = strings.TrimSpace(id)
+		}
+	}
+	return n, last
+}
+
+// TestWhatChangesWithinOnePauseIsToldOnce to each who watches, as what is there in the end.
+func TestWhatChangesWithinOnePauseIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const pause = 500 * time.Millisecond
+		w := small(t)
+		serve := func() http.Handler {
+			return dashboard.NewPaused(dashboard.Options{Backend: w, Version: "v1"}, pause)
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer leave()
+		handler, tapes := serve(), make([]tape, 3)
+		for i := range tapes {
+			tapes[i] = tape{httptest.NewRecorder()}
+			wg.Go(func() { handler.ServeHTTP(tapes[i], httptest.NewRequestWithContext(ctx, http.MethodGet, "/live", nil)) })
+			<-time.After(pause / 10) // they look at different moments
+		}
+		for round := range 3 {
+			for n := range 10 { // from three to eight tenths of a pause
+				w.propose("anna", "because", "variable/x", fmt.Sprint(100+10*round+n), "prod")
+				<-time.After(pause / 20)
+			}
+			<-time.After(2*pause - pause/2)
+			synctest.Wait()
+			page := httptest.NewRecorder()
+			serve().ServeHTTP(page, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
+			now := markIn(t, page.Body.Bytes())
+			for i := range tapes {
+				if n, last := tapes[i].changes(); n != 1+round+1 || last != now {
+					t.Errorf("watcher %d was told %d times of what was there at first and of %d times ten changes; last of %s, want %s", i, n, round+1, last, now)
+				}
+			}
+		}
+	})
 }
 
 func TestAStreamThatIsResumedTellsOnlyOfWhatWasMissed(t *testing.T) {
