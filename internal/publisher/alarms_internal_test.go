@@ -120,8 +120,8 @@ func TestWhatWasTakenWhileTheBusWasAwayIsNotSentAgain(t *testing.T) {
 		}
 	}
 	look()
-	taken, _ := k.due("oncall", now)
-	failed, _ := k.due("chat", now)
+	taken, _ := k.due("oncall", notify.Said{}, now)
+	failed, _ := k.due("chat", notify.Said{}, now)
 	s.down = errors.New("down")
 	for d, failure := range map[*notify.Delivery]error{&taken: nil, &failed: errors.New("answered 503")} {
 		if err := k.took(t.Context(), func(n *notify.State) { n.Took(*d, now, failure, false, 0) }); !errors.Is(err, s.down) {
@@ -139,10 +139,10 @@ func TestWhatWasTakenWhileTheBusWasAwayIsNotSentAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	look()
-	if d, due := k.due("oncall", now.Add(time.Hour)); due {
+	if d, due := k.due("oncall", notify.Said{}, now.Add(time.Hour)); due {
 		t.Errorf("it is sent again: %s", d.ID)
 	}
-	if d, due := k.due("chat", now.Add(time.Hour)); !due || d.Attempts != 1 {
+	if d, due := k.due("chat", notify.Said{}, now.Add(time.Hour)); !due || d.Attempts != 1 {
 		t.Errorf("what was not taken is due: %t, after %d attempts, want 1", due, d.Attempts)
 	}
 }
