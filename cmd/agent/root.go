@@ -142,7 +142,7 @@ func exitCode(err error) int {
 		return console.ExitInvalid
 	case errors.Is(err, store.ErrForeign), errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrLocked):
 		return console.ExitConflict
-	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, bus.ErrUnavailable):
+	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, agent.ErrNoAnswer), errors.Is(err, bus.ErrUnavailable):
 		return console.ExitUnavailable
 	}
 	return console.ExitFailure

@@ -13,7 +13,7 @@ func statusCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show how the agent is",
-		Long:  "Show how the agent is. One that does not run is read from its state directory.",
+		Long:  "Show how the agent is. One that does not run is read from its state directory, and so is one that does not answer within five seconds (exit code 9).",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, dir, err := c.client(cmd)
 			if err != nil {
@@ -22,6 +22,13 @@ func statusCommand(c *cli) *cobra.Command {
 			s, err := client.Status(cmd.Context())
 			if errors.Is(err, agent.ErrNotRunning) {
 				s, err = agent.StatusStopped(dir)
+			}
+			if errors.Is(err, agent.ErrNoAnswer) {
+				held, unread := agent.StatusSilent(dir, err)
+				if unread != nil {
+					return errors.Join(err, unread)
+				}
+				return errors.Join(c.show(held, func() { c.showStatus(held) }), err)
 			}
 			if err != nil {
 				return err

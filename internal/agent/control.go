@@ -25,6 +25,12 @@ const maxSocketPath = 107
 // ErrNotRunning says that no agent answers in the state directory.
 var ErrNotRunning = errors.New("the agent does not run")
 
+// ErrNoAnswer says that an agent has its socket and says nothing there.
+var ErrNoAnswer = errors.New("does not answer: it is stopped or stuck")
+
+// patience is how long an agent may take to say how it is, which waits for nothing.
+const patience = 5 * time.Second
+
 // listenControl listens on the socket in the state directory: whoever may enter the directory may give orders. The store's lock has
 // shown that no other agent uses it.
 func listenControl(dir string) (net.Listener, error) {
@@ -105,10 +111,12 @@ func serveControl(ctx context.Context, a *Agent) error {
 	return telemetry.Serve(ctx, a.control, mux)
 }
 
-// A Client gives a running agent orders through the socket in its state directory. Its errors wrap ErrNotRunning where none answers.
+// A Client gives a running agent orders through the socket in its state directory. Its errors wrap ErrNotRunning where none runs, and
+// ErrNoAnswer where one does not even say how it is, which it is asked before every order: orders take as long as the instance does.
 type Client struct {
-	dir  string
-	http *http.Client
+	dir      string
+	http     *http.Client
+	patience time.Duration
 }
 
 // NewClient is a client for the agent of a state directory.
@@ -117,37 +125,69 @@ func NewClient(dir string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}
-	return &Client{dir, &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return &Client{dir, &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}, patience}
 }
 
 // Status asks how the agent is.
 func (c *Client) Status(ctx context.Context) (*Status, error) {
-	return ask[Status](ctx, c, http.MethodGet, "/status", nil)
+	short, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	s, err := ask[Status](short, c, http.MethodGet, "/status", nil)
+	if err != nil && short.Err() != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("the agent%s, %w", c.process(), ErrNoAnswer)
+	}
+	return s, err
+}
+
+// process names the process that listens on the socket, which the kernel says: "" where it does not.
+func (c *Client) process() string {
+	conn, err := net.DialTimeout("unix", filepath.Join(c.dir, socketFile), c.patience)
+	if err != nil {
+		return ""
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return ""
+	}
+	var of *syscall.Ucred
+	if errors.Join(raw.Control(func(fd uintptr) { of, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED) }), err) != nil {
+		return ""
+	}
+	return fmt.Sprintf(", process %d", of.Pid)
 }
 
 // Checkpoint asks for what is durable.
 func (c *Client) Checkpoint(ctx context.Context) (*CheckpointView, error) {
-	return ask[CheckpointView](ctx, c, http.MethodGet, "/checkpoint", nil)
+	return order[CheckpointView](ctx, c, http.MethodGet, "/checkpoint", nil)
 }
 
 // Plan asks what the next apply would do.
 func (c *Client) Plan(ctx context.Context) (*Plan, error) {
-	return ask[Plan](ctx, c, http.MethodGet, "/plan", nil)
+	return order[Plan](ctx, c, http.MethodGet, "/plan", nil)
 }
 
 // Hold orders that nothing is applied until a time. Like Resume and Retry it answers how the agent is then.
 func (c *Client) Hold(ctx context.Context, until time.Time, reason string) (*Status, error) {
-	return ask[Status](ctx, c, http.MethodPost, "/hold", holdRequest{until, reason})
+	return order[Status](ctx, c, http.MethodPost, "/hold", holdRequest{until, reason})
 }
 
 // Resume ends a hold.
 func (c *Client) Resume(ctx context.Context) (*Status, error) {
-	return ask[Status](ctx, c, http.MethodPost, "/resume", nil)
+	return order[Status](ctx, c, http.MethodPost, "/resume", nil)
 }
 
 // Retry orders another try of what failed.
 func (c *Client) Retry(ctx context.Context) (*Status, error) {
-	return ask[Status](ctx, c, http.MethodPost, "/retry", nil)
+	return order[Status](ctx, c, http.MethodPost, "/retry", nil)
+}
+
+// order asks what may take its time, of an agent that answers.
+func order[T any](ctx context.Context, c *Client, method, path string, body any) (*T, error) {
+	if _, err := c.Status(ctx); err != nil {
+		return nil, err
+	}
+	return ask[T](ctx, c, method, path, body)
 }
 
 func ask[T any](ctx context.Context, c *Client, method, path string, body any) (*T, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -194,6 +195,29 @@ func StatusStopped(dir string) (*Status, error) {
 		return errors.Join(err1, err2, err3, err4, err5, err6)
 	})
 	return status, err
+}
+
+// StatusSilent is the status of an agent that runs and does not answer, from a copy of its store, which it has locked: what it would find
+// there after a crash.
+func StatusSilent(dir string, silence error) (_ *Status, err error) {
+	at, err := os.MkdirTemp("", "agent-status-*")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(at)) }()
+	held, err := os.ReadFile(filepath.Join(dir, storeFile))
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(at, storeFile), held, 0o600); err != nil {
+		return nil, err
+	}
+	status, err := StatusStopped(at)
+	if err != nil {
+		return nil, err
+	}
+	status.Condition = Condition{Word: "not answering", Message: silence.Error()}
+	return status, nil
 }
 
 // CheckpointStopped is ViewCheckpoint for an agent that does not run.

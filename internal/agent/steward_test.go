@@ -359,3 +359,18 @@ func TestOptionsNameTheFieldThatIsWrong(t *testing.T) {
 }
 
 var _ connector.Connector = picky{}
+
+// The store is locked by a process that is frozen, as here by one that runs.
+func TestWhatIsOnTheDiskOfAnAgentThatDoesNotAnswerIsShown(t *testing.T) {
+	w := newWorld(t)
+	w.set("variable/a", `"1"`)
+	o := w.options(connectortest.NewFake("fake"))
+	a := start(t, o)
+	w.applied(2)
+	a.is("at the checkpoint", func(s agent.Status) bool { return s.Checkpoint.Revision == 2 })
+	s, err := agent.StatusSilent(o.State, agent.ErrNoAnswer)
+	must(t, err)
+	if s.Agent == "" || s.Checkpoint.Revision != 2 || !strings.Contains(s.Condition.Message, "stopped or stuck") || s.Running {
+		t.Errorf("status %+v", s)
+	}
+}
