@@ -21,7 +21,7 @@ func alarmsCommand(c *cli) *cobra.Command {
 		Use:   "alarms",
 		Short: "Show what is wrong and whom the publisher told, what waits to be told, and what nobody took",
 		Long: `Show the alarms of a publisher that was started with --notify: those that are open, silences, what waits to be told, and dead letters,
-which nobody took. An alarm has one id from the moment that something goes wrong until it is well.`,
+which nobody took. An alarm has one id from the moment that something goes wrong until it is well, and is over when it has been well for a minute.`,
 	}
 	console.Group(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -43,9 +43,9 @@ func (c *cli) showAlarms(view notify.Overview) {
 	if len(view.Open) == 0 {
 		c.line("no alarm is open")
 	} else {
-		t := c.newTable("ALARM", "RULE", "ABOUT", "SINCE", "WHO ANSWERS", "TAKEN CARE OF", "WHY")
+		t := c.newTable("ALARM", "RULE", "ABOUT", "OPEN FOR", "WHO ANSWERS", "TAKEN CARE OF", "WHY")
 		for _, a := range view.Open {
-			t.AppendRow(table.Row{a.ID, a.Rule, plain(strings.TrimSpace(a.Environment + " " + a.Change)), ago(a.Raised), plain(a.People()),
+			t.AppendRow(table.Row{a.ID, a.Rule, plain(strings.TrimSpace(a.Environment + " " + a.Change)), openFor(a.Alarm, time.Now()), plain(a.People()),
 				c.care(a), cell(why(string(a.Reason), a.Message))})
 		}
 		c.print(t)
@@ -59,7 +59,10 @@ func (c *cli) showAlarms(view notify.Overview) {
 	}
 	for _, d := range view.Waiting {
 		state := "waits"
-		if d.Attempts > 0 {
+		switch {
+		case d.Held.After(time.Now()):
+			state = "held by a silence until " + d.Held.UTC().Format(time.RFC3339)
+		case d.Attempts > 0:
 			state = plural(d.Attempts, "try", "tries") + " so far, " + plain(d.Error)
 		}
 		c.note("to %s: %s: %s", plain(d.Target), d.ID, state)
@@ -67,6 +70,15 @@ func (c *cli) showAlarms(view notify.Overview) {
 	for _, d := range view.Dead {
 		c.note("! dead letter to %s: %s of %s: %s", plain(d.Target), d.ID, d.Queued.UTC().Format(time.RFC3339), plain(d.Error))
 	}
+}
+
+// openFor is how long an alarm has been open, and for how long what was wrong has been well.
+func openFor(a notify.Alarm, now time.Time) string {
+	lasted := func(since time.Time) string { return span(max(0, now.Sub(since).Round(time.Second)).Seconds()) }
+	if a.Well.IsZero() {
+		return lasted(a.Raised)
+	}
+	return lasted(a.Raised) + ", well for " + lasted(a.Well)
 }
 
 // care is who takes care of an alarm.
@@ -136,10 +148,9 @@ func openAlarm(view notify.Overview, id string) (found notify.ShownAlarm, err er
 
 func silenceCommand(c *cli) *cobra.Command {
 	var w writing
-	var reason, environment, rule string
-	var long time.Duration
+	var reason, environment, rule, lasts string
 	cmd := &cobra.Command{
-		Use:   "silence --env PATTERN --for DURATION -m WHY",
+		Use:   "silence --env PATTERN --for TIME -m WHY",
 		Short: "Keep alarms from being sent for a while; those that are open at its end are sent then",
 		Long: `Keep alarms from being sent for a while; those that are open at its end are sent then. What is about no environment, as a change that waits
 for approval, is silenced with --env '*'.`,
@@ -151,7 +162,7 @@ for approval, is silenced with --env '*'.`,
 				return console.Usage(cmd, "say why with -m")
 			case environment == "":
 				return console.Usage(cmd, "name environments with --env, all of them with --env '*'")
-			case long <= 0:
+			case lasts == "":
 				return console.Usage(cmd, "say for how long with --for, as in --for 2h")
 			}
 			if rule != "" {
@@ -159,7 +170,10 @@ for approval, is silenced with --env '*'.`,
 					return console.Usage(cmd, "--rule: %s", err)
 				}
 			}
-			until := time.Now().Add(long).UTC().Truncate(time.Second)
+			until, err := timeOf(lasts, time.Now())
+			if err != nil {
+				return console.Usage(cmd, "--for: %v", err)
+			}
 			out, err := c.do(cmd.Context(), w, ledger.SilenceAlarms{Environment: environment, Rule: rule, Until: until, Reason: reason})
 			if err != nil {
 				return err
@@ -186,7 +200,7 @@ for approval, is silenced with --env '*'.`,
 	cmd.Flags().StringVarP(&reason, "message", "m", "", "say `WHY`")
 	cmd.Flags().StringVar(&environment, "env", "", "environments that match a `PATTERN`")
 	cmd.Flags().StringVar(&rule, "rule", "", "only alarms of this `RULE`: late, differing, failing, silent, approval, break-glass, ledger")
-	cmd.Flags().DurationVar(&long, "for", 0, "for how long, at most 720h")
+	cmd.Flags().StringVar(&lasts, "for", "", "for this `TIME`, as in 2h or 14d, at most 30d, or until 2026-12-24")
 	w.register(cmd)
 	return cmd
 }

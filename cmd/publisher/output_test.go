@@ -11,6 +11,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"github.com/lockstep-dev/lockstep/internal/console"
+	"github.com/lockstep-dev/lockstep/internal/notify"
 )
 
 func TestASpanLosesNoDigitThatCounts(t *testing.T) {
@@ -76,5 +77,17 @@ func TestAStateIsReadOnTheNarrowestTerminal(t *testing.T) {
 		if !strings.HasPrefix(got, want) {
 			t.Errorf("in %d columns: %s, want %s", room, got, want)
 		}
+	}
+}
+
+func TestAnAlarmThatIsWellIsNotShownAsPlainlyOpen(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	a := notify.Alarm{Raised: now.Add(-5 * time.Minute)}
+	if got := openFor(a, now); got != "5m" {
+		t.Errorf("%q", got)
+	}
+	a.Well = now.Add(-20 * time.Second)
+	if got := openFor(a, now); got != "5m, well for 20s" {
+		t.Errorf("%q", got)
 	}
 }

@@ -17,7 +17,7 @@ type told struct {
 // mark writes what pages show of it.
 func (t *told) mark(w io.Writer) {
 	for _, a := range t.Open {
-		fmt.Fprint(w, "\n", a.ID, a.Reason, a.Message, a.Silenced)
+		fmt.Fprint(w, "\n", a.ID, a.Reason, a.Message, a.Silenced, a.Well.UnixNano())
 		if a.Acknowledged != nil {
 			fmt.Fprint(w, a.Acknowledged.Time.UnixNano())
 		}
@@ -28,7 +28,7 @@ func (t *told) mark(w io.Writer) {
 	for _, deliveries := range [][]notify.Delivery{t.Waiting, t.Dead} {
 		fmt.Fprint(w, "\n")
 		for _, d := range deliveries {
-			fmt.Fprint(w, d.ID, d.Target, d.Attempts)
+			fmt.Fprint(w, d.ID, d.Target, d.Attempts, d.Held.UnixNano())
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/internal/dashboard"
 	"github.com/lockstep-dev/lockstep/internal/ledger"
@@ -24,6 +25,13 @@ func TestAlarmsSaySoWhoTakesCareOfThemAndWhatNobodyTook(t *testing.T) {
 	_, _, page := read(t, w, "/alarms")
 	wants(t, page, "alarms are open", "emil: restarting the desk by hand", "nobody", "silent of tenant-b*", "the provider moves this host, OPS-7", "Dead letters",
 		"refused: answered 404 Not Found", "dial tcp: connection refused", "steward emil; no owner is set; proposed by anna", "publisher alarms acknowledge 25e40fd64372 -m WHY")
+	w.mu.Lock()
+	for _, a := range w.alarms.Open {
+		a.Well = w.clock.Add(-20 * time.Second)
+	}
+	w.mu.Unlock()
+	_, _, page = read(t, w, "/alarms")
+	wants(t, page, "7m well for 20s")
 	_, _, front := read(t, w, "/")
 	wants(t, front, "alarms are open", "and nobody takes care of", "1 message", "could not be delivered")
 	calm := small(t)
