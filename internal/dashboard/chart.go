@@ -132,7 +132,7 @@ func bar(part, whole int) template.HTML {
 		return ""
 	}
 	share := float64(part) / float64(whole)
-	return template.HTML(fmt.Sprintf(`<svg class="bar" aria-hidden="true" width="%d" height="%d" viewBox="0 0 %d %d"><rect width="%.1f" height="%d"/></svg>`,
+	return template.HTML(fmt.Sprintf(`<svg class="bar" aria-hidden="true" width="%d" height="%d" viewBox="0 0 %d %d" preserveAspectRatio="none"><rect width="%.1f" height="%d"/></svg>`,
 		width, height, width, height, width*share, height)) // of numbers
 }
 
@@ -159,13 +159,15 @@ func overTime(p fleet.Propagation) template.HTML {
 	for _, seconds := range lines {
 		fmt.Fprintf(&b, `<path class="grid" d="M%d %.1fH%d"/><text x="%d" y="%.1f" class="end">%s</text>`, chartLeft, y(seconds), chartWidth-chartRight, chartLeft-6, y(seconds)+4, fleet.Span(seconds))
 	}
-	for i := range 5 {
-		at := p.Since.Add(p.Until.Sub(p.Since) / 4 * time.Duration(i))
-		form := "01-02 15:04"
-		if p.Until.Sub(p.Since) > 48*time.Hour {
-			form = "01-02"
+	form, ticks := "01-02 15:04", 4
+	if days := int(p.Until.Sub(p.Since).Round(time.Hour) / (24 * time.Hour)); days > 2 {
+		form = "01-02"
+		for ticks = 8; ticks > 1 && days%ticks != 0; ticks-- { // whole days apart
 		}
-		fmt.Fprintf(&b, `<text x="%d" y="%d" class="middle">%s</text>`, chartLeft+i*(chartWidth-chartLeft-chartRight)/4, chartHeight-6, at.UTC().Format(form))
+	}
+	for i := range ticks + 1 {
+		at := p.Since.Add(p.Until.Sub(p.Since) / time.Duration(ticks) * time.Duration(i))
+		fmt.Fprintf(&b, `<text x="%d" y="%d" class="middle">%s</text>`, chartLeft+i*(chartWidth-chartLeft-chartRight)/ticks, chartHeight-6, at.UTC().Format(form))
 	}
 	for _, line := range []struct {
 		name, share string

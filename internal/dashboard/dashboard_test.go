@@ -89,3 +89,13 @@ func TestEveryPageIsServedWithAStrictPolicy(t *testing.T) {
 		}
 	}
 }
+
+func TestAWindowThatIsNoneIsSaid(t *testing.T) {
+	_, server := serve(t)
+	if status, body, _ := get(t, server.URL+"/propagation?window=99h"); status != http.StatusBadRequest || !strings.Contains(body, "there is no window 99h") {
+		t.Errorf("status %d: %s", status, body)
+	}
+	if status, _, _ := get(t, server.URL+"/propagation?window="); status != http.StatusOK {
+		t.Errorf("status %d where none is chosen", status)
+	}
+}

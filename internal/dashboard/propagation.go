@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -59,9 +60,10 @@ func bins(of []fleet.LagBin) (out []bin) {
 func (d *dashboard) propagation(r *http.Request, p *page) error {
 	p.Title, p.Section = "Propagation", "propagation"
 	of := &propagationPage{Filter: strings.TrimSpace(r.URL.Query().Get("filter")), Windows: windows}
-	i := slices.IndexFunc(windows, func(w window) bool { return w.Name == r.URL.Query().Get("window") })
+	asked := cmp.Or(r.URL.Query().Get("window"), usual)
+	i := slices.IndexFunc(windows, func(w window) bool { return w.Name == asked })
 	if i < 0 {
-		i = slices.IndexFunc(windows, func(w window) bool { return w.Name == usual })
+		return &ledger.Error{Kind: ledger.KindInvalid, Message: "there is no window " + plain(asked), Next: "choose 1h, 24h, 7d or 30d"}
 	}
 	of.Window = windows[i].Name
 	d.Backend.Read(func(s *ledger.State, reports fleet.Reports, asOf time.Time) {

@@ -37,15 +37,29 @@ func commands(s string) template.HTML {
 	return template.HTML(b.String()) // of escaped text
 }
 
+// leastHidden is how many bytes are worth the words that they are left out.
+const leastHidden = 16
+
+// cut is where a text is cut off of which so many characters are shown: its length where all of it is.
+func cut(s string, most int) int {
+	shown := 0
+	for i := range s {
+		if shown == most && len(s)-i >= leastHidden {
+			return i
+		}
+		shown = min(shown+1, most)
+	}
+	return len(s)
+}
+
 func clipped(s string, most int) template.HTML {
 	var b strings.Builder
-	shown := 0
+	end := cut(s, most)
 	for i, r := range s {
-		if shown == most {
+		if i == end {
 			fmt.Fprintf(&b, `<span class="more">… %s more</span>`, size(len(s)-i))
 			break
 		}
-		shown++
 		if name := odd(r); name != "" {
 			b.WriteString(`<span class="odd">` + name + `</span>`)
 			continue
@@ -107,7 +121,7 @@ func size(n int) string {
 	case n >= 1<<10:
 		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
 	}
-	return fmt.Sprintf("%d bytes", n)
+	return count(n, "byte", "bytes")
 }
 
 // ago is how long before the page's time something was, with the time itself on pointing at it.

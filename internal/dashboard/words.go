@@ -71,7 +71,7 @@ func number(of any) uint64 {
 }
 
 // long says whether a value is not shown whole.
-func long(v json.RawMessage) bool { return len([]rune(string(v))) > mostShown }
+func long(v json.RawMessage) bool { return cut(string(v), mostShown) < len(v) }
 
 // kebab makes words a class of the style sheet.
 func kebab(s string) string { return strings.ReplaceAll(s, " ", "-") }
