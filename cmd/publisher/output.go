@@ -148,7 +148,7 @@ func cell(s string) string {
 		return first
 	}
 	shown := string(runes[:mostInCell])
-	return shown + "… " + bytesOf(max(len(s), len(first))-len(shown)) + " more"
+	return shown + "… " + bytesOf(max(len(s), len(strings.TrimSuffix(first, " …")))-len(shown)) + " more"
 }
 
 // bytesOf is a number of bytes for people.

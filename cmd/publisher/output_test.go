@@ -91,3 +91,17 @@ func TestAnAlarmThatIsWellIsNotShownAsPlainlyOpen(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestALongReasonIsCutInACell(t *testing.T) {
+	for given, want := range map[string]string{
+		"why":                            "why",
+		"why\nand more":                  "why …",
+		strings.Repeat("a", 170):         strings.Repeat("a", 170),
+		strings.Repeat("a", 4000):        strings.Repeat("a", 160) + "… 3.8 KiB more",
+		strings.Repeat("a", 200) + "\nb": strings.Repeat("a", 160) + "… 42 bytes more",
+	} {
+		if got := cell(given); got != want {
+			t.Errorf("%.20q…: %s", given, got)
+		}
+	}
+}
