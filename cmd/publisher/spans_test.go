@@ -269,11 +269,13 @@ func logsName(t *testing.T, d *deployment, fake *connectortest.Fake, trace strin
 		}
 		return len(missing) == 0
 	})
-	approved := map[any]any{} // change → trace of its approval
+	approved := map[any]any{} // change → trace of its approval, which may be logged after what follows from it
 	for _, line := range d.said() {
 		if line["message"] == "decided" && line["verb"] == "approve" {
 			approved[line["change"]] = line["trace"]
 		}
+	}
+	for _, line := range d.said() {
 		revision, _ := line["revision"].(float64)
 		if line["change"] == nil && revision < 2 { // the first is of the trust document
 			if regexp.MustCompile(`\bc1\b`).MatchString(fmt.Sprint(line)) { // a trace may begin so
